@@ -1,0 +1,174 @@
+//! The seam between the engine and whatever runs agents: batches of calls out, reports back.
+//!
+//! Two executors stand behind it: the Python one (`py`) and closures on a thread (`local`, for tests
+//! and Rust users). An executor never blocks the owner thread, and every call it accepts comes back
+//! as exactly one outcome, or is fenced by the engine.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::model::{BatchId, Failure, Millis, NodeIx, Opaque, Payload, RunId, Span, Timestamp};
+use crate::plan::Plan;
+
+/// What the calls of one node share: its plan and everything its arguments may refer to.
+///
+/// One per node and run, made when the node becomes ready, shared by all batches of a map.
+#[derive(Debug)]
+pub struct NodeCall {
+    pub run: RunId,
+    pub plan: Arc<Plan>,
+    pub node: NodeIx,
+    /// The run's input.
+    pub input: Payload,
+    /// Results of the node's dependencies, in the order of `Node::deps`.
+    pub results: Vec<TaskResult>,
+    /// A map's items (a list); child `i` gets item `i`.
+    pub items: Option<Payload>,
+    pub trace_id: Arc<str>,
+    /// When the run was submitted.
+    pub submitted: Timestamp,
+    /// Set when the run is cancelled; agents read it as `ctx.cancelled`.
+    pub cancelled: Arc<AtomicBool>,
+    /// Room for what the executor evaluates once per node (decoded items, bound arguments).
+    pub memo: OnceLock<Arc<dyn Opaque>>,
+}
+
+/// A dependency's result as its dependents see it.
+#[derive(Clone, Debug)]
+pub enum TaskResult {
+    One(Payload),
+    /// A map: one per child, `None` for a child that did not complete.
+    Many(Arc<[Option<Payload>]>),
+    /// It did not complete; evaluates to `None`.
+    Missing,
+}
+
+/// A span of calls that holds its permits until the last outcome is reported.
+#[derive(Debug)]
+pub struct Batch {
+    pub id: BatchId,
+    pub call: Arc<NodeCall>,
+    pub span: Span,
+    pub attempt: u16,
+    /// Bound on each attempt of the span.
+    pub timeout: Option<Millis>,
+    /// Next child that nobody has begun, counted from `span.lo`. Threads claim with `claim`; the
+    /// engine takes the rest back with `take_back`.
+    cursor: AtomicU32,
+    /// Child under way in the low half, the millisecond it began (since the engine opened, plus 1)
+    /// in the high half; 0 between calls. Thread executors keep it, for timeouts and health.
+    pub under_way: AtomicU64,
+    /// Set when the attempt is given up: the executor stops claiming, `ctx.cancelled` turns true.
+    pub abandoned: AtomicBool,
+}
+
+impl Batch {
+    pub fn new(
+        id: BatchId,
+        call: Arc<NodeCall>,
+        span: Span,
+        attempt: u16,
+        timeout: Option<Millis>,
+    ) -> Self {
+        Self {
+            id,
+            call,
+            span,
+            attempt,
+            timeout,
+            cursor: AtomicU32::new(0),
+            under_way: AtomicU64::new(0),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// Claims the next child: its index, or `None` when none is left. Each child is claimed once.
+    pub fn claim(&self) -> Option<u32> {
+        let at = self.cursor.fetch_add(1, Ordering::AcqRel);
+        (at < self.span.len).then_some(self.span.lo + at)
+    }
+
+    /// Takes back the children that nobody has begun.
+    pub fn take_back(&self) -> Option<Span> {
+        let at = self.cursor.swap(self.span.len, Ordering::AcqRel).min(self.span.len);
+        self.span.split_at(at).1.filter(|rest| rest.len > 0)
+    }
+}
+
+/// How one call ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Completed(Payload),
+    Failed(Box<Failure>),
+    /// The agent saw the cancellation and stopped.
+    Cancelled,
+}
+
+/// What the evaluation of `when` and `each` answered.
+#[derive(Clone, Debug)]
+pub enum Resolution {
+    /// `when` holds or there is none, and the task is no map.
+    Go,
+    /// `when` is false.
+    Skip,
+    /// A map: its items (a list) and how many.
+    Items {
+        items: Payload,
+        count: u32,
+    },
+    Failed(Box<Failure>),
+}
+
+/// What an executor tells the engine.
+#[derive(Debug)]
+pub enum Report {
+    /// Consecutive children `lo ..` of a batch ended. `busy_ns` is the time the calls took together.
+    Done {
+        batch: BatchId,
+        lo: u32,
+        outcomes: Vec<Outcome>,
+        busy_ns: u64,
+    },
+    Resolved {
+        run: RunId,
+        node: NodeIx,
+        resolution: Resolution,
+    },
+    Progress {
+        run: RunId,
+        span: Span,
+        attempt: u16,
+        done: f64,
+        total: Option<f64>,
+        text: Option<String>,
+    },
+}
+
+/// Where executors report. The engine's inbox implements it; it never blocks.
+pub trait Reports: Send + Sync {
+    fn report(&self, reports: Vec<Report>);
+}
+
+/// How an agent is run, which decides how its batches are cut and what permits they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// One thread runs the batch's calls one after the other: one permit for the batch.
+    Thread,
+    /// All calls of the batch are under way at once: one permit each.
+    Loop,
+}
+
+/// Runs agents.
+pub trait Executor: Send + Sync {
+    /// How the agent runs, or `None` when no such agent is registered (yet).
+    fn style(&self, agent: &str) -> Option<Style>;
+    /// Starts a batch. Must not block; every claimed child is reported once.
+    fn execute(&self, batch: Arc<Batch>);
+    /// Evaluates a node's `when` and `each`; answers with `Report::Resolved`.
+    fn resolve(&self, call: Arc<NodeCall>);
+    /// The engine gave up these children of a batch (timeout, cancellation): stop them if possible.
+    /// Their reports, if any still come, are dropped by the engine.
+    fn abandon(&self, batch: &Arc<Batch>, span: Span);
+    /// No more batches will come. Waits up to `grace` for threads to end; returns how many remain stuck.
+    fn close(&self, grace: Millis) -> usize;
+}

@@ -1,0 +1,350 @@
+//! Facts of a run, past tense: the only things that change its state, and what the journal keeps.
+//!
+//! An [`Event`] is what `decide` answers and `apply` applies. A [`Record`] is what one turn of the
+//! owner thread appends for one run. A [`Fact`] is the view of an event that users watch: small, no
+//! payloads, one sequence number per task that it speaks of.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    BlobHash, Durability, Failure, NodeIx, Payload, Priority, RunId, RunState, Span, TaskRef,
+    TaskState, Timestamp, Workflow,
+};
+
+/// How a run began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// BLAKE3 of the bound workflow; the store keeps each definition once, under this hash.
+    pub definition: BlobHash,
+    /// The bound workflow. Not part of the record: the store fills it in from the definition.
+    #[serde(skip)]
+    pub workflow: Option<Arc<Workflow>>,
+    pub input: Payload,
+    pub priority: Priority,
+    pub durability: Durability,
+    pub tags: Vec<String>,
+    /// 128-bit trace id, hexadecimal.
+    pub trace_id: String,
+    pub at: Timestamp,
+}
+
+/// Tasks added to a run under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Growth {
+    pub tasks: Vec<super::Task>,
+    pub constants: Vec<Payload>,
+}
+
+/// Why a task was skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReason {
+    /// Its `when` was false.
+    Condition,
+    /// The ends of its dependencies do not fulfil its trigger.
+    Upstream,
+}
+
+/// One fact of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Event {
+    Submitted(Box<Submitted>),
+    Grown(Box<Growth>),
+    /// The first attempt of the run is about to start.
+    RunStarted,
+    /// `when` held, or there was none: the task may go to its lane.
+    Resolved {
+        node: NodeIx,
+    },
+    /// A map knows its items; children `0..count` exist from now on.
+    Expanded {
+        node: NodeIx,
+        items: Payload,
+        count: u32,
+    },
+    /// The tasks have a place in their lane's queue.
+    Scheduled {
+        span: Span,
+    },
+    Started {
+        span: Span,
+        attempt: u16,
+    },
+    /// One output per task of the span.
+    Completed {
+        span: Span,
+        attempt: u16,
+        outputs: Vec<Payload>,
+    },
+    Retrying {
+        task: TaskRef,
+        attempt: u16,
+        failure: Arc<Failure>,
+        due: Timestamp,
+    },
+    /// The backoff is over; the task is ready again.
+    RetryDue {
+        task: TaskRef,
+    },
+    Failed {
+        task: TaskRef,
+        attempt: u16,
+        failure: Arc<Failure>,
+    },
+    /// The attempt ended with no outcome and costs no retry: shutdown, crash, or a batch taken back.
+    Interrupted {
+        span: Span,
+        attempt: u16,
+        crash: bool,
+    },
+    Skipped {
+        node: NodeIx,
+        reason: SkipReason,
+    },
+    Cancelled {
+        span: Span,
+    },
+    /// Every child of a map has ended.
+    Joined {
+        node: NodeIx,
+        state: TaskState,
+    },
+    /// A map or a `when` could not be evaluated; the node fails without an attempt.
+    Unresolved {
+        node: NodeIx,
+        failure: Arc<Failure>,
+    },
+    Progress {
+        task: TaskRef,
+        attempt: u16,
+        done: f64,
+        total: Option<f64>,
+        text: Option<String>,
+    },
+    CancelRequested {
+        reason: String,
+    },
+    RunEnded {
+        state: RunState,
+        reason: Option<String>,
+    },
+}
+
+/// What one turn of the owner thread appends for one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    pub run: RunId,
+    /// Sequence number of the first fact in here; facts are numbered through the whole store.
+    pub seq: u64,
+    pub at: Timestamp,
+    pub events: Vec<Event>,
+}
+
+/// What users watch: one kind, and the tasks that it is about.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    /// Number of the first task's event; the span covers `seq .. seq + span.len`.
+    pub seq: u64,
+    pub at: Timestamp,
+    pub run: RunId,
+    pub kind: FactKind,
+    /// `None` for facts about the run, and `index == WHOLE` for facts about a whole map.
+    pub span: Option<Span>,
+    pub attempt: u16,
+    pub detail: Option<Arc<Detail>>,
+}
+
+/// The rare extras of a fact.
+#[derive(Clone, Debug)]
+pub enum Detail {
+    Failure { failure: Arc<Failure>, retry_at: Option<Timestamp> },
+    Progress { done: f64, total: Option<f64>, text: Option<String> },
+    Reason(String),
+    Count(u32),
+}
+
+/// The kinds of facts, with their names on every wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FactKind {
+    RunSubmitted,
+    RunStarted,
+    RunGrown,
+    RunCancelling,
+    RunCompleted,
+    RunFailed,
+    RunCancelled,
+    RunCompensated,
+    RunQuarantined,
+    TaskExpanded,
+    TaskScheduled,
+    TaskStarted,
+    TaskProgress,
+    TaskRetrying,
+    TaskInterrupted,
+    TaskCompleted,
+    TaskFailed,
+    TaskCancelled,
+    TaskSkipped,
+}
+
+impl FactKind {
+    /// The event's type on every wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RunSubmitted => "run.submitted",
+            Self::RunStarted => "run.started",
+            Self::RunGrown => "run.grown",
+            Self::RunCancelling => "run.cancelling",
+            Self::RunCompleted => "run.completed",
+            Self::RunFailed => "run.failed",
+            Self::RunCancelled => "run.cancelled",
+            Self::RunCompensated => "run.compensated",
+            Self::RunQuarantined => "run.quarantined",
+            Self::TaskExpanded => "task.expanded",
+            Self::TaskScheduled => "task.scheduled",
+            Self::TaskStarted => "task.started",
+            Self::TaskProgress => "task.progress",
+            Self::TaskRetrying => "task.retrying",
+            Self::TaskInterrupted => "task.interrupted",
+            Self::TaskCompleted => "task.completed",
+            Self::TaskFailed => "task.failed",
+            Self::TaskCancelled => "task.cancelled",
+            Self::TaskSkipped => "task.skipped",
+        }
+    }
+    /// True for the facts after which a run has no more.
+    pub fn ends_run(self) -> bool {
+        matches!(
+            self,
+            Self::RunCompleted
+                | Self::RunFailed
+                | Self::RunCancelled
+                | Self::RunCompensated
+                | Self::RunQuarantined
+        )
+    }
+}
+
+/// `Span::lo` of a fact that is about a whole map rather than one of its children.
+pub const WHOLE: u32 = u32::MAX;
+
+impl Event {
+    /// How many sequence numbers the event takes: one per task it tells users of.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Resolved { .. } | Self::RetryDue { .. } => 0,
+            Self::Scheduled { span }
+            | Self::Started { span, .. }
+            | Self::Completed { span, .. }
+            | Self::Interrupted { span, .. }
+            | Self::Cancelled { span } => u64::from(span.len),
+            _ => 1,
+        }
+    }
+
+    /// True where an effect waits for the event to be durable; the others are written and not waited for.
+    pub fn gates(&self) -> bool {
+        !matches!(
+            self,
+            Self::Scheduled { .. }
+                | Self::Started { .. }
+                | Self::RunStarted
+                | Self::Progress { .. }
+                | Self::Resolved { .. }
+        )
+    }
+
+    /// What users see of the event, or `None` where it is of no concern to them.
+    fn fact(&self) -> Option<(FactKind, Option<Span>, u16, Option<Detail>)> {
+        use FactKind as K;
+        let whole = |node: NodeIx| Some(Span::new(node, WHOLE, 1));
+        Some(match self {
+            Self::Submitted(_) => (K::RunSubmitted, None, 0, None),
+            Self::Grown(growth) => {
+                (K::RunGrown, None, 0, Some(Detail::Count(growth.tasks.len() as u32)))
+            }
+            Self::RunStarted => (K::RunStarted, None, 0, None),
+            Self::Resolved { .. } | Self::RetryDue { .. } => return None,
+            Self::Expanded { node, count, .. } => {
+                (K::TaskExpanded, whole(*node), 0, Some(Detail::Count(*count)))
+            }
+            Self::Scheduled { span } => (K::TaskScheduled, Some(*span), 0, None),
+            Self::Started { span, attempt } => (K::TaskStarted, Some(*span), *attempt, None),
+            Self::Completed { span, attempt, .. } => {
+                (K::TaskCompleted, Some(*span), *attempt, None)
+            }
+            Self::Retrying { task, attempt, failure, due } => {
+                let detail = Detail::Failure { failure: Arc::clone(failure), retry_at: Some(*due) };
+                (K::TaskRetrying, Some((*task).into()), *attempt, Some(detail))
+            }
+            Self::Failed { task, attempt, failure } => {
+                let detail = Detail::Failure { failure: Arc::clone(failure), retry_at: None };
+                (K::TaskFailed, Some((*task).into()), *attempt, Some(detail))
+            }
+            Self::Unresolved { node, failure } => {
+                let detail = Detail::Failure { failure: Arc::clone(failure), retry_at: None };
+                (K::TaskFailed, whole(*node), 0, Some(detail))
+            }
+            Self::Interrupted { span, attempt, crash } => {
+                let reason = if *crash { "crash" } else { "released" };
+                let detail = Detail::Reason(reason.into());
+                (K::TaskInterrupted, Some(*span), *attempt, Some(detail))
+            }
+            Self::Skipped { node, reason } => {
+                let reason = match reason {
+                    SkipReason::Condition => "condition",
+                    SkipReason::Upstream => "upstream",
+                };
+                (K::TaskSkipped, whole(*node), 0, Some(Detail::Reason(reason.into())))
+            }
+            Self::Cancelled { span } => (K::TaskCancelled, Some(*span), 0, None),
+            Self::Joined { node, state } => {
+                let kind = match state {
+                    TaskState::Completed => K::TaskCompleted,
+                    TaskState::Cancelled => K::TaskCancelled,
+                    TaskState::Skipped => K::TaskSkipped,
+                    _ => K::TaskFailed,
+                };
+                (kind, whole(*node), 0, None)
+            }
+            Self::Progress { task, attempt, done, total, text } => {
+                let detail = Detail::Progress { done: *done, total: *total, text: text.clone() };
+                (K::TaskProgress, Some((*task).into()), *attempt, Some(detail))
+            }
+            Self::CancelRequested { reason } => {
+                (K::RunCancelling, None, 0, Some(Detail::Reason(reason.clone())))
+            }
+            Self::RunEnded { state, reason } => {
+                let kind = match state {
+                    RunState::Completed => K::RunCompleted,
+                    RunState::Cancelled => K::RunCancelled,
+                    RunState::Compensated => K::RunCompensated,
+                    RunState::Quarantined => K::RunQuarantined,
+                    _ => K::RunFailed,
+                };
+                (kind, None, 0, reason.clone().map(Detail::Reason))
+            }
+        })
+    }
+}
+
+impl Record {
+    /// Sequence numbers that the record takes.
+    pub fn weight(&self) -> u64 {
+        self.events.iter().map(Event::weight).sum()
+    }
+
+    /// What users see of the record, in order.
+    pub fn facts(&self) -> impl Iterator<Item = Fact> {
+        let mut seq = self.seq;
+        self.events.iter().filter_map(move |event| {
+            let first = seq;
+            seq += event.weight();
+            let (kind, span, attempt, detail) = event.fact()?;
+            let detail = detail.map(Arc::new);
+            Some(Fact { seq: first, at: self.at, run: self.run, kind, span, attempt, detail })
+        })
+    }
+}

@@ -1,0 +1,27 @@
+//! The nouns: ids, workflows, payloads, events, errors, counters.
+//!
+//! Everything above speaks in these. They know no clock, no I/O, no Python; a value of this module
+//! can be built in a test by hand, compared, printed and serialised.
+
+mod error;
+mod event;
+mod failure;
+mod id;
+mod payload;
+mod state;
+mod stats;
+mod time;
+mod workflow;
+
+pub use error::{Error, Problem, Result};
+pub use event::{Detail, Event, Fact, FactKind, Growth, Record, SkipReason, Submitted, WHOLE};
+pub use failure::{Failure, FailureKind};
+pub use id::{BatchId, NodeIx, RunId, Span, TaskRef};
+pub use payload::{BlobHash, Opaque, Payload};
+pub use state::{RunState, TaskState};
+pub use stats::Stats;
+pub use time::{Millis, Timestamp};
+pub use workflow::{
+    AgentInfo, Delivery, Durability, Each, Expr, Isolation, LaneSpec, OnFailure, Param, Priority,
+    Retry, Step, Task, Trigger, Workflow,
+};

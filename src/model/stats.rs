@@ -1,0 +1,51 @@
+//! The engine's counters, under the names that Prometheus will scrape.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident => $name:literal),+ $(,)?) => {
+        /// Counters of one engine since it was opened. Written by the owner thread, read by anyone.
+        #[derive(Debug, Default)]
+        pub struct Stats { $($(#[$doc])* pub $field: AtomicU64),+ }
+
+        impl Stats {
+            /// Every counter with its name.
+            pub fn read(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($name, self.$field.load(Ordering::Relaxed))),+]
+            }
+        }
+    };
+}
+
+counters! {
+    runs_submitted => "goclaw_runs_submitted_total",
+    runs_completed => "goclaw_runs_completed_total",
+    runs_failed => "goclaw_runs_failed_total",
+    runs_cancelled => "goclaw_runs_cancelled_total",
+    /// Gauge.
+    runs_live => "goclaw_runs_live",
+    tasks_started => "goclaw_tasks_started_total",
+    tasks_completed => "goclaw_tasks_completed_total",
+    tasks_failed => "goclaw_tasks_failed_total",
+    tasks_retried => "goclaw_tasks_retried_total",
+    tasks_skipped => "goclaw_tasks_skipped_total",
+    tasks_cancelled => "goclaw_tasks_cancelled_total",
+    tasks_interrupted => "goclaw_tasks_interrupted_total",
+    attempts_timed_out => "goclaw_attempts_timed_out_total",
+    /// Results that came after their attempt was given up.
+    results_late => "goclaw_results_late_total",
+    /// Gauge: threads that do not come back from a timed-out or cancelled attempt.
+    threads_stuck => "goclaw_threads_stuck",
+    journal_records => "goclaw_journal_records_total",
+    journal_bytes => "goclaw_journal_bytes_total",
+    journal_syncs => "goclaw_journal_syncs_total",
+    store_errors => "goclaw_store_errors_total",
+    turns => "goclaw_owner_turns_total",
+}
+
+impl Stats {
+    /// Adds to a counter. Relaxed: nobody orders anything by it.
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,1 @@
+//! The shape of a plan: layers, critical path, parallel groups.
