@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::model::{BatchId, Failure, Millis, NodeIx, Opaque, Payload, RunId, Span, Timestamp};
 use crate::plan::Plan;
+pub use crate::run::{Outcome, Resolution, TaskResult};
 
 /// What the calls of one node share: its plan and everything its arguments may refer to.
 ///
@@ -31,16 +32,6 @@ pub struct NodeCall {
     pub cancelled: Arc<AtomicBool>,
     /// Room for what the executor evaluates once per node (decoded items, bound arguments).
     pub memo: OnceLock<Arc<dyn Opaque>>,
-}
-
-/// A dependency's result as its dependents see it.
-#[derive(Clone, Debug)]
-pub enum TaskResult {
-    One(Payload),
-    /// A map: one per child, `None` for a child that did not complete.
-    Many(Arc<[Option<Payload>]>),
-    /// It did not complete; evaluates to `None`.
-    Missing,
 }
 
 /// A span of calls that holds its permits until the last outcome is reported.
@@ -93,30 +84,6 @@ impl Batch {
         let at = self.cursor.swap(self.span.len, Ordering::AcqRel).min(self.span.len);
         self.span.split_at(at).1.filter(|rest| rest.len > 0)
     }
-}
-
-/// How one call ended.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    Completed(Payload),
-    Failed(Box<Failure>),
-    /// The agent saw the cancellation and stopped.
-    Cancelled,
-}
-
-/// What the evaluation of `when` and `each` answered.
-#[derive(Clone, Debug)]
-pub enum Resolution {
-    /// `when` holds or there is none, and the task is no map.
-    Go,
-    /// `when` is false.
-    Skip,
-    /// A map: its items (a list) and how many.
-    Items {
-        items: Payload,
-        count: u32,
-    },
-    Failed(Box<Failure>),
 }
 
 /// What an executor tells the engine.

@@ -14,7 +14,9 @@ mod time;
 mod workflow;
 
 pub use error::{Error, Problem, Result};
-pub use event::{Detail, Event, Fact, FactKind, Growth, Record, SkipReason, Submitted, WHOLE};
+pub use event::{
+    CancelCause, Detail, Event, Fact, FactKind, Growth, Record, SkipReason, Submitted, WHOLE,
+};
 pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, NodeIx, RunId, Span, TaskRef};
 pub use payload::{BlobHash, Opaque, Payload};

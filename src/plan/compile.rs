@@ -30,3 +30,11 @@ pub fn compile(_workflow: Workflow, _known: &dyn Known) -> Result<Plan, Error> {
 pub fn restore(_workflow: Arc<Workflow>) -> Result<Plan, Error> {
     todo!()
 }
+
+/// Rebuilds a grown plan from the journal: the growth was checked when it was accepted.
+///
+/// # Errors
+/// `workflow.invalid` where the definition is damaged.
+pub fn regrow(_plan: &Plan, _growth: &crate::model::Growth) -> Result<Plan, Error> {
+    todo!()
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::model::{BlobHash, NodeIx, Task, Workflow};
 
-pub use compile::{Known, compile, restore};
+pub use compile::{Known, compile, regrow, restore};
 
 /// A compiled workflow. Immutable; a run that grows gets a new one (`Plan::grow`).
 #[derive(Debug)]
