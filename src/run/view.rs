@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::state::{Body, Yield};
 use super::{Run, TaskResult};
 use crate::model::{
-    Failure, NodeIx, Payload, RunId, RunState, Submitted, TaskRef, TaskState, Timestamp,
+    Failure, NodeIx, Payload, RunId, RunState, Span, Submitted, TaskRef, TaskState, Timestamp,
 };
 use crate::plan::Plan;
 
@@ -61,6 +61,11 @@ impl Run {
     }
     pub fn task_state(&self, task: TaskRef) -> Option<TaskState> {
         self.item(task).map(|item| item.state)
+    }
+    /// The state that all tasks of a span are in, with equal attempts behind them.
+    pub fn span_state(&self, span: Span) -> Option<TaskState> {
+        let state = self.items(span)?.first()?.state;
+        self.uniform(span, state).then_some(state)
     }
     /// Attempts begun.
     pub fn attempt(&self, task: TaskRef) -> u16 {
