@@ -38,9 +38,3 @@ pub fn restore(_workflow: Arc<Workflow>) -> Result<Plan, Error> {
 pub fn regrow(_plan: &Plan, _growth: &crate::model::Growth) -> Result<Plan, Error> {
     todo!()
 }
-impl Plan {
-    /// stub
-    pub fn grow(&self, _growth: &crate::model::Growth, _known: &dyn Known) -> Result<Plan, Error> {
-        todo!()
-    }
-}
