@@ -173,11 +173,3 @@ impl io::Write for Hashing {
         Ok(())
     }
 }
-
-/// Rebuilds a grown plan from the journal: the growth was checked when it was accepted.
-///
-/// # Errors
-/// `workflow.invalid` where the definition is damaged.
-pub fn regrow(_plan: &Plan, _growth: &crate::model::Growth) -> Result<Plan, Error> {
-    todo!()
-}
