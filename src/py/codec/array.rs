@@ -2,7 +2,7 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyString, PyTuple};
 
 use super::decode::{Decoder, broken};
 use super::encode::{Encoder, raised};
@@ -46,7 +46,7 @@ impl<'py> Encoder<'py> {
         self.tag(Tag::Array, 4)?;
         self.value(&layout)?;
         self.value(&raised(array.getattr(intern!(py, "shape")))?)?;
-        self.value(&fortran.into_pyobject(py).map_err(|e| match e {})?.to_owned().into_any())?;
+        self.value(PyBool::new(py, fortran).as_any())?;
         self.value(&bytes)
     }
 
@@ -72,14 +72,14 @@ impl<'py> Encoder<'py> {
 }
 
 /// The dtype as text, or as numpy's own description of a structured one.
-fn layout<'py>(
-    numpy: &Bound<'py, PyAny>,
-    dtype: &Bound<'py, PyAny>,
-) -> Result<Bound<'py, PyAny>> {
+fn layout<'py>(numpy: &Bound<'py, PyAny>, dtype: &Bound<'py, PyAny>) -> Result<Bound<'py, PyAny>> {
     let py = numpy.py();
     let refuse = |help: &str| {
         let what = dtype.str().map_or_else(|_| "?".into(), |name| name.to_string());
-        Fault::unsupported(format!("is a numpy value of dtype {what}, which is not plain data"), help)
+        Fault::unsupported(
+            format!("is a numpy value of dtype {what}, which is not plain data"),
+            help,
+        )
     };
     if raised(dtype.getattr(intern!(py, "hasobject")).and_then(|yes| yes.is_truthy()))? {
         return Err(refuse("use `.tolist()`, or a dtype of numbers or fixed-length text"));
@@ -129,7 +129,7 @@ impl<'py> Decoder<'_, 'py> {
         if tag == Tag::Scalar {
             return self.scalar(&numpy, &layout);
         }
-        let shape = broken(self.value()?.cast_into::<PyTuple>().map_err(PyErr::from))?;
+        let shape = broken(self.value()?.cast_into::<PyTuple>())?;
         let fortran = broken(self.value()?.extract::<bool>())?;
         let bytes = self.bytes()?;
         let dtype = plain_dtype(&numpy, &layout)?;

@@ -114,12 +114,14 @@ pub(super) fn find<'py>(types: &Types, py: Python<'py>, name: &str) -> Result<Bo
         )
     };
     let (module, qualname) = name.split_once(':').ok_or_else(|| unknown("which is no name"))?;
-    let module = match types.imported(py, module) {
-        Ok(Some(module)) => module,
-        _ => py
-            .import(module)
-            .map_err(|e| unknown("whose module cannot be imported").because(e))?,
-    };
+    if let Ok(Some(module)) = types.imported(py, module)
+        && let Ok(found) = walk(&module, qualname)
+    {
+        return found.cast_into::<PyType>().map_err(|_| unknown("which is no class"));
+    }
+    // Not imported yet, or another thread is in the middle of it: importing waits for that.
+    let module =
+        py.import(module).map_err(|e| unknown("whose module cannot be imported").because(e))?;
     let found = walk(&module, qualname).map_err(|e| unknown("which is gone").because(e))?;
     found.cast_into::<PyType>().map_err(|_| unknown("which is no class"))
 }

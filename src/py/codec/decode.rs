@@ -247,10 +247,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
     /// Whether an array comes next, unread.
     pub(super) fn array_next(&self) -> bool {
         self.rest.first().is_some_and(|&byte| {
-            matches!(
-                Marker::from_u8(byte),
-                Marker::FixArray(_) | Marker::Array16 | Marker::Array32
-            )
+            matches!(Marker::from_u8(byte), Marker::FixArray(_) | Marker::Array16 | Marker::Array32)
         })
     }
 
@@ -349,6 +346,8 @@ fn short() -> Box<Fault> {
 }
 
 /// An exception of Python over what the bytes ask for.
-pub(super) fn broken<T>(result: PyResult<T>) -> Result<T> {
-    result.map_err(|error| Fault::damaged(error.to_string()).because(error))
+pub(super) fn broken<T, E: Into<PyErr>>(result: std::result::Result<T, E>) -> Result<T> {
+    result
+        .map_err(Into::into)
+        .map_err(|error: PyErr| Fault::damaged(error.to_string()).because(error))
 }

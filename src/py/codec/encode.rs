@@ -7,9 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pyo3::prelude::*;
-use pyo3::types::{
-    PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType,
-};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use rmp::encode as mp;
 
 use super::class;
@@ -281,8 +279,9 @@ pub(super) fn type_id(value: &Bound<'_, PyAny>) -> TypeId {
 }
 
 /// Turns an exception of Python code under the codec's feet into a refusal.
-pub(super) fn raised<T>(result: PyResult<T>) -> Result<T> {
+pub(super) fn raised<T, E: Into<PyErr>>(result: std::result::Result<T, E>) -> Result<T> {
     result.map_err(|error| {
+        let error = error.into();
         let reason = format!("could not be read: {error}");
         Fault::unsupported(reason, "see the cause; return plain data instead").because(error)
     })

@@ -35,10 +35,6 @@ impl CodecError {
         let message = format!("{}; {}", self.message(root), self.help);
         Failure::new(FailureKind::Payload, self.code, message)
     }
-
-    pub(crate) fn into_error(self, root: &str) -> model::Error {
-        model::Error::new(self.code, self.message(root), self.help)
-    }
 }
 
 impl From<model::Error> for CodecError {

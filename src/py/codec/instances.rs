@@ -88,8 +88,7 @@ impl<'py> Encoder<'py> {
         let py = self.py;
         let name = raised(value.getattr(intern!(py, "_name_")))?;
         let members = raised(plan.class.getattr(intern!(py, "_member_map_")))?;
-        let named = !name.is_none()
-            && members.get_item(&name).is_ok_and(|member| member.is(value));
+        let named = !name.is_none() && members.get_item(&name).is_ok_and(|member| member.is(value));
         if named {
             self.tag(Tag::Enum, 2)?;
             self.class(plan)?;
@@ -116,7 +115,7 @@ impl<'py> Encoder<'py> {
                 "keep them in fields, or use a dataclass",
             ));
         }
-        let tuple = raised(value.cast::<PyTuple>().map_err(PyErr::from))?;
+        let tuple = raised(value.cast::<PyTuple>())?;
         if tuple.len() != plan.fields.len() {
             return Err(changed());
         }
@@ -144,7 +143,7 @@ impl<'py> Encoder<'py> {
                     self.tag(Tag::Missing, 0)?;
                 }
                 Err(error) => {
-                    let fault = raised::<()>(Err(error)).expect_err("it is an error");
+                    let fault = raised::<(), _>(Err(error)).expect_err("it is an error");
                     return Err(fault.below(format!(".{name}"), self.out.len()));
                 }
             }
@@ -164,7 +163,7 @@ impl<'py> Encoder<'py> {
             self.nil();
             return Ok(());
         };
-        let own = raised(own.cast_into::<PyDict>().map_err(PyErr::from))?;
+        let own = raised(own.cast_into::<PyDict>())?;
         let mut beyond = Vec::new();
         // Keys in the order of the fields are the rule, so the next field is looked at first.
         let mut next = plan.fields.iter();
@@ -189,7 +188,7 @@ impl<'py> Encoder<'py> {
         name: &Bound<'py, PyAny>,
     ) -> PyResult<bool> {
         for field in &plan.fields {
-            if field.eq(name)? {
+            if field.as_any().eq(name)? {
                 return Ok(true);
             }
         }
@@ -218,7 +217,7 @@ impl<'py> Encoder<'py> {
             if state.is_none() {
                 return Ok(None);
             }
-            raised(state.cast_into::<PyDict>().map(Some).map_err(PyErr::from))
+            raised(state.cast_into::<PyDict>().map(Some))
         };
         self.tag(Tag::Model, 5)?;
         self.class(plan)?;

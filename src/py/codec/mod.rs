@@ -89,7 +89,7 @@ pub(crate) fn _decode(py: Python<'_>, envelope: &[u8], allow_pickle: bool) -> Py
 }
 
 fn plain(py: Python<'_>, error: CodecError) -> PyErr {
-    let message = error.message("value");
+    let message = error.to_failure("value").message;
     let raised = PyValueError::new_err((error.code, error.path, message, error.help));
     raised.set_cause(py, error.cause);
     raised

@@ -35,6 +35,10 @@ impl<'py> Known<'py> {
         )
     }
 
+    fn has_today(&self, name: &Bound<'py, PyString>) -> bool {
+        self.today().iter().any(|now| same_text(now.bind(name.py()), name))
+    }
+
     fn today(&self) -> &[Py<PyString>] {
         self.shape.fields()
     }
@@ -70,7 +74,7 @@ impl<'py> Decoder<'_, 'py> {
         let name = self.str()?.to_owned();
         let mut then = Vec::new();
         for _ in 1..names {
-            then.push(broken(self.value()?.cast_into::<PyString>().map_err(PyErr::from))?);
+            then.push(broken(self.value()?.cast_into::<PyString>())?);
         }
         let types = self.types()?;
         let class = class::find(types, py, &name)?;
@@ -86,7 +90,7 @@ impl<'py> Decoder<'_, 'py> {
             .ok_or_else(|| refuse("which is of no kind that goclaw rebuilds"))?;
         let fields = shape.fields();
         let same = fields.len() == then.len()
-            && fields.iter().zip(&then).all(|(a, b)| a.bind(py).eq(b).unwrap_or(false));
+            && fields.iter().zip(&then).all(|(now, then)| same_text(now.bind(py), then));
         let setattr = broken(class.getattr(intern!(py, "__setattr__")))?;
         let plain = setattr.is(&types.object_setattr);
         let known = Rc::new(Known { class, name, shape, then, same, plain });
@@ -172,7 +176,7 @@ impl<'py> Decoder<'_, 'py> {
         let object = self.blank(known)?;
         if let Some(beyond) = self.optional_dict()? {
             for (name, value) in beyond.iter() {
-                let name = broken(name.cast_into::<PyString>().map_err(PyErr::from))?;
+                let name = broken(name.cast_into::<PyString>())?;
                 self.set(known, &object, &name, &value)?;
             }
         }
@@ -181,7 +185,7 @@ impl<'py> Decoder<'_, 'py> {
                 continue;
             }
             let value = self.value()?;
-            if known.same || known.today().iter().any(|now| now.bind(self.py).eq(name).unwrap_or(false)) {
+            if known.same || known.has_today(name) {
                 self.set(known, &object, name, &value)?;
             }
         }
@@ -198,7 +202,7 @@ impl<'py> Decoder<'_, 'py> {
         for field in broken(fields.try_iter())? {
             let field = broken(field)?;
             let name = broken(field.getattr(intern!(py, "name")))?;
-            let name = broken(name.cast_into::<PyString>().map_err(PyErr::from))?;
+            let name = broken(name.cast_into::<PyString>())?;
             if position(&known.then, &name).is_some() {
                 continue;
             }
@@ -276,5 +280,9 @@ impl<'py> Decoder<'_, 'py> {
 }
 
 fn position(names: &[Bound<'_, PyString>], name: &Bound<'_, PyString>) -> Option<usize> {
-    names.iter().position(|then| then.eq(name).unwrap_or(false))
+    names.iter().position(|then| same_text(then, name))
+}
+
+fn same_text(a: &Bound<'_, PyString>, b: &Bound<'_, PyString>) -> bool {
+    a.is(b) || a.as_any().eq(b).unwrap_or(false)
 }

@@ -22,7 +22,7 @@ impl<'py> Encoder<'py> {
             Std::Set => self.unordered(Tag::Set, value),
             Std::FrozenSet => self.unordered(Tag::FrozenSet, value),
             Std::ByteArray => {
-                let bytes = raised(value.cast::<PyByteArray>().map_err(PyErr::from))?;
+                let bytes = raised(value.cast::<PyByteArray>())?;
                 self.room(bytes.len())?;
                 self.tag(Tag::ByteArray, 1)?;
                 self.bytes(&bytes.to_vec())
@@ -67,9 +67,7 @@ impl<'py> Encoder<'py> {
 
     fn unordered(&mut self, tag: Tag, value: &Bound<'py, PyAny>) -> Result<()> {
         self.deeper(value, |this| {
-            // A copy first: Python code of an item must not change what is being walked.
-            let items = raised(PyTuple::type_object(this.py).call1((value,)))?;
-            let items = raised(items.cast_into::<PyTuple>().map_err(PyErr::from))?;
+            let items = frozen(value)?;
             this.tag(tag, items.len())?;
             for item in items.iter() {
                 this.part(&item, || format!("{{{}}}", class::label(&item.get_type())))?;
@@ -81,7 +79,8 @@ impl<'py> Encoder<'py> {
     fn memory_view(&mut self, value: &Bound<'py, PyAny>) -> Result<()> {
         let py = self.py;
         let number = |name| -> Result<usize> { raised(raised(value.getattr(name))?.extract()) };
-        let format = raised(value.getattr(intern!(py, "format")).and_then(|f| f.extract::<String>()))?;
+        let format =
+            raised(value.getattr(intern!(py, "format")).and_then(|f| f.extract::<String>()))?;
         // `memoryview.cast` can make these again and no others.
         let castable = format.trim_start_matches('@').len() == 1;
         if number(intern!(py, "ndim"))? != 1 || !castable {
@@ -100,7 +99,7 @@ impl<'py> Encoder<'py> {
     fn fixed_zone(&mut self, value: &Bound<'py, PyAny>) -> Result<()> {
         let py = self.py;
         let init = raised(value.call_method0(intern!(py, "__getinitargs__")))?;
-        let init = raised(init.cast_into::<PyTuple>().map_err(PyErr::from))?;
+        let init = raised(init.cast_into::<PyTuple>())?;
         self.tag(Tag::FixedZone, 2)?;
         self.value(&raised(init.get_item(0))?)?;
         let name = init.get_item(1).ok().unwrap_or_else(|| py.None().into_bound(py));
@@ -129,8 +128,7 @@ impl<'py> Encoder<'py> {
     ) -> Result<()> {
         self.deeper(value, |this| {
             let items = raised(value.call_method0(intern!(this.py, "items")))?;
-            let items = raised(PyTuple::type_object(this.py).call1((items,)))?;
-            let items = raised(items.cast_into::<PyTuple>().map_err(PyErr::from))?;
+            let items = frozen(&items)?;
             this.tag(tag, before + 2 * items.len())?;
             head(this)?;
             for item in items.iter() {
@@ -169,13 +167,18 @@ impl<'py> Encoder<'py> {
 
     fn deque(&mut self, value: &Bound<'py, PyAny>) -> Result<()> {
         self.deeper(value, |this| {
-            let items = raised(PyTuple::type_object(this.py).call1((value,)))?;
-            let items = raised(items.cast_into::<PyTuple>().map_err(PyErr::from))?;
+            let items = frozen(value)?;
             this.tag(Tag::Deque, items.len() + 1)?;
             this.value(&raised(value.getattr(intern!(this.py, "maxlen")))?)?;
             this.items(&items)
         })
     }
+}
+
+/// A copy that no Python code can change while it is walked.
+fn frozen<'py>(items: &Bound<'py, PyAny>) -> Result<Bound<'py, PyTuple>> {
+    let copy = raised(items.py().get_type::<PyTuple>().call1((items,)))?;
+    raised(copy.cast_into::<PyTuple>())
 }
 
 const DATETIME: [&str; 9] =
