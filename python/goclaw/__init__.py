@@ -14,10 +14,9 @@ Example:
     'hello Ada'
 """
 
-from ._goclaw import __version__
+from ._goclaw import Context, __version__, current
 from .agent import Agent, agent
 from .builder import Workflow
-from .context import Context, current
 from .definition import Definition
 from .engine import Engine, run
 from .errors import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 from .errors import WouldDeadlock
 
@@ -23,7 +24,8 @@ def refuse_own_loop(what: str) -> None:
 def in_own_loop() -> bool:
     """True on the thread of goclaw's own event loop, while it runs."""
     own = sys.modules.get("goclaw._loop")
-    return own is not None and in_loop() and own.is_own_thread()
+    running = own._running if own is not None else None
+    return running is not None and threading.current_thread() is running.thread
 
 
 def in_loop() -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ._goclaw import Context
 from .errors import AgentError
 
 _CONTEXT_NAME = re.compile(r"(?:^|[.\s\[|])Context(?:$|[\s\]|])")
@@ -129,8 +129,4 @@ def is_context(annotation: Any, scope: dict[str, Any]) -> bool:
     hint = evaluate(annotation, scope)
     if hint is UNKNOWN:
         return bool(_CONTEXT_NAME.search(annotation))
-    module = sys.modules.get("goclaw.context")
-    if module is None:
-        return False
-    context = module.Context
-    return hint is context or any(part is context for part in getattr(hint, "__args__", ()))
+    return hint is Context or any(part is Context for part in getattr(hint, "__args__", ()))

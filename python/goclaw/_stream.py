@@ -89,6 +89,8 @@ def expand(fact: Fact) -> Iterator[Event]:
     """One event per task of a fact's span."""
     seq, at_ms, type, run, node, lo, length, attempt, data = fact
     at = _EPOCH + timedelta(milliseconds=at_ms)
+    if data and "retry_at" in data:
+        data["retry_at"] = _EPOCH + timedelta(seconds=data["retry_at"])
     for child in range(max(length, 1)):
         task = node if lo is None else f"{node}[{lo + child}]"
         yield Event(seq + child, at, type, run, task, attempt, data or {})

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-from . import _registry, _signature, _trace
+from . import _goclaw, _guard, _registry, _signature, _trace
 from ._options import (
     ISOLATIONS,
     UNSET,
@@ -157,17 +157,26 @@ class Agent(Generic[P, R]):
         arguments = _trace.bind(self.name, self._signature, args, kwargs)
         wants = self._signature.context
         if wants is not None:
-            from .context import current
-
-            arguments[wants.name] = current()
+            arguments[wants.name] = self._own_context()
         if not self._is_coroutine:
             return self._target(**arguments)
+        _guard.refuse_own_loop(f"call `{self.name}`")
         from ._loop import run_coroutine
 
         return run_coroutine(self._target(**arguments))
 
+    def _own_context(self) -> _goclaw.Context:
+        try:
+            return _goclaw.current()
+        except RuntimeError:
+            raise AgentError(
+                f"agent `{self.name}` asks for the Context, which there is only inside a run",
+                code="agent.no_context",
+                help="run it in a workflow, or call `.fn` with a stand-in of your own",
+            ) from None
+
     def _register(self) -> None:
-        from . import _adapt, _goclaw
+        from . import _adapt
 
         info = {
             "name": self.name,

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::errors;
 use super::notify::Notifier;
-use super::object::{self, Mode, PyObj};
+use super::object::{Mode, PyObj};
 use super::output::{self, Wanted};
 use super::plan::{World, parse, payloads};
-use super::{errors, failure};
 use crate::engine::Handle;
 use crate::model::{Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
 use crate::plan::Plan;
