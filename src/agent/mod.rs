@@ -4,11 +4,15 @@
 //! and Rust users). An executor never blocks the owner thread, and every call it accepts comes back
 //! as exactly one outcome, or is fenced by the engine.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+pub mod local;
 
-use crate::model::{BatchId, Failure, Millis, NodeIx, Opaque, Payload, RunId, Span, Timestamp};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use crate::model::{BatchId, Millis, NodeIx, Opaque, Payload, RunId, Span, Timestamp};
 use crate::plan::Plan;
+pub use crate::run::{Outcome, Resolution, TaskResult};
 
 /// What the calls of one node share: its plan and everything its arguments may refer to.
 ///
@@ -33,16 +37,6 @@ pub struct NodeCall {
     pub memo: OnceLock<Arc<dyn Opaque>>,
 }
 
-/// A dependency's result as its dependents see it.
-#[derive(Clone, Debug)]
-pub enum TaskResult {
-    One(Payload),
-    /// A map: one per child, `None` for a child that did not complete.
-    Many(Arc<[Option<Payload>]>),
-    /// It did not complete; evaluates to `None`.
-    Missing,
-}
-
 /// A span of calls that holds its permits until the last outcome is reported.
 #[derive(Debug)]
 pub struct Batch {
@@ -55,11 +49,22 @@ pub struct Batch {
     /// Next child that nobody has begun, counted from `span.lo`. Threads claim with `claim`; the
     /// engine takes the rest back with `take_back`.
     cursor: AtomicU32,
-    /// Child under way in the low half, the millisecond it began (since the engine opened, plus 1)
-    /// in the high half; 0 between calls. Thread executors keep it, for timeouts and health.
-    pub under_way: AtomicU64,
+    /// Child under way in the low half, the millisecond it began (since `origin`, plus 1) in the high
+    /// half; 0 between calls.
+    under_way: AtomicU64,
+    origin: Instant,
     /// Set when the attempt is given up: the executor stops claiming, `ctx.cancelled` turns true.
     pub abandoned: AtomicBool,
+    /// Outcomes that nobody has taken yet. Shared, so that the engine gets at what is finished while
+    /// a later call of the same batch hangs.
+    finished: Mutex<Finished>,
+}
+
+#[derive(Debug, Default)]
+struct Finished {
+    /// Children whose outcomes were taken.
+    taken: u32,
+    outcomes: Vec<Outcome>,
 }
 
 impl Batch {
@@ -78,8 +83,45 @@ impl Batch {
             timeout,
             cursor: AtomicU32::new(0),
             under_way: AtomicU64::new(0),
+            origin: Instant::now(),
             abandoned: AtomicBool::new(false),
+            finished: Mutex::default(),
         }
+    }
+
+    /// Notes that the call of a child begins. For executors that call one after the other.
+    pub fn begin(&self, index: u32) {
+        let ms = self.origin.elapsed().as_millis() as u64 + 1;
+        self.under_way.store((ms << 32) | u64::from(index), Ordering::Release);
+    }
+
+    /// The child whose call is under way, and for how many milliseconds. `None` between calls.
+    pub fn under_way(&self) -> Option<(u32, Millis)> {
+        let packed = self.under_way.load(Ordering::Acquire);
+        let began = (packed >> 32).checked_sub(1)?;
+        let held = (self.origin.elapsed().as_millis() as u64).saturating_sub(began);
+        Some((packed as u32, held))
+    }
+
+    /// Notes that the call begun last has ended, and keeps its outcome. For executors that call one after the other.
+    pub fn finish(&self, outcome: Outcome) {
+        self.under_way.store(0, Ordering::Release);
+        self.lock().outcomes.push(outcome);
+    }
+
+    /// Takes the outcomes kept so far, with the index of the first; each is taken once.
+    pub fn take_finished(&self) -> Option<(u32, Vec<Outcome>)> {
+        let mut finished = self.lock();
+        if finished.outcomes.is_empty() {
+            return None;
+        }
+        let lo = self.span.lo + finished.taken;
+        finished.taken += finished.outcomes.len() as u32;
+        Some((lo, std::mem::take(&mut finished.outcomes)))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Finished> {
+        self.finished.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Claims the next child: its index, or `None` when none is left. Each child is claimed once.
@@ -93,30 +135,6 @@ impl Batch {
         let at = self.cursor.swap(self.span.len, Ordering::AcqRel).min(self.span.len);
         self.span.split_at(at).1.filter(|rest| rest.len > 0)
     }
-}
-
-/// How one call ended.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    Completed(Payload),
-    Failed(Box<Failure>),
-    /// The agent saw the cancellation and stopped.
-    Cancelled,
-}
-
-/// What the evaluation of `when` and `each` answered.
-#[derive(Clone, Debug)]
-pub enum Resolution {
-    /// `when` holds or there is none, and the task is no map.
-    Go,
-    /// `when` is false.
-    Skip,
-    /// A map: its items (a list) and how many.
-    Items {
-        items: Payload,
-        count: u32,
-    },
-    Failed(Box<Failure>),
 }
 
 /// What an executor tells the engine.

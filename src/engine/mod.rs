@@ -1,1 +1,43 @@
 //! The engine: one owner thread that decides, journals, applies and acts, and the handles users hold.
+//!
+//! ```text
+//! handle → inbox → owner: decide · append · sync · act → lane → executor → inbox → …
+//! ```
+//! The owner is the only thread that touches runs, lanes and timers, so none of them has a lock.
+//! It never waits for an agent and never knows Python; whoever wants something sends a message.
+
+mod cell;
+mod clock;
+mod handle;
+mod inbox;
+mod options;
+mod owner;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use cell::{Handle, Ticket};
+pub use handle::{Closed, Engine, Submit};
+pub use options::{OnConflict, Options, builtin_lanes};
+
+/// Reasons that several places give in the same words.
+mod refusal {
+    use crate::model::{Error, RunId};
+
+    pub(super) fn closed() -> Error {
+        Error::new(
+            "engine.closed",
+            "the engine is closed",
+            "open a new engine; an engine with a path goes on where this one stopped",
+        )
+    }
+
+    pub(super) fn unknown_run(run: RunId) -> Error {
+        Error::new(
+            "run.unknown",
+            format!("there is no run `{run}` in this engine"),
+            "look the id up with engine.list(); finished runs are forgotten after their retention",
+        )
+    }
+}

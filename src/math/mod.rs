@@ -1,1 +1,5 @@
-//! to be written
+//! Textbook algorithms, each citing its source. Pure: dice and clocks come in as numbers.
+
+mod backoff;
+
+pub use backoff::backoff_ms;

@@ -47,6 +47,20 @@ pub enum SkipReason {
     Upstream,
 }
 
+/// Why a run stops before its plan is done; decides the state it ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelCause {
+    /// Somebody asked: the run ends `cancelled`.
+    Asked,
+    /// A task failed under `fail_fast`: the run ends `failed`.
+    Failure,
+    /// The run's own timeout is over: `failed`.
+    Deadline,
+    /// A task took the process down too often: `quarantined`.
+    Quarantine,
+}
+
 /// One fact of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Event {
@@ -124,6 +138,7 @@ pub enum Event {
         text: Option<String>,
     },
     CancelRequested {
+        cause: CancelCause,
         reason: String,
     },
     RunEnded {
@@ -313,7 +328,7 @@ impl Event {
                 let detail = Detail::Progress { done: *done, total: *total, text: text.clone() };
                 (K::TaskProgress, Some((*task).into()), *attempt, Some(detail))
             }
-            Self::CancelRequested { reason } => {
+            Self::CancelRequested { reason, .. } => {
                 (K::RunCancelling, None, 0, Some(Detail::Reason(reason.clone())))
             }
             Self::RunEnded { state, reason } => {

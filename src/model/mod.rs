@@ -3,6 +3,7 @@
 //! Everything above speaks in these. They know no clock, no I/O, no Python; a value of this module
 //! can be built in a test by hand, compared, printed and serialised.
 
+pub mod envelope;
 mod error;
 mod event;
 mod failure;
@@ -14,7 +15,9 @@ mod time;
 mod workflow;
 
 pub use error::{Error, Problem, Result};
-pub use event::{Detail, Event, Fact, FactKind, Growth, Record, SkipReason, Submitted, WHOLE};
+pub use event::{
+    CancelCause, Detail, Event, Fact, FactKind, Growth, Record, SkipReason, Submitted, WHOLE,
+};
 pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, NodeIx, RunId, Span, TaskRef};
 pub use payload::{BlobHash, Opaque, Payload};

@@ -24,25 +24,21 @@ const CHUNK_AGE_MAX: Duration = Duration::from_millis(1);
 /// Outcomes are reported when their payloads have this many bytes together.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 
-/// Outcomes of consecutive children that were not reported yet.
+/// What was finished since the last report. The outcomes are in the batch, where the engine can take
+/// them while a later call hangs.
 struct Chunk<'a> {
     core: &'a Core,
     batch: &'a Batch,
-    outcomes: Vec<Outcome>,
     bytes: usize,
-    lo: u32,
     began: Instant,
 }
 
 impl Chunk<'_> {
-    fn push(&mut self, child: u32, outcome: Outcome) {
-        if self.outcomes.is_empty() {
-            self.lo = child;
-        }
+    fn push(&mut self, outcome: Outcome) {
         if let Outcome::Completed(payload) = &outcome {
             self.bytes += payload.len();
         }
-        self.outcomes.push(outcome);
+        self.batch.finish(outcome);
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -53,9 +49,8 @@ impl Chunk<'_> {
         let busy_ns = now.duration_since(self.began).as_nanos() as u64;
         self.began = now;
         self.bytes = 0;
-        if !self.outcomes.is_empty() {
-            let outcomes = std::mem::take(&mut self.outcomes);
-            let report = Report::Done { batch: self.batch.id, lo: self.lo, outcomes, busy_ns };
+        if let Some((lo, outcomes)) = self.batch.take_finished() {
+            let report = Report::Done { batch: self.batch.id, lo, outcomes, busy_ns };
             self.core.reports.report(vec![report]);
         }
     }
@@ -69,7 +64,7 @@ pub(super) fn run(
     batch: &Arc<Batch>,
     helping: bool,
 ) -> Option<PyErr> {
-    let binding = match caught(|| bind::node(py, &batch.call)).and_then(|bound| bound) {
+    let binding = match caught(|| bind::node(py, &batch.call, &core.mode)).and_then(|bound| bound) {
         Ok(binding) => binding,
         Err(failure) => {
             fail(core, batch, &failure);
@@ -79,13 +74,11 @@ pub(super) fn run(
     let here = Entered::new(batch, core);
     let mut worker = Worker { py, core, slot, batch, args: binding.args(py), here };
     let mut now = Instant::now();
-    let outcomes = Vec::with_capacity(batch.span.len.min(1024) as usize);
-    let mut chunk = Chunk { core, batch, outcomes, bytes: 0, lo: batch.span.lo, began: now };
+    let mut chunk = Chunk { core, batch, bytes: 0, began: now };
     let mut interrupt = None;
     while interrupt.is_none() && !batch.abandoned.load(Ordering::Acquire) {
         let Some(child) = batch.claim() else { break };
-        // Under way first, then the look at `abandoned`: whoever gives up sees the child or is seen.
-        batch.under_way.store(under_way(core, now, child), Ordering::SeqCst);
+        batch.begin(child);
         let outcome = if batch.abandoned.load(Ordering::SeqCst) {
             Outcome::Cancelled
         } else {
@@ -93,25 +86,17 @@ pub(super) fn run(
             worker.here.0.began.set(now);
             caught(|| worker.one(child, now)).unwrap_or_else(Outcome::Failed)
         };
-        batch.under_way.store(0, Ordering::Release);
         if helping {
             interrupt = keyboard_interrupt(py, &outcome);
         }
         now = Instant::now();
-        chunk.push(child, outcome);
+        chunk.push(outcome);
         if chunk.is_due(now) {
             chunk.report(now);
         }
     }
     chunk.report(now);
     interrupt
-}
-
-/// The child in the low half, the millisecond in the high one, as `Batch::under_way` wants it.
-fn under_way(core: &Core, now: Instant, child: u32) -> u64 {
-    let since = now.saturating_duration_since(core.opened);
-    let ms = since.as_secs() * 1000 + u64::from(since.subsec_millis());
-    ((ms + 1) << 32) | u64::from(child)
 }
 
 struct Worker<'a, 'b, 'py> {
@@ -194,13 +179,11 @@ fn unfinished(result: &Bound<'_, PyAny>) -> Option<String> {
 
 /// Fails every child of the batch that nobody has begun.
 pub(super) fn fail(core: &Core, batch: &Batch, failure: &Failure) {
-    let mut outcomes = Vec::new();
-    let mut lo = None;
     while let Some(child) = batch.claim() {
-        lo.get_or_insert(child);
-        outcomes.push(Outcome::Failed(Box::new(failure.clone())));
+        batch.begin(child);
+        batch.finish(Outcome::Failed(Box::new(failure.clone())));
     }
-    if let Some(lo) = lo {
+    if let Some((lo, outcomes)) = batch.take_finished() {
         core.reports.report(vec![Report::Done { batch: batch.id, lo, outcomes, busy_ns: 0 }]);
     }
 }

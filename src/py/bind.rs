@@ -55,12 +55,13 @@ impl Opaque for Memo {
 pub(super) fn node(
     py: Python<'_>,
     call: &Arc<NodeCall>,
+    mode: &Mode,
 ) -> Result<Arc<Binding>, Box<Failure>> {
     if let Some(memo) = call.memo.get() {
         return read(memo);
     }
     // Not `get_or_init`: evaluation runs Python, and whoever waited for it would hold the GIL.
-    let made: Arc<dyn Opaque> = Arc::new(Memo(Binding::new(py, call).map(Arc::new)));
+    let made: Arc<dyn Opaque> = Arc::new(Memo(Binding::new(py, call, mode).map(Arc::new)));
     let _ = call.memo.set(made);
     read(call.memo.get().expect("just set, by us or by somebody else"))
 }
@@ -71,13 +72,13 @@ fn read(memo: &Arc<dyn Opaque>) -> Result<Arc<Binding>, Box<Failure>> {
 }
 
 impl Binding {
-    fn new(py: Python<'_>, call: &Arc<NodeCall>) -> Result<Self, Box<Failure>> {
+    fn new(py: Python<'_>, call: &Arc<NodeCall>, mode: &Mode) -> Result<Self, Box<Failure>> {
         let task = call.plan.task(call.node);
         let agent = registry::find(&task.agent).ok_or_else(|| {
             let message = format!("task `{}`: agent `{}` is not registered", task.id, task.agent);
             failure::binding("agent.unknown", message)
         })?;
-        let scope = Scope::new(py, call);
+        let scope = Scope::new(py, call, mode);
         let mut given: Vec<(String, Source)> = Vec::new();
         for (name, expr) in &task.args {
             let site = Site { task: &task.id, param: name };
@@ -97,7 +98,7 @@ impl Binding {
             given.retain(|(name, _)| name != context);
             given.push((context.clone(), Source::Context));
         }
-        let items = call.items.as_ref().map(|items| list_of(py, items, &task.id)).transpose()?;
+        let items = call.items.as_ref().map(|items| list_of(py, items, &task.id, mode)).transpose()?;
         let (sources, positional, names) = arrange(py, &agent, given);
         Ok(Self { agent, sources, positional, names, items, item_adapter })
     }
@@ -173,8 +174,9 @@ fn list_of(
     py: Python<'_>,
     items: &crate::model::Payload,
     task: &str,
+    mode: &Mode,
 ) -> Result<Py<PyList>, Box<Failure>> {
-    let items = object::to_object(py, items)?.into_bound(py);
+    let items = object::to_object(py, items, mode)?.into_bound(py);
     items.cast_into::<PyList>().map(Bound::unbind).map_err(|_| {
         failure::binding("task.binding", format!("task `{task}`: its items are no list"))
     })
@@ -263,7 +265,7 @@ fn try_resolve(
     mode: &Mode,
 ) -> Result<Resolution, Box<Failure>> {
     let task = call.plan.task(call.node);
-    let scope = Scope::new(py, call);
+    let scope = Scope::new(py, call, mode);
     if let Some(when) = &task.when {
         let site = Site { task: &task.id, param: "when" };
         let value = scope.eval(when, site)?;

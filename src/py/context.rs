@@ -163,7 +163,7 @@ impl Context {
         if let Some(input) = self.input.get(py) {
             return Ok(input.bind(py).clone());
         }
-        let input = object::to_object(py, &self.batch.call.input)
+        let input = object::to_object(py, &self.batch.call.input, &self.core.mode)
             .map_err(|failure| PyValueError::new_err(failure.message))?;
         Ok(self.input.get_or_init(py, || input).bind(py).clone())
     }

@@ -23,8 +23,6 @@ const LOOP_STOP_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Core {
     pub(super) reports: Arc<dyn Reports>,
     pub(super) mode: Mode,
-    /// Zero of `Batch::under_way`.
-    pub(super) opened: Instant,
     /// Threads whose agent was given up and did not come back yet.
     pub(super) stuck: AtomicUsize,
     /// Batches that the loop has not ended.
@@ -52,12 +50,11 @@ pub(crate) struct PythonExecutor {
 }
 
 impl PythonExecutor {
-    /// `opened` is the moment that `Batch::under_way` counts from.
-    pub(crate) fn new(reports: Arc<dyn Reports>, mode: Mode, opened: Instant) -> Arc<Self> {
+    /// An executor without threads; they come with work. `mode` is how the engine carries values.
+    pub(crate) fn new(reports: Arc<dyn Reports>, mode: Mode) -> Arc<Self> {
         let core = Arc::new(Core {
             reports,
             mode,
-            opened,
             stuck: AtomicUsize::new(0),
             loop_batches: AtomicUsize::new(0),
             on_registered: OnceLock::new(),

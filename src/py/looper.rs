@@ -249,7 +249,7 @@ impl Feeder {
     fn take(&self, py: Python<'_>, news: Feed) {
         match news {
             Feed::Start(batch, core) => {
-                match batch::caught(|| bind::node(py, &batch.call)).and_then(|binding| binding) {
+                match batch::caught(|| bind::node(py, &batch.call, &core.mode)).and_then(|binding| binding) {
                     Ok(binding) => {
                         let key = Arc::as_ptr(&batch) as usize;
                         let course = Arc::new(Course {

@@ -1,6 +1,4 @@
 //! The Python package's native half: thin wrappers and the Python executor.
-use pyo3::prelude::*;
-
 mod batch;
 mod bind;
 mod call;
@@ -18,9 +16,14 @@ mod steps;
 mod template;
 mod threads;
 
+use pyo3::prelude::*;
+
 #[pymodule(gil_used = false)]
 mod _goclaw {
     use super::*;
+
+    #[pymodule_export]
+    use super::codec::{_decode, _encode};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::codec::{self, CodecError};
+use super::codec;
 use crate::model::{Failure, FailureKind, Opaque, Payload};
 
 /// A Python object that the core carries. Dropped without the GIL it waits in pyo3's pool.
@@ -35,6 +35,13 @@ pub(crate) struct Mode {
     pub(crate) allow_pickle: bool,
 }
 
+impl Default for Mode {
+    /// Encoded, up to 16 MiB, without pickle.
+    fn default() -> Self {
+        Self { memory: false, payload_max: 16 << 20, allow_pickle: false }
+    }
+}
+
 /// Makes a payload of an object.
 ///
 /// # Errors
@@ -48,29 +55,28 @@ pub(crate) fn to_payload(
     }
     codec::encode(object.py(), object, mode.payload_max, mode.allow_pickle)
         .map(Payload::Bytes)
-        .map_err(|error| refused(&error))
+        .map_err(|error| Box::new(error.to_failure("value")))
 }
 
 /// Makes an object of a payload.
 ///
 /// # Errors
 /// A failure of kind `Payload` where the bytes cannot be read.
-pub(crate) fn to_object(py: Python<'_>, payload: &Payload) -> Result<Py<PyAny>, Box<Failure>> {
+pub(crate) fn to_object(
+    py: Python<'_>,
+    payload: &Payload,
+    mode: &Mode,
+) -> Result<Py<PyAny>, Box<Failure>> {
     match payload {
         Payload::Object(opaque) => PyObj::of(opaque).map(|object| object.clone_ref(py)).ok_or_else(
             || damaged("the value is an object of another host language"),
         ),
-        Payload::Bytes(bytes) => codec::decode(py, bytes).map_err(|error| refused(&error)),
+        Payload::Bytes(bytes) => codec::decode(py, bytes, mode.allow_pickle)
+            .map_err(|error| Box::new(error.to_failure("value"))),
         Payload::Blob { .. } => Err(damaged("the value was not fetched from the store")),
     }
 }
 
 fn damaged(message: &str) -> Box<Failure> {
-    Box::new(Failure::new(FailureKind::Payload, "payload.corrupt", message))
-}
-
-fn refused(error: &CodecError) -> Box<Failure> {
-    let at = if error.path.is_empty() { String::new() } else { format!("{}: ", error.path) };
-    let message = format!("{at}{}; {}", error.message, error.help);
-    Box::new(Failure::new(FailureKind::Payload, error.code, message))
+    Box::new(Failure::new(FailureKind::Payload, "payload.damaged", message))
 }

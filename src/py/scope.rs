@@ -10,7 +10,8 @@ use pyo3::types::{PyBool, PyDict, PyList, PyString};
 use serde_json::Value;
 
 use super::template::{self, Names};
-use super::{failure, object};
+use super::object::{self, Mode};
+use super::failure;
 use crate::agent::{NodeCall, TaskResult};
 use crate::model::{Expr, Failure, Step};
 
@@ -31,6 +32,7 @@ impl fmt::Display for Site<'_> {
 pub(super) struct Scope<'a, 'py> {
     py: Python<'py>,
     call: &'a Arc<NodeCall>,
+    mode: Mode,
     input: OnceCell<Bound<'py, PyAny>>,
     results: Vec<OnceCell<Bound<'py, PyAny>>>,
 }
@@ -38,9 +40,9 @@ pub(super) struct Scope<'a, 'py> {
 type Found<'py> = Result<Bound<'py, PyAny>, Box<Failure>>;
 
 impl<'a, 'py> Scope<'a, 'py> {
-    pub(super) fn new(py: Python<'py>, call: &'a Arc<NodeCall>) -> Self {
+    pub(super) fn new(py: Python<'py>, call: &'a Arc<NodeCall>, mode: &Mode) -> Self {
         let results = call.results.iter().map(|_| OnceCell::new()).collect();
-        Self { py, call, input: OnceCell::new(), results }
+        Self { py, call, mode: *mode, input: OnceCell::new(), results }
     }
 
     /// The expression's value; `None` for a field that the input may lack and does.
@@ -74,7 +76,7 @@ impl<'a, 'py> Scope<'a, 'py> {
                 let constant = constants.get(*at as usize).ok_or_else(|| {
                     failure::binding("task.binding", format!("there is no constant {at}"))
                 })?;
-                object::to_object(py, constant)?.into_bound(py)
+                object::to_object(py, constant, &self.mode)?.into_bound(py)
             }
             Expr::Input { path, optional } => {
                 let input = self.input()?;
@@ -138,7 +140,7 @@ impl<'a, 'py> Scope<'a, 'py> {
         if let Some(input) = self.input.get() {
             return Ok(input.clone());
         }
-        let input = object::to_object(self.py, &self.call.input)?.into_bound(self.py);
+        let input = object::to_object(self.py, &self.call.input, &self.mode)?.into_bound(self.py);
         Ok(self.input.get_or_init(|| input).clone())
     }
 
@@ -154,7 +156,7 @@ impl<'a, 'py> Scope<'a, 'py> {
         let value = match self.results[at].get() {
             Some(value) => value.clone(),
             None => {
-                let value = result(self.py, &self.call.results[at])?;
+                let value = result(self.py, &self.call.results[at], &self.mode)?;
                 self.results[at].get_or_init(|| value).clone()
             }
         };
@@ -204,19 +206,19 @@ impl<'a, 'py> Scope<'a, 'py> {
     }
 
     fn names(&self) -> CallNames {
-        CallNames(Arc::clone(self.call))
+        CallNames(Arc::clone(self.call), self.mode)
     }
 }
 
-fn result<'py>(py: Python<'py>, result: &TaskResult) -> Found<'py> {
+fn result<'py>(py: Python<'py>, result: &TaskResult, mode: &Mode) -> Found<'py> {
     match result {
-        TaskResult::One(payload) => Ok(object::to_object(py, payload)?.into_bound(py)),
+        TaskResult::One(payload) => Ok(object::to_object(py, payload, mode)?.into_bound(py)),
         TaskResult::Missing => Ok(py.None().into_bound(py)),
         TaskResult::Many(children) => {
             let list = PyList::empty(py);
             for child in children.iter() {
                 let value = match child {
-                    Some(payload) => object::to_object(py, payload)?,
+                    Some(payload) => object::to_object(py, payload, mode)?,
                     None => py.None(),
                 };
                 list.append(value).map_err(|error| unreadable(py, &error))?;
@@ -280,7 +282,7 @@ fn json<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
 }
 
 /// The names of a template: `input`, `run`, and the results of the task's dependencies by id.
-struct CallNames(Arc<NodeCall>);
+struct CallNames(Arc<NodeCall>, Mode);
 
 impl Names for CallNames {
     fn find<'py>(
@@ -290,12 +292,12 @@ impl Names for CallNames {
     ) -> Result<Option<Bound<'py, PyAny>>, Box<Failure>> {
         let call = &self.0;
         match name {
-            "input" => Ok(Some(object::to_object(py, &call.input)?.into_bound(py))),
+            "input" => Ok(Some(object::to_object(py, &call.input, &self.1)?.into_bound(py))),
             "run" => run(py, call).map(Some).map_err(|error| unreadable(py, &error)),
             id => {
                 let deps = &call.plan.nodes[call.node as usize].deps;
                 let at = call.plan.node(id).and_then(|node| deps.binary_search(&node).ok());
-                at.map(|at| result(py, &call.results[at])).transpose()
+                at.map(|at| result(py, &call.results[at], &self.1)).transpose()
             }
         }
     }

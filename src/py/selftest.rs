@@ -49,7 +49,7 @@ impl Driver {
         let mode = Mode { memory, payload_max, allow_pickle: false };
         let inbox = Arc::new(Inbox::default());
         let reports: Arc<dyn Reports> = Arc::clone(&inbox) as _;
-        let executor = PythonExecutor::new(reports, mode, Instant::now());
+        let executor = PythonExecutor::new(reports, mode);
         Self { inbox, executor, mode, batches: Mutex::default(), ids: AtomicU64::new(0) }
     }
 
@@ -145,7 +145,7 @@ impl Driver {
             Resolution::Go => Ok(("go",).into_pyobject(py)?.into_any()),
             Resolution::Skip => Ok(("skip",).into_pyobject(py)?.into_any()),
             Resolution::Items { items, count } => {
-                let items = object::to_object(py, &items).map_err(refusal)?;
+                let items = object::to_object(py, &items, &self.mode).map_err(refusal)?;
                 Ok(("items", items, count).into_pyobject(py)?.into_any())
             }
             Resolution::Failed(failure) => failed(py, &failure),
@@ -301,7 +301,7 @@ impl Driver {
         for (_, outcome) in all {
             list.append(match outcome {
                 Outcome::Completed(payload) => {
-                    let value = object::to_object(py, &payload).map_err(refusal)?;
+                    let value = object::to_object(py, &payload, &self.mode).map_err(refusal)?;
                     ("completed", value).into_pyobject(py)?.into_any()
                 }
                 Outcome::Cancelled => ("cancelled",).into_pyobject(py)?.into_any(),

@@ -1,0 +1,120 @@
+//! Rust closures as agents: for tests, and for Rust programs that use the engine directly.
+//!
+//! Every batch gets a thread of its own. Arguments are not bound: an agent looks into its call.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Batch, Executor, NodeCall, Outcome, Report, Reports, Resolution, Style};
+use crate::model::{Failure, FailureKind, Millis, Span, TaskRef};
+
+type Function = Arc<dyn Fn(&Batch, TaskRef) -> Outcome + Send + Sync>;
+type Resolver = Arc<dyn Fn(&NodeCall) -> Resolution + Send + Sync>;
+
+/// An executor whose agents are closures.
+#[derive(Default)]
+pub struct Local {
+    agents: RwLock<HashMap<String, Function>>,
+    resolver: RwLock<Option<Resolver>>,
+    reports: RwLock<Option<Arc<dyn Reports>>>,
+    busy: Arc<AtomicUsize>,
+}
+
+impl Local {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// Registers an agent.
+    pub fn agent(
+        &self,
+        name: &str,
+        call: impl Fn(&Batch, TaskRef) -> Outcome + Send + Sync + 'static,
+    ) {
+        self.agents
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.into(), Arc::new(call));
+    }
+
+    /// Says how `when` and `each` are evaluated.
+    pub fn resolver(&self, resolve: impl Fn(&NodeCall) -> Resolution + Send + Sync + 'static) {
+        *self.resolver.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(resolve));
+    }
+
+    /// Connects to the engine that is being opened: `Engine::open(options, |r| local.connect(r))`.
+    pub fn connect(self: &Arc<Self>, reports: Arc<dyn Reports>) -> Arc<dyn Executor> {
+        *self.reports.write().unwrap_or_else(PoisonError::into_inner) = Some(reports);
+        Arc::clone(self) as Arc<dyn Executor>
+    }
+
+    fn reports(&self) -> Option<Arc<dyn Reports>> {
+        self.reports.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn on_thread(&self, work: impl FnOnce() + Send + 'static) {
+        let busy = Arc::clone(&self.busy);
+        busy.fetch_add(1, Ordering::AcqRel);
+        thread::spawn(move || {
+            work();
+            busy.fetch_sub(1, Ordering::AcqRel);
+        });
+    }
+}
+
+impl Executor for Local {
+    fn style(&self, agent: &str) -> Option<Style> {
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        agents.contains_key(agent).then_some(Style::Thread)
+    }
+
+    fn execute(&self, batch: Arc<Batch>) {
+        let agent = &batch.call.plan.task(batch.call.node).agent;
+        let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
+        let call = agents.get(agent).map(Arc::clone);
+        let (Some(call), Some(reports)) = (call, self.reports()) else { return };
+        self.on_thread(move || run(&batch, &*call, &*reports));
+    }
+
+    fn resolve(&self, call: Arc<NodeCall>) {
+        let resolver = self.resolver.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (Some(resolver), Some(reports)) = (resolver, self.reports()) else { return };
+        self.on_thread(move || {
+            let resolution = resolver(&call);
+            reports.report(vec![Report::Resolved { run: call.run, node: call.node, resolution }]);
+        });
+    }
+
+    fn abandon(&self, batch: &Arc<Batch>, _span: Span) {
+        batch.abandoned.store(true, Ordering::Release);
+    }
+
+    fn close(&self, grace: Millis) -> usize {
+        let deadline = Instant::now() + Duration::from_millis(grace);
+        while self.busy.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.busy.load(Ordering::Acquire)
+    }
+}
+
+fn run(batch: &Batch, call: &dyn Fn(&Batch, TaskRef) -> Outcome, reports: &dyn Reports) {
+    let began = Instant::now();
+    while let Some(index) = batch.claim() {
+        let task = TaskRef { node: batch.span.node, index };
+        batch.begin(index);
+        let outcome = catch_unwind(AssertUnwindSafe(|| call(batch, task))).unwrap_or_else(|_| {
+            let failure = Failure::new(FailureKind::Crash, "task.panic", "the agent panicked");
+            Outcome::Failed(Box::new(failure))
+        });
+        batch.finish(outcome);
+    }
+    if let Some((lo, outcomes)) = batch.take_finished() {
+        let busy_ns = began.elapsed().as_nanos() as u64;
+        reports.report(vec![Report::Done { batch: batch.id, lo, outcomes, busy_ns }]);
+    }
+}

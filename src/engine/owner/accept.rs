@@ -1,0 +1,238 @@
+//! Accepting runs: ids that clash, lanes that do not exist, lanes that are full.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::timers::Due;
+use super::{Owner, Slot};
+use crate::engine::cell::{Cell, End};
+use crate::engine::handle::Submit;
+use crate::engine::options::OnConflict;
+use crate::engine::refusal;
+use crate::model::{Error, Growth, LaneSpec, Payload, Result, RunId, Submitted, Timestamp};
+use crate::plan::{Known, Plan};
+use crate::run::{self, Input, Turn};
+
+/// A submit that waits for a place.
+pub(super) struct Blocked {
+    submit: Submit,
+    cell: Arc<Cell>,
+    until: Option<Timestamp>,
+}
+
+impl Owner {
+    pub(super) fn accept(&mut self, submit: Submit, cell: Arc<Cell>) {
+        if let Some(answer) = self.answer_now(&submit, &cell) {
+            // An existing run, or the refusal: nothing was written that could be waited for.
+            cell.accept(answer);
+            return;
+        }
+        match self.full_lane(&submit.plan) {
+            None => self.begin(submit, cell),
+            Some(lane) if submit.block => self.block(lane, submit, cell),
+            Some(lane) => cell.accept(Err(lane_full(self.lanes.lane(lane).spec()))),
+        }
+    }
+
+    /// The answer to a submit that needs no run: a refusal, or the run that is there already.
+    fn answer_now(&mut self, submit: &Submit, cell: &Cell) -> Option<Result<Arc<Cell>>> {
+        if self.closing.is_some() {
+            return Some(Err(refusal::closed()));
+        }
+        if let Some(error) = self.staged.stall() {
+            return Some(Err(error.clone()));
+        }
+        if submit.id.is_some() {
+            match self.existing(cell.id) {
+                Ok(None) => {}
+                Ok(Some(there)) if submit.on_conflict == OnConflict::Existing => {
+                    return Some(Ok(there));
+                }
+                Ok(Some(there)) => return Some(Err(conflict(&there))),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        for lane in &submit.plan.workflow.lanes {
+            self.lanes.declare(lane.clone());
+        }
+        let unknown = submit
+            .plan
+            .workflow
+            .tasks
+            .iter()
+            .find(|task| self.lanes.index(&task.lane).is_none())?;
+        Some(Err(Error::new(
+            "lane.unknown",
+            format!(
+                "task `{}` names lane `{}`, which this engine does not have",
+                unknown.id, unknown.lane
+            ),
+            "declare it: Engine(lanes=[Lane(…)]), or in the workflow",
+        )))
+    }
+
+    fn existing(&self, id: RunId) -> Result<Option<Arc<Cell>>> {
+        if let Some(slot) = self.runs.get(&id) {
+            return Ok(Some(Arc::clone(&slot.cell)));
+        }
+        if let Some(cell) = self.kept_by_id.get(&id) {
+            return Ok(Some(Arc::clone(cell)));
+        }
+        let Some(summary) = self.store.summary(id)? else { return Ok(None) };
+        let cell = Cell::new(id, crate::model::Durability::Strict, summary.state);
+        cell.finish(End::Stored);
+        Ok(Some(cell))
+    }
+
+    fn full_lane(&self, plan: &Plan) -> Option<usize> {
+        let lanes = plan.sources.iter().map(|&node| &plan.task(node).lane);
+        lanes
+            .filter_map(|name| self.lanes.index(name))
+            .find(|&lane| self.lanes.lane(lane).is_full() || self.blocked.contains_key(&lane))
+    }
+
+    fn block(&mut self, lane: usize, submit: Submit, cell: Arc<Cell>) {
+        let until = self.lanes.lane(lane).spec().timeout_ms.map(|ms| self.now.plus(ms));
+        if let Some(until) = until {
+            self.timers.at(until, Due::Blocked(lane));
+        }
+        self.blocked.entry(lane).or_default().push_back(Blocked { submit, cell, until });
+    }
+
+    /// Accepts blocked submits, first come first, for as long as their lane has room.
+    pub(super) fn unblock(&mut self) {
+        let lanes: Vec<usize> = self.blocked.keys().copied().collect();
+        for lane in lanes {
+            while !self.lanes.lane(lane).is_full() {
+                let Some(waiting) = self.blocked.get_mut(&lane) else { break };
+                let Some(next) = waiting.pop_front() else {
+                    self.blocked.remove(&lane);
+                    break;
+                };
+                if next.cell.given_up.load(Ordering::Acquire) {
+                    continue;
+                }
+                match self.answer_now(&next.submit, &next.cell) {
+                    Some(answer) => next.cell.accept(answer),
+                    None => self.begin(next.submit, next.cell),
+                }
+            }
+        }
+    }
+
+    /// Refuses submits that have waited for a lane as long as its timeout allows.
+    pub(super) fn refuse_overdue(&mut self, lane: usize) {
+        let now = self.now;
+        let Some(waiting) = self.blocked.get_mut(&lane) else { return };
+        let overdue = |blocked: &Blocked| blocked.until.is_some_and(|until| until <= now);
+        let error = lane_full(self.lanes.lane(lane).spec());
+        while let Some(blocked) = waiting.pop_front_if(|blocked| overdue(blocked)) {
+            blocked.cell.accept(Err(error.clone()));
+        }
+        if waiting.is_empty() {
+            self.blocked.remove(&lane);
+        }
+    }
+
+    /// Refuses every submit that still waits.
+    pub(super) fn refuse_blocked(&mut self, error: &Error) {
+        for (_, waiting) in std::mem::take(&mut self.blocked) {
+            waiting.into_iter().for_each(|blocked| blocked.cell.accept(Err(error.clone())));
+        }
+    }
+
+    fn begin(&mut self, submit: Submit, cell: Arc<Cell>) {
+        let trace_id = submit.trace_id.unwrap_or_else(|| format!("{:032x}", cell.id.as_u128()));
+        let submitted = Submitted {
+            definition: submit.plan.definition,
+            workflow: Some(Arc::clone(&submit.plan.workflow)),
+            input: submit.input,
+            priority: submit.priority,
+            durability: cell.durability,
+            tags: submit.tags,
+            trace_id,
+            at: self.now,
+        };
+        let mut turn = Turn::default();
+        let run = run::begin(cell.id, submit.plan, submitted, &mut turn);
+        tracing::debug!(target: "goclaw.engine", run = %cell.id, "run submitted");
+        // The sources take their places when the submit is durable; until then these are reserved,
+        // so that a burst cannot overrun the queue.
+        for &node in &run.plan().sources {
+            if let Some(lane) = self.lanes.index(&run.plan().task(node).lane) {
+                self.lanes.lane_mut(lane).reserve();
+            }
+        }
+        self.adopt(run, Arc::clone(&cell));
+        self.stage(cell.id, turn, cell.durability);
+        let accepted = Arc::clone(&cell);
+        self.staged.acks.push(Box::new(move || accepted.accept(Ok(Arc::clone(&accepted)))));
+    }
+
+    /// Takes a run, new or recovered, among the living.
+    pub(super) fn adopt(&mut self, run: run::Run, cell: Arc<Cell>) {
+        let trace_id = run.submitted().trace_id.as_str().into();
+        let cancelled = run.is_cancelling();
+        let slot = Slot {
+            cell,
+            calls: HashMap::new(),
+            cancelled: Arc::new(cancelled.into()),
+            trace_id,
+            run,
+        };
+        self.runs.insert(slot.run.id(), slot);
+        self.stats.runs_live.store(self.runs.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Adds tasks to a live run.
+    pub(super) fn grow(&mut self, run: RunId, growth: Growth, known: &dyn Known) -> Result<()> {
+        let slot = self.runs.get(&run).ok_or_else(|| sealed(run))?;
+        if slot.run.is_cancelling() || self.closing.is_some() {
+            return Err(sealed(run));
+        }
+        let before = slot.run.plan();
+        let plan = Arc::new(before.grow(&growth, known)?);
+        if plan.nodes.len() == before.nodes.len() {
+            return Ok(());
+        }
+        // Journal the tasks as the compiler bound them, so that replay needs no signatures.
+        let tasks = plan.workflow.tasks[before.nodes.len()..].to_vec();
+        let constants: Vec<Payload> =
+            plan.workflow.constants[before.workflow.constants.len()..].to_vec();
+        let growth = Box::new(Growth { tasks, constants });
+        self.step(run, Input::Grow { growth, plan });
+        Ok(())
+    }
+
+    /// Takes an ended run from among the living.
+    pub(super) fn part(&mut self, run: RunId) -> Option<Slot> {
+        let slot = self.runs.remove(&run);
+        self.stats.runs_live.store(self.runs.len() as u64, Ordering::Relaxed);
+        slot
+    }
+}
+
+fn lane_full(spec: &LaneSpec) -> Error {
+    Error::new(
+        "lane.full",
+        format!("lane `{}` is full: {} tasks wait in it", spec.name, spec.capacity),
+        "submit later, let submit wait, or give the lane more capacity or concurrency",
+    )
+}
+
+fn conflict(there: &Cell) -> Error {
+    Error::new(
+        "run.conflict",
+        format!("run `{}` exists already and is {}", there.id, there.state().as_str()),
+        "choose another run_id, or pass on_conflict=\"existing\" to get the one that is there",
+    )
+}
+
+fn sealed(run: RunId) -> Error {
+    Error::new(
+        "run.sealed",
+        format!("run `{run}` takes no more tasks: it is over, or stopping"),
+        "add tasks while the run is under way",
+    )
+}

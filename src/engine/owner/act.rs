@@ -1,0 +1,136 @@
+//! Carrying effects out, once what caused them is durable.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::timers::Due;
+use super::{Owner, Slot};
+use crate::agent::{NodeCall, Style};
+use crate::engine::cell::{Cell, End};
+use crate::lane::{Door, Entry};
+use crate::model::{NodeIx, RunId, RunState, Span, Timestamp};
+use crate::run::Effect;
+
+/// Finished runs that an engine in memory keeps.
+const KEPT_RUNS_MAX: usize = 1_000;
+
+impl Owner {
+    pub(super) fn act(&mut self, run: RunId, effect: Effect) {
+        match effect {
+            Effect::Offer { span, attempts } => self.offer(run, span, attempts),
+            Effect::Resolve { node } => {
+                if let Some(call) = self.call(run, node) {
+                    self.executor.resolve(call);
+                }
+            }
+            Effect::Wake { at, timer } => self.timers.at(at, Due::Run(run, timer)),
+            Effect::Abandon { span, attempt } => self.abandon(run, span, attempt),
+            Effect::Withdraw => self.withdraw(run),
+            Effect::Ended => self.ended(run),
+        }
+    }
+
+    fn offer(&mut self, run: RunId, span: Span, attempts: u16) {
+        let Some(slot) = self.runs.get(&run) else { return };
+        let task = slot.run.plan().task(span.node);
+        let priority = slot.run.submitted().priority.saturating_add(task.priority);
+        let style = self.executor.style(&task.agent);
+        let door = if style == Some(Style::Loop) { Door::Loop } else { Door::Thread };
+        let entry = Entry { run, span, attempts, priority, door };
+        match (style, self.lanes.index(&task.lane)) {
+            (Some(_), Some(lane)) => {
+                self.lanes.lane_mut(lane).offer(entry);
+                self.staged.again = true;
+            }
+            // A recovered run whose agent or lane this process does not have (yet).
+            _ => {
+                tracing::warn!(target: "goclaw.engine", run = %run, agent = %task.agent, lane = %task.lane, "the run waits for its agent to be registered");
+                slot.cell.set_state(RunState::Incompatible);
+                self.parked.entry(task.agent.clone()).or_default().push(entry);
+            }
+        }
+    }
+
+    /// Offers parked tasks again.
+    pub(super) fn unpark(&mut self) {
+        for (_, entries) in std::mem::take(&mut self.parked) {
+            for entry in entries {
+                if let Some(slot) = self.runs.get(&entry.run) {
+                    slot.cell.set_state(slot.run.state());
+                    self.offer(entry.run, entry.span, entry.attempts);
+                }
+            }
+        }
+    }
+
+    /// What the calls of a node share; made when the node is first worked on.
+    pub(super) fn call(&mut self, run: RunId, node: NodeIx) -> Option<Arc<NodeCall>> {
+        let slot = self.runs.get_mut(&run)?;
+        let items = slot.run.map_items(node).cloned();
+        if let Some(call) = slot.calls.get(&node)
+            && call.items.is_some() == items.is_some()
+        {
+            return Some(Arc::clone(call));
+        }
+        let call = Arc::new(shared_by_calls(slot, node, items));
+        slot.calls.insert(node, Arc::clone(&call));
+        Some(call)
+    }
+
+    fn withdraw(&mut self, run: RunId) {
+        self.lanes.withdraw(run);
+        self.parked.retain(|_, entries| {
+            entries.retain(|entry| entry.run != run);
+            !entries.is_empty()
+        });
+        if let Some(slot) = self.runs.get(&run) {
+            slot.cancelled.store(true, Ordering::Release);
+        }
+    }
+
+    fn ended(&mut self, run: RunId) {
+        let Some(slot) = self.part(run) else { return };
+        let state = slot.run.state();
+        tracing::debug!(target: "goclaw.engine", run = %run, state = state.as_str(), "run ended");
+        slot.cell.set_state(state);
+        if self.memory {
+            self.keep(Arc::clone(&slot.cell));
+            slot.cell.finish(End::Kept(Arc::new(slot.run)));
+        } else if Arc::strong_count(&slot.cell) > 1 {
+            // Somebody holds a handle and will most likely ask for the result.
+            slot.cell.finish(End::Kept(Arc::new(slot.run)));
+        } else {
+            slot.cell.finish(End::Stored);
+        }
+    }
+
+    fn keep(&mut self, cell: Arc<Cell>) {
+        self.kept_by_id.insert(cell.id, Arc::clone(&cell));
+        self.kept.push_back(cell);
+        while self.kept.len() > KEPT_RUNS_MAX {
+            if let Some(oldest) = self.kept.pop_front()
+                && self.kept_by_id.remove(&oldest.id).is_some()
+                && let Err(error) = self.store.purge(Some(oldest.id), Timestamp(0))
+            {
+                tracing::warn!(target: "goclaw.store", code = error.code, "{}", error.message);
+            }
+        }
+    }
+}
+
+fn shared_by_calls(slot: &Slot, node: NodeIx, items: Option<crate::model::Payload>) -> NodeCall {
+    let run = &slot.run;
+    let deps = &run.plan().nodes[node as usize].deps;
+    NodeCall {
+        run: run.id(),
+        plan: Arc::clone(run.plan()),
+        node,
+        input: run.submitted().input.clone(),
+        results: deps.iter().map(|&dep| run.result_of(dep)).collect(),
+        items,
+        trace_id: Arc::clone(&slot.trace_id),
+        submitted: run.submitted_at(),
+        cancelled: Arc::clone(&slot.cancelled),
+        memo: Default::default(),
+    }
+}

@@ -1,0 +1,266 @@
+//! Batches that are out: reports coming back, calls that take too long.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Owner;
+use super::timers::Due;
+use crate::agent::{Batch, Outcome, Report};
+use crate::lane::{Door, Permit};
+use crate::model::{BatchId, Millis, RunId, Span, Stats, TaskRef, Timestamp};
+use crate::run::Input;
+
+/// How long a thread may sit on one call before the calls behind it are taken away from it.
+const HOLD_UP_MS: Millis = 5;
+
+/// How long attempts of a cancelled run get to end by themselves.
+const CANCEL_GRACE_MS: Millis = 5_000;
+
+/// A batch that is out, with the permits it holds.
+#[derive(Debug)]
+pub(super) struct Flight {
+    batch: Arc<Batch>,
+    permit: Permit,
+    door: Door,
+    since: Timestamp,
+    /// Calls whose outcome has not come.
+    left: u32,
+    agent: Arc<str>,
+}
+
+impl Flight {
+    pub(super) fn new(batch: Arc<Batch>, permit: Permit, door: Door, since: Timestamp) -> Self {
+        let agent = batch.call.plan.task(batch.call.node).agent.as_str().into();
+        Self { left: batch.span.len, batch, permit, door, since, agent }
+    }
+
+    pub(super) fn agent(&self) -> &Arc<str> {
+        &self.agent
+    }
+
+    /// When to look after the batch for the first time, if ever.
+    pub(super) fn first_check(&self, now: Timestamp) -> Option<Timestamp> {
+        let hold_up = (self.door == Door::Thread && self.batch.span.len > 1).then_some(HOLD_UP_MS);
+        [self.batch.timeout, hold_up].into_iter().flatten().min().map(|ms| now.plus(ms))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    out: HashMap<BatchId, Flight>,
+    last_id: u64,
+}
+
+impl Flights {
+    pub(super) fn next_id(&mut self) -> BatchId {
+        self.last_id += 1;
+        BatchId(self.last_id)
+    }
+    pub(super) fn insert(&mut self, flight: Flight) {
+        self.out.insert(flight.batch.id, flight);
+    }
+    pub(super) fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Batch>> {
+        std::mem::take(&mut self.out).into_values().map(|flight| flight.batch)
+    }
+}
+
+impl Owner {
+    pub(super) fn reported(&mut self, report: Report) {
+        match report {
+            Report::Done { batch, lo, outcomes, busy_ns } => {
+                self.done(batch, lo, outcomes, busy_ns)
+            }
+            Report::Resolved { run, node, resolution } => {
+                self.step(run, Input::Resolved { node, resolution });
+                self.forget_call(run, node);
+            }
+            Report::Progress { run, span, attempt, done, total, text } => {
+                let task = TaskRef { node: span.node, index: span.lo };
+                self.step(run, Input::Progress { task, attempt, done, total, text });
+            }
+        }
+    }
+
+    fn done(&mut self, id: BatchId, lo: u32, outcomes: Vec<Outcome>, busy_ns: u64) {
+        let n = outcomes.len() as u32;
+        let Some(flight) = self.flights.out.get_mut(&id) else {
+            Stats::add(&self.stats.results_late, u64::from(n));
+            return;
+        };
+        let batch = Arc::clone(&flight.batch);
+        if busy_ns > 0 {
+            self.paces.learn(&flight.agent, outcomes.len(), busy_ns);
+        }
+        if flight.door == Door::Loop {
+            flight.permit.release(n);
+        }
+        flight.left = flight.left.saturating_sub(n);
+        if flight.left == 0 {
+            self.landed(id);
+        }
+        let (run, node) = (batch.call.run, batch.span.node);
+        let span = Span::new(node, lo, n);
+        self.step(run, Input::Done { span, attempt: batch.attempt, outcomes });
+        self.forget_call(run, node);
+    }
+
+    /// Removes a batch; its permits go back with it.
+    fn landed(&mut self, id: BatchId) {
+        if let Some(flight) = self.flights.out.remove(&id) {
+            self.paces.came_back(&flight.agent, flight.door);
+        }
+    }
+
+    /// Drops what the calls of a node shared, once the node has ended.
+    fn forget_call(&mut self, run: RunId, node: u32) {
+        if let Some(slot) = self.runs.get_mut(&run)
+            && slot.run.node_state(node).is_terminal()
+        {
+            slot.calls.remove(&node);
+        }
+    }
+
+    /// Looks after a batch that has been out for a while: takes what is finished, gives the calls
+    /// behind a slow one back to the lane, ends attempts that are over their timeout.
+    pub(super) fn look_after(&mut self, id: BatchId) {
+        let Some(flight) = self.flights.out.get(&id) else { return };
+        match flight.door {
+            Door::Loop => self.time_out_calls(id),
+            Door::Thread => self.look_after_thread(id),
+        }
+    }
+
+    fn look_after_thread(&mut self, id: BatchId) {
+        let Some(batch) = self.flights.out.get(&id).map(|flight| Arc::clone(&flight.batch)) else {
+            return;
+        };
+        self.take_finished(id, &batch);
+        let Some((index, held)) = batch.under_way() else {
+            return self.check_again(id, [batch.timeout, Some(HOLD_UP_MS)]);
+        };
+        let over = batch.timeout.is_some_and(|timeout| held >= timeout);
+        if over || held >= HOLD_UP_MS {
+            self.take_back(&batch);
+        }
+        // With the rest taken back nobody begins another call, so this one is the last.
+        if over && batch.under_way().is_some_and(|(still, _)| still == index) {
+            self.take_finished(id, &batch);
+            self.landed(id);
+            let task = TaskRef { node: batch.span.node, index };
+            return self.time_out(&batch, task, held);
+        }
+        let left = batch.timeout.map(|timeout| timeout.saturating_sub(held).max(1));
+        let behind = self.flights.out.get(&id).is_some_and(|flight| flight.left > 1);
+        self.check_again(id, [left, behind.then_some(HOLD_UP_MS)]);
+    }
+
+    fn take_finished(&mut self, id: BatchId, batch: &Batch) {
+        if let Some((lo, outcomes)) = batch.take_finished() {
+            self.done(id, lo, outcomes, 0);
+        }
+    }
+
+    /// Gives the calls that nobody has begun back to the lane.
+    fn take_back(&mut self, batch: &Batch) {
+        let Some(rest) = batch.take_back() else { return };
+        if let Some(flight) = self.flights.out.get_mut(&batch.id) {
+            flight.left -= rest.len;
+            if flight.left == 0 {
+                self.landed(batch.id);
+            }
+        }
+        self.step(batch.call.run, Input::TakenBack { span: rest, attempt: batch.attempt });
+    }
+
+    fn check_again(&mut self, id: BatchId, after: [Option<Millis>; 2]) {
+        if let Some(ms) = after.into_iter().flatten().min() {
+            self.timers.at(self.now.plus(ms), Due::Batch(id));
+        }
+    }
+
+    /// Ends every call of a loop batch that is still under way: all began together.
+    fn time_out_calls(&mut self, id: BatchId) {
+        let Some(flight) = self.flights.out.get(&id) else { return };
+        let (batch, since) = (Arc::clone(&flight.batch), flight.since);
+        let held = self.now.since(since);
+        let Some(timeout) = batch.timeout else { return };
+        if held < timeout {
+            return self.check_again(id, [Some(timeout - held), None]);
+        }
+        self.landed(id);
+        for task in self.still_running(&batch).into_iter().flat_map(Span::tasks) {
+            self.time_out(&batch, task, held);
+        }
+    }
+
+    fn time_out(&mut self, batch: &Arc<Batch>, task: TaskRef, held: Millis) {
+        Stats::add(&self.stats.attempts_timed_out, 1);
+        let after_ms = batch.timeout.unwrap_or(held);
+        tracing::warn!(
+            target: "goclaw.engine", run = %batch.call.run,
+            task = %batch.call.plan.nodes[task.node as usize].id, index = task.index,
+            attempt = batch.attempt, "attempt took longer than {after_ms} ms and is given up",
+        );
+        self.step(batch.call.run, Input::TimedOut { task, attempt: batch.attempt, after_ms });
+        self.executor.abandon(batch, task.into());
+        self.forget_call(batch.call.run, task.node);
+    }
+
+    /// Asks attempts of a run to stop. They end when their agent ends, or with their timeout.
+    pub(super) fn abandon(&mut self, run: RunId, span: Span, attempt: u16) {
+        let batches: Vec<_> = self
+            .flights
+            .out
+            .values()
+            .filter(|f| f.batch.call.run == run && f.batch.attempt == attempt)
+            .filter_map(|f| overlap(f.batch.span, span).map(|part| (Arc::clone(&f.batch), part)))
+            .collect();
+        for (batch, part) in batches {
+            self.take_back(&batch);
+            self.staged.again = true;
+            self.executor.abandon(&batch, part);
+            self.timers.at(self.now.plus(CANCEL_GRACE_MS), Due::Fence(batch.id));
+        }
+    }
+
+    /// Gives up what is still under way in a batch that was told to stop: its permits return, a late
+    /// result is dropped.
+    pub(super) fn fence(&mut self, id: BatchId) {
+        let Some(batch) = self.flights.out.get(&id).map(|flight| Arc::clone(&flight.batch)) else {
+            return;
+        };
+        self.take_finished(id, &batch);
+        self.landed(id);
+        for span in self.still_running(&batch) {
+            tracing::warn!(
+                target: "goclaw.engine", run = %batch.call.run,
+                task = %batch.call.plan.nodes[span.node as usize].id, index = span.lo,
+                "the agent does not stop; its attempt is given up",
+            );
+            let attempt = batch.attempt;
+            self.step(batch.call.run, Input::Lost { span, attempt, crash: false });
+        }
+        self.forget_call(batch.call.run, batch.span.node);
+    }
+
+    /// The tasks of a batch whose attempt has no outcome yet, in spans.
+    pub(super) fn still_running(&self, batch: &Batch) -> Vec<Span> {
+        let Some(slot) = self.runs.get(&batch.call.run) else { return Vec::new() };
+        let mut spans: Vec<Span> = Vec::new();
+        for task in batch.span.tasks().filter(|&t| slot.run.is_running(t, batch.attempt)) {
+            match spans.last_mut() {
+                Some(last) if last.hi() == task.index => last.len += 1,
+                _ => spans.push(task.into()),
+            }
+        }
+        spans
+    }
+}
+
+fn overlap(a: Span, b: Span) -> Option<Span> {
+    let (lo, hi) = (a.lo.max(b.lo), a.hi().min(b.hi()));
+    (a.node == b.node && lo < hi).then(|| Span::new(a.node, lo, hi - lo))
+}

@@ -1,0 +1,241 @@
+//! The owner thread: the one place that knows what is true.
+//!
+//! One turn: take all messages → step the runs they concern → hand out work that is already durable →
+//! append everything with one write → start the batches → sync if an effect waits for it → carry the
+//! effects out. So a batch of any size costs one sync, and agents run while the disk works.
+
+mod accept;
+mod act;
+mod close;
+mod commit;
+mod dispatch;
+mod flight;
+mod pace;
+mod recover;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use self::accept::Blocked;
+use self::commit::Staged;
+use self::flight::Flights;
+use self::pace::Paces;
+use self::timers::Timers;
+use super::cell::Cell;
+use super::clock::Clock;
+use super::inbox::{Inbox, Message};
+use super::options::Options;
+use super::watch::Watch;
+use crate::agent::{Executor, NodeCall};
+use crate::lane::{Entry, Lanes};
+use crate::model::{Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp};
+use crate::run::{Input, Run, Turn, step};
+use crate::store::Store;
+
+/// A live run.
+struct Slot {
+    run: Run,
+    cell: Arc<Cell>,
+    /// What the calls of a node share, while the node is being worked on.
+    calls: HashMap<NodeIx, Arc<NodeCall>>,
+    cancelled: Arc<AtomicBool>,
+    trace_id: Arc<str>,
+}
+
+pub(super) struct Owner {
+    inbox: Arc<Inbox>,
+    store: Arc<dyn Store>,
+    executor: Arc<dyn Executor>,
+    lanes: Lanes,
+    stats: Arc<Stats>,
+    watch: Arc<Watch>,
+    clock: Clock,
+    /// No path: nothing lasts, finished runs are kept here.
+    memory: bool,
+    relaxed_window: u64,
+
+    /// The moment of this turn.
+    now: Timestamp,
+    runs: HashMap<RunId, Slot>,
+    flights: Flights,
+    paces: Paces,
+    timers: Timers,
+    /// Submits that wait for a place, by the lane that is full.
+    blocked: HashMap<usize, VecDeque<Blocked>>,
+    /// Ready tasks whose agent nobody has registered, by agent.
+    parked: HashMap<String, Vec<Entry>>,
+    /// Finished runs that an engine in memory keeps, oldest first.
+    kept: VecDeque<Arc<Cell>>,
+    kept_by_id: HashMap<RunId, Arc<Cell>>,
+    staged: Staged,
+    dice: u64,
+    closing: Option<close::Closing>,
+}
+
+impl Owner {
+    pub(super) fn new(
+        inbox: Arc<Inbox>,
+        store: Arc<dyn Store>,
+        executor: Arc<dyn Executor>,
+        lanes: Lanes,
+        stats: Arc<Stats>,
+        watch: Arc<Watch>,
+        options: &Options,
+    ) -> Self {
+        let clock = Clock::start();
+        let now = clock.now();
+        let staged = Staged::new(store.next_seq());
+        watch.advance(store.next_seq());
+        Self {
+            inbox,
+            executor,
+            lanes,
+            stats,
+            watch,
+            clock,
+            memory: options.path.is_none(),
+            relaxed_window: options.relaxed_window,
+            now,
+            runs: HashMap::new(),
+            flights: Flights::default(),
+            paces: Paces::default(),
+            timers: Timers::default(),
+            blocked: HashMap::new(),
+            parked: HashMap::new(),
+            kept: VecDeque::new(),
+            kept_by_id: HashMap::new(),
+            staged,
+            dice: now.0 ^ (store.epoch() << 48),
+            closing: None,
+            store,
+        }
+    }
+
+    /// Turns until the engine is closed.
+    pub(super) fn run(mut self) {
+        let mut messages = Vec::new();
+        self.turn(Vec::new());
+        while !self.is_closed() {
+            self.inbox.drain(&mut messages, self.next_wake());
+            self.turn(std::mem::take(&mut messages));
+        }
+    }
+
+    fn turn(&mut self, messages: Vec<Message>) {
+        self.now = self.clock.now();
+        Stats::add(&self.stats.turns, 1);
+        for message in messages {
+            self.handle(message);
+        }
+        self.fire_timers();
+        self.unblock();
+        self.dispatch();
+        self.commit();
+        // Effects may have made tasks ready, or ended attempts.
+        while std::mem::take(&mut self.staged.again) {
+            self.dispatch();
+            self.commit();
+        }
+        self.close_when_drained();
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Submit(submits) => {
+                submits.into_iter().for_each(|(submit, cell)| self.accept(submit, cell));
+            }
+            Message::Reports(reports) => reports.into_iter().for_each(|r| self.reported(r)),
+            Message::Cancel { run, reason, reply } => {
+                self.step(run, Input::Cancel { reason });
+                self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
+            }
+            Message::Grow { run, growth, known, reply } => {
+                let grown = self.grow(run, growth, &*known);
+                self.staged.acks.push(Box::new(move || drop(reply.send(grown))));
+            }
+            Message::Inspect { run, look } => look(self.runs.get(&run).map(|slot| &slot.run)),
+            Message::Find { run, reply } => {
+                let live = self.runs.get(&run).map(|slot| &slot.cell);
+                // The asker may have gone.
+                let _ = reply.send(live.or(self.kept_by_id.get(&run)).cloned());
+            }
+            Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
+            Message::Forget { run } => drop(self.kept_by_id.remove(&run)),
+            Message::Missing { reply } => {
+                drop(reply.send(self.parked.keys().cloned().collect()));
+            }
+            Message::Wake => self.unpark(),
+            Message::Close { drain, reply } => self.begin_closing(drain, reply),
+        }
+    }
+
+    /// Steps a run and stages what came of it. False where nothing did.
+    fn step(&mut self, run: RunId, input: Input) -> bool {
+        let Some(slot) = self.runs.get_mut(&run) else {
+            self.count_late(&input);
+            return false;
+        };
+        self.dice = self.dice.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut turn = Turn::default();
+        step(&mut slot.run, input, self.now, scramble(self.dice), &mut turn);
+        Stats::add(&self.stats.results_late, turn.late);
+        let durability = slot.cell.durability;
+        self.stage(run, turn, durability)
+    }
+
+    fn stage(&mut self, run: RunId, turn: Turn, durability: Durability) -> bool {
+        let changed = !turn.events.is_empty();
+        turn.events.iter().for_each(|event| self.count(event));
+        self.staged.add(run, turn, durability, self.now);
+        changed
+    }
+
+    fn count_late(&self, input: &Input) {
+        if let Input::Done { outcomes, .. } = input {
+            Stats::add(&self.stats.results_late, outcomes.len() as u64);
+        }
+    }
+
+    fn count(&self, event: &Event) {
+        let stats = &self.stats;
+        let (counter, n) = match event {
+            Event::Submitted(_) => (&stats.runs_submitted, 1),
+            Event::Started { span, .. } => (&stats.tasks_started, span.len),
+            Event::Completed { span, .. } => (&stats.tasks_completed, span.len),
+            Event::Retrying { .. } => (&stats.tasks_retried, 1),
+            Event::Failed { .. } | Event::Unresolved { .. } => (&stats.tasks_failed, 1),
+            Event::Skipped { .. } => (&stats.tasks_skipped, 1),
+            Event::Cancelled { span } => (&stats.tasks_cancelled, span.len),
+            Event::Interrupted { span, .. } => (&stats.tasks_interrupted, span.len),
+            Event::RunEnded { state: RunState::Completed, .. } => (&stats.runs_completed, 1),
+            Event::RunEnded { state: RunState::Cancelled, .. } => (&stats.runs_cancelled, 1),
+            Event::RunEnded { .. } => (&stats.runs_failed, 1),
+            _ => return,
+        };
+        Stats::add(counter, u64::from(n));
+    }
+
+    /// When the next turn is due even without a message.
+    fn next_wake(&self) -> Option<Instant> {
+        let timer = self.timers.next().map(|at| self.clock.instant(at));
+        [timer, self.paces.wake_at(), self.staged.retry_at()].into_iter().flatten().min()
+    }
+}
+
+/// SplitMix64's output function: evenly spread bits from a counter (Steele, Lea, Flood, 2014).
+fn scramble(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// True for a task that its lane may have: ready, or in the queue already (after a recovery).
+fn admissible(state: Option<TaskState>) -> bool {
+    matches!(state, Some(TaskState::Pending | TaskState::Scheduled))
+}
+
+/// A pause after which a stalled store is tried again.
+const STORE_RETRY: Duration = Duration::from_millis(200);

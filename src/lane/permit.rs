@@ -1,0 +1,66 @@
+//! Permits as values: dropping one gives its slots back, so they cannot leak.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A counter with a bound. The owner thread takes; whoever drops a [`Permit`] gives back.
+#[derive(Debug)]
+pub(super) struct Slots {
+    limit: u32,
+    taken: Arc<AtomicU32>,
+}
+
+impl Slots {
+    pub(super) fn new(limit: u32) -> Self {
+        Self { limit, taken: Arc::default() }
+    }
+    pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+    pub(super) fn taken(&self) -> u32 {
+        self.taken.load(Ordering::Acquire)
+    }
+    pub(super) fn free(&self) -> u32 {
+        self.limit.saturating_sub(self.taken())
+    }
+    /// Takes `n` slots. Only the owner thread takes, so `free() >= n` seen before still holds.
+    pub(super) fn take(&self, n: u32) -> Hold {
+        let before = self.taken.fetch_add(n, Ordering::AcqRel);
+        assert!(before + n <= self.limit, "more permits taken than there are");
+        Hold { taken: Arc::clone(&self.taken), n }
+    }
+}
+
+/// Slots of one counter.
+#[derive(Debug)]
+pub(super) struct Hold {
+    taken: Arc<AtomicU32>,
+    n: u32,
+}
+
+impl Hold {
+    fn release(&mut self, n: u32) {
+        let n = n.min(self.n);
+        self.n -= n;
+        self.taken.fetch_sub(n, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.release(self.n);
+    }
+}
+
+/// The right to run: slots of the lane, and of its threads and the whole engine where these are bounded.
+#[derive(Debug)]
+pub struct Permit {
+    pub(super) holds: [Option<Hold>; 3],
+}
+
+impl Permit {
+    /// Gives `n` slots back before the rest.
+    pub fn release(&mut self, n: u32) {
+        self.holds.iter_mut().flatten().for_each(|hold| hold.release(n));
+    }
+}

@@ -1,0 +1,236 @@
+//! From an input to events: a table that calls small functions. Nothing here changes state.
+
+use std::sync::Arc;
+
+use super::{Input, Outcome, Resolution, Run, cancel, retry};
+use crate::model::{
+    CancelCause, Delivery, Event, Failure, FailureKind, NodeIx, Payload, RunState, SkipReason,
+    Span, TaskRef, TaskState, Timestamp,
+};
+
+/// Crashes of the process under one task after which its run is quarantined.
+const CRASHES_MAX: u8 = 5;
+
+pub(super) fn decide(
+    run: &Run,
+    input: Input,
+    now: Timestamp,
+    dice: u64,
+    late: &mut u64,
+) -> Vec<Event> {
+    if run.state.is_terminal() {
+        *late += matches!(input, Input::Done { .. }) as u64;
+        return Vec::new();
+    }
+    match input {
+        Input::Admitted { span } => admitted(run, span),
+        Input::Claimed { span } => claimed(run, span),
+        Input::Done { span, attempt, outcomes } => {
+            done(run, span, attempt, outcomes, now, dice, late)
+        }
+        Input::Resolved { node, resolution } => resolved(run, node, resolution),
+        Input::TimedOut { task, attempt, after_ms } => {
+            let failure = timeout(after_ms);
+            failed(run, task, attempt, failure, now, dice)
+        }
+        Input::TakenBack { span, attempt } => taken_back(run, span, attempt),
+        Input::Lost { span, attempt, crash } => lost(run, span, attempt, crash),
+        Input::RetryDue { task } => retry_due(run, task),
+        Input::Deadline => {
+            let ms = run.plan.workflow.timeout_ms.unwrap_or_default();
+            request(run, CancelCause::Deadline, format!("the run took longer than {ms} ms"))
+        }
+        Input::Cancel { reason } => request(run, CancelCause::Asked, reason),
+        Input::Progress { task, attempt, done, total, text } => {
+            if running(run, task, attempt) {
+                vec![Event::Progress { task, attempt, done, total, text }]
+            } else {
+                Vec::new()
+            }
+        }
+        Input::Grow { growth, .. } => match run.cancel {
+            None => vec![Event::Grown(growth)],
+            Some(_) => Vec::new(),
+        },
+    }
+}
+
+fn admitted(run: &Run, span: Span) -> Vec<Event> {
+    if run.uniform(span, TaskState::Pending) { vec![Event::Scheduled { span }] } else { vec![] }
+}
+
+fn claimed(run: &Run, span: Span) -> Vec<Event> {
+    if !run.uniform(span, TaskState::Scheduled) {
+        return Vec::new();
+    }
+    let attempt = run.items(span).map_or(0, |items| items[0].attempt) + 1;
+    let started = Event::Started { span, attempt };
+    match run.state {
+        RunState::Pending => vec![Event::RunStarted, started],
+        _ => vec![started],
+    }
+}
+
+fn running(run: &Run, task: TaskRef, attempt: u16) -> bool {
+    run.item(task).is_some_and(|item| item.state == TaskState::Running && item.attempt == attempt)
+}
+
+/// Consecutive outcomes of one batch. Neighbouring successes stay together in one event.
+fn done(
+    run: &Run,
+    span: Span,
+    attempt: u16,
+    outcomes: Vec<Outcome>,
+    now: Timestamp,
+    dice: u64,
+    late: &mut u64,
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut outputs: Vec<Payload> = Vec::new();
+    let mut lo = span.lo;
+    let close = |lo: u32, outputs: &mut Vec<Payload>, events: &mut Vec<Event>| {
+        if !outputs.is_empty() {
+            let span = Span::new(span.node, lo, outputs.len() as u32);
+            events.push(Event::Completed { span, attempt, outputs: std::mem::take(outputs) });
+        }
+    };
+    for (task, outcome) in span.tasks().zip(outcomes) {
+        let fits = running(run, task, attempt);
+        if let (true, Outcome::Completed(output)) = (fits, &outcome) {
+            if outputs.is_empty() {
+                lo = task.index;
+            }
+            outputs.push(output.clone());
+            continue;
+        }
+        close(lo, &mut outputs, &mut events);
+        if !fits {
+            *late += 1;
+        } else {
+            // Every failure of a batch throws its own dice.
+            let dice = dice.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(task.index.into());
+            events.extend(ended_badly(run, task, attempt, outcome, now, dice.rotate_left(17)));
+        }
+    }
+    close(lo, &mut outputs, &mut events);
+    events
+}
+
+fn ended_badly(
+    run: &Run,
+    task: TaskRef,
+    attempt: u16,
+    outcome: Outcome,
+    now: Timestamp,
+    dice: u64,
+) -> Vec<Event> {
+    let failure = match outcome {
+        Outcome::Failed(failure) => *failure,
+        Outcome::Cancelled if run.cancel.is_some() => {
+            return vec![Event::Cancelled { span: task.into() }];
+        }
+        Outcome::Completed(_) | Outcome::Cancelled => Failure::new(
+            FailureKind::Exception,
+            "task.cancelled_itself",
+            "the agent raised a cancellation that nobody had asked for",
+        ),
+    };
+    failed(run, task, attempt, failure, now, dice)
+}
+
+fn failed(
+    run: &Run,
+    task: TaskRef,
+    attempt: u16,
+    failure: Failure,
+    now: Timestamp,
+    dice: u64,
+) -> Vec<Event> {
+    let Some(item) = run.item(task).filter(|_| running(run, task, attempt)) else {
+        return Vec::new();
+    };
+    if run.cancel.is_some() {
+        return vec![Event::Cancelled { span: task.into() }];
+    }
+    let policy = &run.plan.task(task.node).retry;
+    let failure = Arc::new(failure);
+    vec![match retry::pause(policy, item.failures, &failure, dice) {
+        Some(pause) => Event::Retrying { task, attempt, failure, due: now.plus(pause) },
+        None => Event::Failed { task, attempt, failure },
+    }]
+}
+
+fn timeout(after_ms: u64) -> Failure {
+    let text = format!("the attempt took longer than {after_ms} ms");
+    let mut failure = Failure::new(FailureKind::Timeout, "task.timeout", text);
+    failure.types = vec!["goclaw.errors.AttemptTimeout".into(), "builtins.Exception".into()];
+    failure
+}
+
+fn resolved(run: &Run, node: NodeIx, resolution: Resolution) -> Vec<Event> {
+    let waiting = run
+        .nodes
+        .get(node as usize)
+        .is_some_and(|n| n.waits == 0 && !n.resolved && n.state() == TaskState::Pending);
+    if !waiting {
+        return Vec::new();
+    }
+    vec![match resolution {
+        Resolution::Go => Event::Resolved { node },
+        Resolution::Skip => Event::Skipped { node, reason: SkipReason::Condition },
+        Resolution::Items { items, count } => Event::Expanded { node, items, count },
+        Resolution::Failed(failure) => Event::Unresolved { node, failure: Arc::new(*failure) },
+    }]
+}
+
+fn taken_back(run: &Run, span: Span, attempt: u16) -> Vec<Event> {
+    if !run.uniform(span, TaskState::Running) || !running(run, first(span), attempt) {
+        return Vec::new();
+    }
+    match run.cancel {
+        Some(_) => vec![Event::Cancelled { span }],
+        None => vec![Event::Interrupted { span, attempt, crash: false }],
+    }
+}
+
+fn first(span: Span) -> TaskRef {
+    TaskRef { node: span.node, index: span.lo }
+}
+
+/// Attempts that died with their process. An at-most-once task is never repeated.
+fn lost(run: &Run, span: Span, attempt: u16, crash: bool) -> Vec<Event> {
+    let once = run.plan.task(span.node).delivery == Delivery::AtMostOnce;
+    let Some(items) = run.items(span).filter(|_| running(run, first(span), attempt)) else {
+        return Vec::new();
+    };
+    if run.cancel.is_some() {
+        return vec![Event::Cancelled { span }];
+    }
+    if once {
+        let failure = Arc::new(Failure::new(
+            FailureKind::Crash,
+            "task.interrupted",
+            "the process ended under an at-most-once attempt, which is not repeated",
+        ));
+        let fail = |task| Event::Failed { task, attempt, failure: Arc::clone(&failure) };
+        return span.tasks().map(fail).collect();
+    }
+    let worst = items.iter().map(|item| item.crashes).max().unwrap_or(0);
+    if crash && worst + 1 >= CRASHES_MAX {
+        let id = &run.plan.nodes[span.node as usize].id;
+        let reason = format!("the process died {CRASHES_MAX} times under task `{id}`");
+        let mut events = vec![Event::Interrupted { span, attempt, crash }];
+        events.extend(request(run, CancelCause::Quarantine, reason));
+        return events;
+    }
+    vec![Event::Interrupted { span, attempt, crash }]
+}
+
+fn retry_due(run: &Run, task: TaskRef) -> Vec<Event> {
+    let due = run.item(task).is_some_and(|item| item.state == TaskState::Retrying);
+    if due { vec![Event::RetryDue { task }] } else { Vec::new() }
+}
+
+fn request(run: &Run, cause: CancelCause, reason: String) -> Vec<Event> {
+    cancel::request(run, cause, reason)
+}

@@ -1,0 +1,90 @@
+//! What can happen to a run from outside.
+
+use std::sync::Arc;
+
+use crate::model::{Failure, Growth, NodeIx, Payload, Span, TaskRef};
+use crate::plan::Plan;
+
+/// How one call ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Completed(Payload),
+    Failed(Box<Failure>),
+    /// The agent saw the cancellation and stopped.
+    Cancelled,
+}
+
+/// What the evaluation of `when` and `each` answered.
+#[derive(Clone, Debug)]
+pub enum Resolution {
+    /// `when` holds or there is none, and the task is no map.
+    Go,
+    /// `when` is false.
+    Skip,
+    /// A map: its items (a list) and how many.
+    Items {
+        items: Payload,
+        count: u32,
+    },
+    Failed(Box<Failure>),
+}
+
+/// What can happen to a run from outside.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The lane has a place in its queue for these.
+    Admitted {
+        span: Span,
+    },
+    /// The lane has permits for these: an attempt begins.
+    Claimed {
+        span: Span,
+    },
+    /// Consecutive tasks from `span.lo` on ended; one outcome each.
+    Done {
+        span: Span,
+        attempt: u16,
+        outcomes: Vec<Outcome>,
+    },
+    Resolved {
+        node: NodeIx,
+        resolution: Resolution,
+    },
+    /// An attempt ran longer than its timeout and is fenced.
+    TimedOut {
+        task: TaskRef,
+        attempt: u16,
+        after_ms: u64,
+    },
+    /// Nobody had begun these calls of a batch; they go back to the lane.
+    TakenBack {
+        span: Span,
+        attempt: u16,
+    },
+    /// The process died, or was stopped, under these attempts.
+    Lost {
+        span: Span,
+        attempt: u16,
+        crash: bool,
+    },
+    RetryDue {
+        task: TaskRef,
+    },
+    /// The run's own timeout is over.
+    Deadline,
+    Cancel {
+        reason: String,
+    },
+    Progress {
+        task: TaskRef,
+        attempt: u16,
+        done: f64,
+        total: Option<f64>,
+        text: Option<String>,
+    },
+    /// Tasks are added; `plan` is the grown plan.
+    Grow {
+        growth: Box<Growth>,
+        plan: Arc<Plan>,
+    },
+}
