@@ -112,8 +112,3 @@ pub trait Store: Send + Sync {
     /// Checkpoints what is worth it, gives the lock back. Further calls answer `store.closed`.
     fn close(&self) -> Result<()>;
 }
-
-/// stub until the store lands
-pub fn open(_path: Option<&std::path::Path>) -> Result<std::sync::Arc<dyn Store>> {
-    todo!()
-}
