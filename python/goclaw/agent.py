@@ -280,6 +280,7 @@ def agent(
         _check_isolation(made)
         _registry.add(made)
         made._register()
+        _registry.announce()
         return made
 
     return decorate if fn is None else decorate(fn)

@@ -13,7 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from . import _goclaw, _guard
+from . import _goclaw, _guard, _registry
 from ._options import DURABILITIES, Durability, _priority, one_of
 from ._stream import EventStream, Fact
 from .definition import Definition
@@ -180,7 +180,10 @@ class Engine:
             GoclawError: as `submit` and `Run.result`.
         """
         _guard.refuse_own_loop("run a workflow")
-        return self.submit(flow, input, priority=priority, tags=tags).result()
+        started = self.submit(flow, input, priority=priority, tags=tags)
+        # This thread has nothing to do until the run ends, so it works on the run's tasks.
+        self._native.help(started._handle)
+        return started.result()
 
     async def arun(self, flow: Definition[R], input: Any = None, *, priority: int = 0, tags: Sequence[str] = ()) -> R:
         """Submits a run and awaits its result, in any asyncio loop.
@@ -443,6 +446,11 @@ def _at(ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=ms)
 
 
+def _wake_all() -> None:
+    for engine in list(_open):
+        engine._native.wake()
+
+
 def _close_all() -> None:
     for engine in list(_open):
         if engine._pid == os.getpid():
@@ -459,5 +467,6 @@ def _after_fork() -> None:
     _shared_lock = threading.Lock()
 
 
+_registry.listeners.append(_wake_all)
 atexit.register(_close_all)
 os.register_at_fork(after_in_child=_after_fork)
