@@ -68,7 +68,11 @@ def _import(name: str) -> Agent[Any, Any] | None:
     module_name, colon, path = name.partition(":")
     if not colon:
         module_name, _, path = name.rpartition(".")
-    if not module_name or not path or not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
+    if (
+        not module_name
+        or not path
+        or not all(part.isidentifier() for part in (*module_name.split("."), *path.split(".")))
+    ):
         return None
     try:
         target: Any = importlib.import_module(module_name)

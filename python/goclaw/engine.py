@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import json
 import os
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 R = TypeVar("R")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAYLOAD_MAX = 16 * 2**20
 _CONFLICTS = ("error", "existing")
 _open: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -86,7 +87,7 @@ class Engine:
         self._native = _goclaw.Engine(
             self._path,
             json.dumps(specs),
-            _bound("concurrency", concurrency, 2**31 - 1),
+            None if concurrency is None else _bound("concurrency", concurrency, 2**31 - 1),
             durability,
             _bound("payload_max", payload_max, 2**31 - 1),
         )
@@ -146,7 +147,7 @@ class Engine:
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
-    ) -> list[Run[R]]:
+    ) -> builtins.list[Run[R]]:
         """Starts one run per input, with one message and one commit.
 
         Args:
@@ -227,7 +228,7 @@ class Engine:
         tag: str | None = None,
         limit: int = 50,
         after: str | None = None,
-    ) -> list[RunSummary]:
+    ) -> builtins.list[RunSummary]:
         """Runs, newest first.
 
         Args:
@@ -271,7 +272,7 @@ class Engine:
         Returns:
             How many were forgotten.
         """
-        before = datetime.now(timezone.utc) - timedelta(milliseconds=to_ms(older_than, what="older_than"))
+        before = datetime.now(UTC) - timedelta(milliseconds=to_ms(older_than, what="older_than"))
         return self._alive().purge(run_id, (before - _EPOCH) // timedelta(milliseconds=1) + 1)
 
     @property
@@ -336,14 +337,14 @@ class Engine:
     def _submit(
         self,
         flow: Definition[R],
-        inputs: list[Any],
+        inputs: builtins.list[Any],
         run_id: str | None,
         on_conflict: str,
         priority: int,
         tags: Sequence[str],
         durability: str | None,
         block: bool,
-    ) -> list[Run[R]]:
+    ) -> builtins.list[Run[R]]:
         native = self._alive()
         if not isinstance(flow, Definition):
             raise ConfigError(
@@ -367,7 +368,7 @@ class Engine:
         )
         return [Run(self, handle) for handle in handles]
 
-    def _pull(self, run_id: str | None, start: int, limit: int, wait: float) -> list[Fact]:
+    def _pull(self, run_id: str | None, start: int, limit: int, wait: float) -> builtins.list[Fact]:
         return self._alive().facts(run_id, start, limit, wait)
 
     def _check_fork(self) -> None:
@@ -434,11 +435,9 @@ def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
     return specs
 
 
-def _bound(what: str, value: int | None, most: int) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most):
-        raise ConfigError(
-            f"`{what}` is {value!r}", code="config.invalid", help=f"give a whole number from 1 to {most}"
-        )
+def _bound(what: str, value: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ConfigError(f"`{what}` is {value!r}", code="config.invalid", help=f"give a whole number from 1 to {most}")
     return value
 
 
