@@ -30,7 +30,7 @@ use std::thread::JoinHandle;
 
 use self::core::Core;
 #[cfg(test)]
-pub(super) use self::faults::Faults;
+pub(super) use self::{faults::Faults, layout::FORMAT};
 use self::files::Files;
 use super::{Filter, Options, Store, Summary};
 use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
@@ -95,6 +95,16 @@ impl DiskStore {
     #[cfg(test)]
     pub(super) fn checkpoint(&self) -> Result<()> {
         self.with(|core| core.seal_active().and_then(|()| core.checkpoint()))
+    }
+
+    /// Pretends that another version wrote this store.
+    #[cfg(test)]
+    pub(super) fn set_format(&self, format: u32) -> Result<()> {
+        self.with(|core| {
+            core.lmdb.write(|txn, tables| {
+                Ok(tables.meta.put(txn, layout::META_FORMAT, &format.to_le_bytes())?)
+            })
+        })
     }
 
     /// Joins the worker and lets go of everything; answers what `last` answers.
