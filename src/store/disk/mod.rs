@@ -29,9 +29,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use self::core::Core;
+use self::files::Files;
 #[cfg(test)]
 pub(super) use self::{faults::Faults, layout::FORMAT};
-use self::files::Files;
 use super::{Filter, Options, Store, Summary};
 use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
 
@@ -164,7 +164,7 @@ impl Store for DiskStore {
             self.next_seq.store(writer.next_seq, Ordering::Release);
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
             if writer.needs_next_soon() {
-                core.wake();
+                core.want(writer.number() + 1);
             }
             Ok(())
         })

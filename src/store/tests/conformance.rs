@@ -89,13 +89,17 @@ fn facts_begin_where_they_are_asked_to() {
         };
         let facts: Vec<_> = all.iter().flat_map(Record::facts).collect();
         for run in [None, Some(run_id(1)), Some(run_id(4)), Some(run_id(99))] {
-            let own: Vec<_> =
-                facts.iter().filter(|fact| run.is_none_or(|run| fact.run == run)).cloned().collect();
+            let own: Vec<_> = facts
+                .iter()
+                .filter(|fact| run.is_none_or(|run| fact.run == run))
+                .cloned()
+                .collect();
             for from in (0..author.next_seq + 2).step_by(3) {
                 let wanted: Vec<_> = tasks(&own)
                     .into_iter()
                     .filter(|task| {
-                        let seq: u64 = task.split(' ').next().expect("a number").parse().expect("it");
+                        let seq: u64 =
+                            task.split(' ').next().expect("a number").parse().expect("it");
                         seq >= from
                     })
                     .collect();

@@ -94,7 +94,8 @@ fn the_map_grows_when_it_is_full_and_refuses_at_its_end() {
     let mut refusal = None;
     for n in 1..200 {
         // Every run brings a payload of its own.
-        let input = Payload::bytes((0..50_000u32).map(|at| (at * n) as u8 | 1).collect::<Vec<u8>>());
+        let input =
+            Payload::bytes((0..50_000u32).map(|at| (at * n) as u8 | 1).collect::<Vec<u8>>());
         let record = author.submit(run_id(u64::from(n)), "flow", input);
         store.append(std::slice::from_ref(&record)).expect("an append");
         all.push(record);
@@ -110,7 +111,8 @@ fn the_map_grows_when_it_is_full_and_refuses_at_its_end() {
 
 #[test]
 fn owners_wait_for_checkpoints_and_hear_why_there_are_none() {
-    let Bench { dir: _dir, faults, store, mut author } = bench(&Options { background: true, ..tiny() });
+    let Bench { dir: _dir, faults, store, mut author } =
+        bench(&Options { background: true, ..tiny() });
     faults.fail_commits();
     let batches = story(&mut author, 1..41);
     let refused = batches.iter().find_map(|batch| store.append(batch).err().map(|e| (batch, e)));

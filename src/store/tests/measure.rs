@@ -49,7 +49,11 @@ fn appends_in_groups_with_sync() {
     let total = start.elapsed();
     let bytes = store.journal_bytes() - before;
     println!("record: {} bytes as a frame", bytes / RECORDS as u64);
-    println!("append + sync: {:.0} records/s, {}", RECORDS as f64 / total.as_secs_f64(), spread(times));
+    println!(
+        "append + sync: {:.0} records/s, {}",
+        RECORDS as f64 / total.as_secs_f64(),
+        spread(times)
+    );
     println!("append alone: {:?} a record", appends / RECORDS as u32);
     raw(dir.path(), bytes as usize);
     let begin = Instant::now();

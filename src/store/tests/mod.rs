@@ -107,7 +107,10 @@ impl Author {
                 run,
                 vec![Event::Failed { task: TaskRef { node: 1, index: 4 }, attempt: 1, failure }],
             ),
-            self.record(run, vec![Event::Grown(Box::new(Growth { tasks: vec![], constants: vec![] }))]),
+            self.record(
+                run,
+                vec![Event::Grown(Box::new(Growth { tasks: vec![], constants: vec![] }))],
+            ),
             self.record(run, vec![Event::Skipped { node: 2, reason: SkipReason::Upstream }]),
             self.record(run, vec![Event::CancelRequested { reason: "enough".into() }]),
         ]
