@@ -5,7 +5,7 @@ use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -117,7 +117,7 @@ impl PyEngine {
         names.extend(lanes.iter().map(|lane| lane.name.clone()));
         names.sort_unstable();
         names.dedup();
-        let mode = Mode { memory: path.is_none(), payload_max, allow_pickle: false };
+        let mode = Mode { memory: path.is_none(), payload_max, ..Mode::default() };
         let options = Options {
             path,
             lanes,
@@ -128,7 +128,7 @@ impl PyEngine {
         let mut executor = None;
         let opened = py.detach(|| {
             Engine::open(options, |reports| {
-                let made = PythonExecutor::new(reports, mode, Instant::now());
+                let made = PythonExecutor::new(reports, mode);
                 executor = Some(Arc::clone(&made));
                 made as Arc<dyn Executor>
             })

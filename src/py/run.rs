@@ -112,7 +112,7 @@ impl PyRun {
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let wanted = self.inspect(py, Wanted::of)?;
         let result = wanted.map_err(|error| errors::raised(py, &error))?;
-        result.evaluate(py).map_err(|failure| errors::refused(py, &failure))
+        result.evaluate(py, &self.mode).map_err(|failure| errors::refused(py, &failure))
     }
 
     /// Results of the tasks that completed, by id.
@@ -124,7 +124,7 @@ impl PyRun {
         })?;
         let by_id = PyDict::new(py);
         for (id, result) in results {
-            let value = output::value(py, &result).map_err(|failure| errors::refused(py, &failure))?;
+            let value = output::value(py, &result, &self.mode).map_err(|failure| errors::refused(py, &failure))?;
             by_id.set_item(id, value)?;
         }
         Ok(by_id)
