@@ -86,7 +86,8 @@ impl Model {
         match input {
             Input::Admitted { span } => {
                 let node = span.node as usize;
-                let ready = self.nodes.get(node).is_some_and(|n| n.resolved) && self.may_start(node);
+                let ready =
+                    self.nodes.get(node).is_some_and(|n| n.resolved) && self.may_start(node);
                 whole(*span, &|task| ready && is(task, S::Pending), Tag::Scheduled)
             }
             Input::Claimed { span } => whole(*span, &|task| is(task, S::Scheduled), Tag::Started),

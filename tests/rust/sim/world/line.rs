@@ -221,7 +221,9 @@ impl World {
         let attempt = entry.attempts + 1;
         let is = self.run.attempt(TaskRef { node: span.node, index: span.lo });
         if is != attempt {
-            return Err(Stop::Wrong(format!("{span:?} starts attempt {attempt}, the run says {is}")));
+            return Err(Stop::Wrong(format!(
+                "{span:?} starts attempt {attempt}, the run says {is}"
+            )));
         }
         let id = self.number();
         let task = self.run.plan().task(span.node);
