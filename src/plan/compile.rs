@@ -1,9 +1,15 @@
 //! Checks a definition, binds its arguments, and builds its plan.
 
+use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
-use super::Plan;
-use crate::model::{AgentInfo, Error, Workflow};
+use super::bind::{Fields, Registry, implied};
+use super::cycle::{cycles, describe};
+use super::findings::{Findings, code};
+use super::link::Scope;
+use super::{Node, Plan, check};
+use crate::model::{AgentInfo, BlobHash, Error, Expr, NodeIx, Payload, Task, Trigger, Workflow};
 
 /// What the compiler may ask about the world.
 pub trait Known {
@@ -19,28 +25,151 @@ pub trait Known {
 ///
 /// # Errors
 /// `workflow.invalid` with every problem found, each coded.
-pub fn compile(_workflow: Workflow, _known: &dyn Known) -> Result<Plan, Error> {
-    todo!()
+pub fn compile(mut workflow: Workflow, known: &dyn Known) -> Result<Plan, Error> {
+    let mut findings = Findings::default();
+    check::workflow(&workflow, &mut findings);
+    let scope = Scope::new(None, &workflow.tasks, workflow.constants.len(), &mut findings);
+    let fields = Fields::of(&workflow);
+    let (deps, bound) = examine(&scope, &workflow, &fields, known, &mut findings);
+    check_order(&scope, &deps, &mut findings);
+    if let Some(output) = &workflow.output {
+        scope.check_output(output, &mut findings);
+    }
+    findings.into_error(&workflow.name)?;
+    let names = scope.into_names();
+    for (task, bound) in workflow.tasks.iter_mut().zip(bound) {
+        task.args.extend(bound);
+    }
+    Ok(build(Arc::new(workflow), deps, names))
 }
 
 /// Rebuilds the plan of a definition that was compiled before (its arguments are bound).
 ///
 /// # Errors
 /// `workflow.invalid` where the definition is damaged.
-pub fn restore(_workflow: Arc<Workflow>) -> Result<Plan, Error> {
-    todo!()
+pub fn restore(workflow: Arc<Workflow>) -> Result<Plan, Error> {
+    let mut findings = Findings::default();
+    let scope = Scope::new(None, &workflow.tasks, workflow.constants.len(), &mut findings);
+    let deps = scope.link(&mut findings);
+    check_order(&scope, &deps, &mut findings);
+    findings.into_error(&workflow.name)?;
+    let names = scope.into_names();
+    Ok(build(workflow, deps, names))
 }
 
-/// Rebuilds a grown plan from the journal: the growth was checked when it was accepted.
-///
-/// # Errors
-/// `workflow.invalid` where the definition is damaged.
-pub fn regrow(_plan: &Plan, _growth: &crate::model::Growth) -> Result<Plan, Error> {
-    todo!()
+/// The dependencies and the implied bindings of the scope's tasks, and every problem with them.
+pub(super) fn examine(
+    scope: &Scope<'_>,
+    workflow: &Workflow,
+    fields: &Fields<'_>,
+    known: &dyn Known,
+    findings: &mut Findings,
+) -> (Vec<Vec<NodeIx>>, Vec<Vec<(String, Expr)>>) {
+    let mut registry = Registry::new(known, workflow);
+    for task in scope.tasks {
+        check::id(&task.id, findings);
+        check::options(task, findings);
+        registry.check_lane(task, findings);
+    }
+    let deps = scope.link(findings);
+    let mut bound = Vec::with_capacity(deps.len());
+    for (task, deps) in scope.tasks.iter().zip(&deps) {
+        check_trigger(task, deps, findings);
+        bound.push(implied(task, deps, scope, fields, &mut registry, findings));
+    }
+    (deps, bound)
 }
+
+fn check_trigger(task: &Task, deps: &[NodeIx], findings: &mut Findings) {
+    if deps.is_empty() && task.deps.is_empty() && task.trigger != Trigger::AllSuccess {
+        let message = format!("task `{}` has a trigger but waits for no task", task.id);
+        let help = "give it dependencies, or drop the trigger";
+        findings.add(code::BAD_TRIGGER, Some(&task.id), message, help);
+    }
+}
+
+/// Reports the cycles among the scope's new nodes; `deps` are theirs.
+pub(super) fn check_order(scope: &Scope<'_>, deps: &[Vec<NodeIx>], findings: &mut Findings) {
+    for path in cycles(deps, scope.first) {
+        let message = describe(&path, |node| scope.id(node));
+        let help = "remove one of these dependencies";
+        findings.add(code::CYCLE, Some(scope.id(path[0])), message, help);
+    }
+}
+
+type Names = (Vec<Arc<str>>, HashMap<Arc<str>, NodeIx>);
+
+fn build(workflow: Arc<Workflow>, deps: Vec<Vec<NodeIx>>, (ids, by_id): Names) -> Plan {
+    let mut counts = vec![0_u32; deps.len()];
+    for &dep in deps.iter().flatten() {
+        counts[dep as usize] += 1;
+    }
+    let mut nodes: Vec<Node> = ids
+        .into_iter()
+        .zip(deps)
+        .zip(counts)
+        .map(|((id, deps), count)| Node {
+            id,
+            deps,
+            dependents: Vec::with_capacity(count as usize),
+        })
+        .collect();
+    connect(&mut nodes, 0);
+    Plan::assemble(workflow, nodes, by_id)
+}
+
+/// Tells the dependencies of the nodes from `first` on of their dependents, in order.
+pub(super) fn connect(nodes: &mut [Node], first: usize) {
+    for at in first..nodes.len() {
+        // Taken out for a moment, as a node and its dependencies lie in one list.
+        let deps = std::mem::take(&mut nodes[at].deps);
+        for &dep in &deps {
+            nodes[dep as usize].dependents.push(at as NodeIx);
+        }
+        nodes[at].deps = deps;
+    }
+}
+
 impl Plan {
-    /// stub
-    pub fn grow(&self, _growth: &crate::model::Growth, _known: &dyn Known) -> Result<Plan, Error> {
-        todo!()
+    /// Puts a plan together from nodes whose edges are set.
+    pub(super) fn assemble(
+        workflow: Arc<Workflow>,
+        nodes: Vec<Node>,
+        by_id: HashMap<Arc<str>, NodeIx>,
+    ) -> Self {
+        let which = |wanted: fn(&Node) -> bool| -> Vec<NodeIx> {
+            let nodes = nodes.iter().enumerate();
+            nodes.filter(|(_, node)| wanted(node)).map(|(at, _)| at as NodeIx).collect()
+        };
+        let sources = which(|node| node.deps.is_empty());
+        let sinks = which(|node| node.dependents.is_empty());
+        let definition = definition(&workflow);
+        Self { workflow, definition, nodes, sources, sinks, by_id }
+    }
+}
+
+/// BLAKE3 of the workflow's MessagePack form; zeros where a constant is a live object.
+fn definition(workflow: &Workflow) -> BlobHash {
+    if workflow.constants.iter().any(|constant| matches!(constant, Payload::Object(_))) {
+        return BlobHash::default();
+    }
+    // Written through a buffer, as the form of a million tasks need not lie in memory.
+    let mut sink = io::BufWriter::with_capacity(1 << 16, Hashing(blake3::Hasher::new()));
+    rmp_serde::encode::write_named(&mut sink, workflow)
+        .expect("every other value of a checked definition can be written down");
+    let hashing = sink.into_inner().expect("hashing does not fail");
+    *hashing.0.finalize().as_bytes()
+}
+
+#[derive(Debug)]
+struct Hashing(blake3::Hasher);
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

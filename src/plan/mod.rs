@@ -1,16 +1,32 @@
 //! Definition → plan: validation, layers, cycles named, critical path, growth. Linear, no recursion.
 //!
 //! Knows no clock, no store, no Python: what it must know of agents and lanes comes as an argument.
+//! `compile` refuses with every problem at once; `restore` and `Plan::regrow` rebuild a plan from
+//! what the journal kept and ask nobody.
 
+mod bind;
+mod check;
 mod compile;
+mod cycle;
+mod draw;
+mod findings;
+mod grow;
+mod link;
+mod refer;
 mod shape;
+mod template;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{BlobHash, NodeIx, Task, Workflow};
 
-pub use compile::{Known, compile, regrow, restore};
+pub use compile::{Known, compile, restore};
+pub use findings::code;
 
 /// A compiled workflow. Immutable; a run that grows gets a new one (`Plan::grow`).
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::state::{Body, Item, Node, Yield};
 use super::{Effect, Input, Run, Timer, Turn, apply, cancel, effects};
 use crate::model::{Error, Event, NodeIx, Record, Result, RunId, RunState, Submitted, TaskState};
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 
 impl Node {
     pub(super) fn new(plan: &Plan, node: NodeIx, waits: u32) -> Self {
@@ -77,7 +77,7 @@ pub fn replay(
     for record in records {
         for event in &record.events {
             if let Event::Grown(growth) = event {
-                run.plan = Arc::new(plan::regrow(&run.plan, growth)?);
+                run.plan = Arc::new(run.plan.regrow(growth)?);
             }
             apply::apply(&mut run, event, record.at);
         }

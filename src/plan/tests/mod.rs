@@ -1,0 +1,9 @@
+//! What the compiler promises: refusals, bindings, growth, shape.
+
+mod binding;
+mod drawings;
+mod growth;
+mod large;
+mod properties;
+mod refusals;
+mod shapes;
