@@ -170,9 +170,8 @@ impl Store for RamStore {
             Some(_) => line.ended.is_some(),
             None => line.ended_before(before),
         };
-        let goes = |id: &RunId| {
-            inner.runs.get(id).and_then(|kept| kept.line.as_ref()).is_some_and(ended)
-        };
+        let goes =
+            |id: &RunId| inner.runs.get(id).and_then(|kept| kept.line.as_ref()).is_some_and(ended);
         let doomed: Vec<RunId> = match run {
             Some(run) => Some(run).filter(goes).into_iter().collect(),
             None => inner.listed.iter().copied().filter(goes).collect(),

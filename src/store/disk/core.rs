@@ -8,6 +8,7 @@ use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc,
 };
 
+use super::body;
 use super::checkpoint;
 use super::files::Files;
 use super::layout::{self, StoreId};
@@ -17,7 +18,6 @@ use super::segment::{Piece, SegmentFile, Tail};
 use super::stock::Stock;
 use super::worker::Progress;
 use super::writer::Writer;
-use super::body;
 use crate::model::{BlobHash, Result, RunId, Workflow};
 use crate::store::Options;
 
@@ -143,7 +143,8 @@ impl Core {
         in_tail: Option<(Arc<SegmentFile>, Piece)>,
         snapshot: &Snapshot<'_>,
     ) -> Result<Arc<Workflow>> {
-        let known = self.workflows.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned();
+        let known =
+            self.workflows.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned();
         if let Some(workflow) = known {
             return Ok(workflow);
         }

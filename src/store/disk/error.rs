@@ -57,7 +57,6 @@ pub(super) fn closed(path: &Path) -> Error {
 }
 
 pub(super) fn too_new(path: &Path, found: u32, known: u32) -> Error {
-    let message =
-        format!("{} has format {found}, this goclaw reads up to {known}", path.display());
+    let message = format!("{} has format {found}, this goclaw reads up to {known}", path.display());
     Error::new("store.too_new", message, "upgrade goclaw, or open another path")
 }

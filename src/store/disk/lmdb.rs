@@ -78,9 +78,14 @@ impl Lmdb {
         let tables = env
             .create_databases_and_commit(txn, |make, txn| {
                 let mut table = |name| make.create_database::<Bytes, Bytes>(txn, Some(name));
-                let first = (table(at::META)?, table(at::LOG)?, table(at::INDEX)?, table(at::RUNS)?);
-                let second =
-                    (table(at::LIVE)?, table(at::DEFINITIONS)?, table(at::USES)?, table(at::BLOBS)?);
+                let first =
+                    (table(at::META)?, table(at::LOG)?, table(at::INDEX)?, table(at::RUNS)?);
+                let second = (
+                    table(at::LIVE)?,
+                    table(at::DEFINITIONS)?,
+                    table(at::USES)?,
+                    table(at::BLOBS)?,
+                );
                 Ok(CommitOrAbort::<_, ()>::Commit((first, second)))
             })
             .map_err(fail)?

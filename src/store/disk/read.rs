@@ -138,12 +138,7 @@ impl Core {
         body::read_record(body).map_err(|e| self.lmdb.corrupt(format!("a record of its log: {e}")))
     }
 
-    pub(super) fn facts(
-        &self,
-        run: Option<RunId>,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<Fact>> {
+    pub(super) fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>> {
         let slices = match run {
             Some(run) => self.slices(run),
             None => self.all_slices(from, limit),

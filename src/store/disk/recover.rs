@@ -169,7 +169,8 @@ impl Recovery<'_> {
         for (later, file) in files.range(number + 1..) {
             let bytes = read_whole(file)?;
             if scan::is_written(&bytes, layout::seed(&self.store, *later)) {
-                let what = format!("segment {later} follows it, but it does not end as a whole one");
+                let what =
+                    format!("segment {later} follows it, but it does not end as a whole one");
                 return Err(error::corrupt_at(guilty, offset, &what));
             }
         }
@@ -192,7 +193,8 @@ impl Recovery<'_> {
             let bad = |what: &str| error::corrupt_at(&file.path, piece.at, what);
             match kind {
                 Kind::Definition => {
-                    let (hash, _) = layout::definition_body(body).ok_or_else(|| bad("definition"))?;
+                    let (hash, _) =
+                        layout::definition_body(body).ok_or_else(|| bad("definition"))?;
                     waiting.push((What::Definition(hash), *piece));
                 }
                 Kind::Blob => {
