@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import goclaw
 import pytest
 import typing_extensions
-
-import goclaw
 from goclaw import _adapt, _signature
 
 if TYPE_CHECKING:
@@ -97,8 +96,12 @@ def positional(x: int, /) -> None: ...
 def stars(*items: int) -> None: ...
 def generator() -> Any:
     yield 1
+
+
 async def stream() -> Any:
     yield 1
+
+
 class Empty: ...
 
 
@@ -177,7 +180,9 @@ class Ticket(typing_extensions.TypedDict):
     at: datetime
 
 
-def takes(p: Point, many: list[Point], maybe: Point | None, t: Ticket, when: datetime, n: int, s: str, free: Any) -> None: ...
+def takes(
+    p: Point, many: list[Point], maybe: Point | None, t: Ticket, when: datetime, n: int, s: str, free: Any
+) -> None: ...
 
 
 def test_only_hints_beyond_json_get_an_adapter() -> None:

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import goclaw
+import pytest
 
 
 @goclaw.agent(name="IntakeAgent")
@@ -162,11 +161,19 @@ def test_all_problems_come_at_once() -> None:
 
 
 def test_the_builder_makes_what_the_document_says() -> None:
-    flow = goclaw.Workflow("customer_support", lanes=[goclaw.Lane("io", 64), goclaw.Lane("cpu", 2)], input={"ticket": {"type": "string"}})
+    flow = goclaw.Workflow(
+        "customer_support", lanes=[goclaw.Lane("io", 64), goclaw.Lane("cpu", 2)], input={"ticket": {"type": "string"}}
+    )
     flow.task("intake", intake, lane="io")
     flow.task(
-        "classify", classify, deps=["intake"], lane="cpu", args={"text": "{{ intake.text }}"},
-        when="intake.lang == 'en'", retry=goclaw.Retry(retries=5, initial="1s"), timeout="30s",
+        "classify",
+        classify,
+        deps=["intake"],
+        lane="cpu",
+        args={"text": "{{ intake.text }}"},
+        when="intake.lang == 'en'",
+        retry=goclaw.Retry(retries=5, initial="1s"),
+        timeout="30s",
     )
     flow.task("resolve", resolve, deps=["classify"])
     flow.task("each", notify, deps=["resolve"], for_each="{{ intake.people }}", with_={"note": "!"})
@@ -207,13 +214,21 @@ def test_what_json_cannot_say_is_not_portable() -> None:
 
 
 def test_agents_come_by_import_path_too() -> None:
-    flow = goclaw.Workflow("paths").task("a", "textwrap:dedent", args={"text": "  x"}).task("b", "textwrap.dedent", args={"text": " y"})
+    flow = (
+        goclaw.Workflow("paths")
+        .task("a", "textwrap:dedent", args={"text": "  x"})
+        .task("b", "textwrap.dedent", args={"text": " y"})
+    )
     with goclaw.Engine() as engine:
         assert engine.run(flow) == {"a": "x", "b": "y"}
 
 
 def test_problems_have_their_classes() -> None:
-    cycle = goclaw.Workflow("w").task("a", notify, deps=["b"], args={"person": "x"}).task("b", notify, deps=["a"], args={"person": "x"})
+    cycle = (
+        goclaw.Workflow("w")
+        .task("a", notify, deps=["b"], args={"person": "x"})
+        .task("b", notify, deps=["a"], args={"person": "x"})
+    )
     unknown = goclaw.Workflow("w").task("a", notify, deps=["bb"], args={"person": "x"})
     agent = goclaw.Workflow("w").task("a", "ntify")
     for flow, cls in ((cycle, goclaw.CycleError), (unknown, goclaw.UnknownDependency), (agent, goclaw.UnknownAgent)):

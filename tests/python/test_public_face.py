@@ -11,9 +11,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
 import goclaw
+import pytest
 
 FACE = """
 Agent AgentError BindingError Cancelled ConfigError Context CycleError Definition DuplicateTask Engine EngineClosed
@@ -22,7 +21,7 @@ Problem RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict 
 StoreError StoreFull StoreLocked StoreTooNew TaskFailed TaskTimedOut TaskView TracedValueError UnknownAgent
 UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise run
 when workflow
-""".split()
+""".split()  # noqa: SIM905
 
 
 def test_the_public_face_changes_only_on_purpose() -> None:
@@ -165,3 +164,10 @@ def test_wrong_code_is_refused_by_type_checkers(tool: str, tmp_path: Path) -> No
     found = check(tools(tmp_path)[tool], base + "\n" + "\n".join(WRONG), tmp_path)
     for position, line in enumerate(WRONG, start=lines + 2):
         assert f"code.py:{position}:" in found.stdout, (line, found.stdout)
+
+
+def test_the_stub_says_what_the_native_module_has(tmp_path: Path) -> None:
+    root = str(Path(goclaw.__file__).parent.parent)
+    command = [sys.executable, "-m", "mypy.stubtest", "goclaw._goclaw"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "MYPYPATH": root})
+    assert found.returncode == 0, found.stdout

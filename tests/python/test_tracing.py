@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 import goclaw
+import pytest
 
 
 @goclaw.agent
@@ -86,12 +85,15 @@ def test_options_of_the_agent_and_of_the_handle() -> None:
     @goclaw.workflow
     def flow() -> Any:
         first = draft("a").options(lane="io", timeout="2s")  # type: ignore[attr-defined]
-        second = draft.options(priority=5, retries=7, trigger="all_done")(first)
-        return second
+        return draft.options(priority=5, retries=7, trigger="all_done")(first)
 
     found = tasks(flow)
     assert (found["draft"]["lane"], found["draft"]["timeout_ms"], found["draft"]["retry"]["retries"]) == ("io", 2000, 1)
-    assert (found["draft_2"]["lane"], found["draft_2"]["priority"], found["draft_2"]["trigger"]) == ("cpu", 5, "all_done")
+    assert (found["draft_2"]["lane"], found["draft_2"]["priority"], found["draft_2"]["trigger"]) == (
+        "cpu",
+        5,
+        "all_done",
+    )
     assert found["draft_2"]["retry"]["retries"] == 7
 
 
