@@ -83,15 +83,17 @@ RIGHT = """
     def analyze(page: str, *, depth: int = 1) -> dict[str, int]:
         return {"length": len(page)}
 
-    @goclaw.agent
-    class Resolve:
+    # mypy does not apply decorators of classes; called as a function they are typed everywhere.
+    class Sorts:
         def run(self, found: dict[str, int]) -> list[str]:
             return sorted(found)
 
-    @goclaw.agent(lane="cpu")
-    class ResolveLater:
+    class SortsLater:
         async def run(self, found: dict[str, int]) -> list[str]:
             return sorted(found)
+
+    Resolve = goclaw.agent(Sorts)
+    ResolveLater = goclaw.agent(lane="cpu")(SortsLater)
 
     @goclaw.workflow
     def pipeline(url: str) -> list[str]:
@@ -111,6 +113,7 @@ RIGHT = """
             run: goclaw.Run[list[str]] = engine.submit(pipeline, {"url": "x"})
             result: list[str] = run.result(timeout="5s")
             other: list[str] = engine.run(pipeline, {"url": "x"})
+            print(result, other)
 
     async def amain() -> list[str]:
         async with goclaw.Engine() as engine:
