@@ -19,7 +19,9 @@ pub(super) fn decide(
     late: &mut u64,
 ) -> Vec<Event> {
     if run.state.is_terminal() {
-        *late += matches!(input, Input::Done { .. }) as u64;
+        if let Input::Done { outcomes, .. } = input {
+            *late += outcomes.len() as u64;
+        }
         return Vec::new();
     }
     match input {

@@ -211,6 +211,11 @@ impl World {
                 let input = Input::TimedOut { task, attempt, after_ms };
                 self.post(begins.plus(after_ms), Mail::Report { flight: id, input });
             }
+            if self.dice.chance(100) {
+                let at = begins.plus(self.dice.below(20));
+                let input = Input::Progress { task, attempt, done: 0.5, total: None, text: None };
+                self.post(at, Mail::Plain(input));
+            }
             let number = self.number();
             let outcome = scene::outcome(climate.fail, number, &mut self.dice);
             let ends = begins.plus(lasts);
