@@ -100,7 +100,8 @@ fn an_outcome_is_recorded_once() {
 
 #[test]
 fn results_that_come_after_the_end_of_their_run_are_counted_one_by_one() {
-    let mut case = case(json!({"tasks": [{"id": "a", "each": {"param": "x", "items": {"value": []}}}]}));
+    let mut case =
+        case(json!({"tasks": [{"id": "a", "each": {"param": "x", "items": {"value": []}}}]}));
     case.expand(0, 2);
     case.start(Span::new(0, 0, 2));
     case.complete(Span::new(0, 0, 2));

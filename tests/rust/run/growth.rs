@@ -21,10 +21,13 @@ fn a_new_task_waits_for_what_has_not_ended_and_only_for_that() {
     case.start(task(0));
     case.complete(task(0));
     case.asked();
-    grow(&mut case, json!([
-        {"id": "c", "agent": "agent", "deps": ["a"]},
-        {"id": "d", "agent": "agent", "deps": ["a", "b", "c"]},
-    ]));
+    grow(
+        &mut case,
+        json!([
+            {"id": "c", "agent": "agent", "deps": ["a"]},
+            {"id": "d", "agent": "agent", "deps": ["a", "b", "c"]},
+        ]),
+    );
     assert_eq!(case.asked(), [offer(2, 0, 1, 0)]);
     for node in [2, 1] {
         case.start(task(node));
@@ -39,10 +42,13 @@ fn a_new_task_behind_a_failure_is_skipped_with_its_dependents() {
     let mut case = case(json!({"on_failure": "continue", "tasks": [{"id": "a"}, {"id": "b"}]}));
     case.start(task(0));
     case.fail(task(0), VALUE);
-    grow(&mut case, json!([
-        {"id": "c", "agent": "agent", "deps": ["a"]},
-        {"id": "d", "agent": "agent", "deps": ["c"]},
-    ]));
+    grow(
+        &mut case,
+        json!([
+            {"id": "c", "agent": "agent", "deps": ["a"]},
+            {"id": "d", "agent": "agent", "deps": ["c"]},
+        ]),
+    );
     assert_eq!(case.states(), [S::Failed, S::Pending, S::Skipped, S::Skipped]);
 }
 

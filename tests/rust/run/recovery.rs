@@ -52,12 +52,16 @@ fn an_at_most_once_task_is_not_repeated_after_a_crash() {
 
 #[test]
 fn a_loss_that_does_not_fit_every_task_of_its_span_changes_nothing() {
-    let mut case = case(json!({"tasks": [{"id": "a", "each": {"param": "x", "items": {"value": []}}}]}));
+    let mut case =
+        case(json!({"tasks": [{"id": "a", "each": {"param": "x", "items": {"value": []}}}]}));
     case.expand(0, 3);
     case.start(Span::new(0, 0, 3));
     case.complete(Span::one(0, 1));
     assert!(case.crash(Span::new(0, 0, 3)).is_empty());
-    assert_eq!(case.run.task_state(goclaw::model::TaskRef { node: 0, index: 1 }), Some(S::Completed));
+    assert_eq!(
+        case.run.task_state(goclaw::model::TaskRef { node: 0, index: 1 }),
+        Some(S::Completed)
+    );
 }
 
 #[test]
@@ -94,7 +98,8 @@ fn a_recovery_takes_up_attempts_timers_resolves_and_the_deadline() {
     case.start(task(1));
     case.fail(task(0), BOOM);
     let (inputs, effects) = outstanding(&case.reload(), true);
-    let lost = matches!(inputs[..], [Input::Lost { span, attempt: 1, crash: true }] if span.node == 1);
+    let lost =
+        matches!(inputs[..], [Input::Lost { span, attempt: 1, crash: true }] if span.node == 1);
     assert!(lost, "{inputs:?}");
     let due = |at, timer| Effect::Wake { at: Timestamp(at), timer };
     let resolve = Effect::Resolve { node: 2 };

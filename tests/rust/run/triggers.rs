@@ -54,7 +54,8 @@ fn a_false_condition_skips_the_task_and_none_failed_goes_on() {
 
 #[test]
 fn a_task_is_offered_when_its_last_dependency_ends_and_only_then() {
-    let mut case = case(json!({"tasks": [{"id": "a"}, {"id": "b"}, {"id": "c", "deps": ["a", "b"]}]}));
+    let mut case =
+        case(json!({"tasks": [{"id": "a"}, {"id": "b"}, {"id": "c", "deps": ["a", "b"]}]}));
     assert_eq!(case.asked(), [offer(0, 0, 1, 0), offer(1, 0, 1, 0)]);
     case.start(task(0));
     case.start(task(1));

@@ -8,7 +8,8 @@ const SEEDS_MAX: u64 = 2_000;
 
 fn notices(mutant: Mutant) {
     let noticed = (0..SEEDS_MAX).find_map(|seed| play(seed, Some(mutant)).err().map(|e| (seed, e)));
-    let (seed, why) = noticed.unwrap_or_else(|| panic!("{mutant:?} lived through {SEEDS_MAX} seeds"));
+    let (seed, why) =
+        noticed.unwrap_or_else(|| panic!("{mutant:?} lived through {SEEDS_MAX} seeds"));
     println!("{mutant:?}: seed {seed}: {why}");
 }
 

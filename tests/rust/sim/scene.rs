@@ -39,7 +39,8 @@ impl Scene {
     pub fn draw(dice: &mut Dice) -> Self {
         let lanes: Vec<LaneSpec> = (0..dice.between(1, 3)).map(|n| lane(n, dice)).collect();
         let size = if dice.chance(100) { dice.between(9, 20) } else { dice.between(1, 8) };
-        let shape = *dice.pick(&[Shape::Chain, Shape::Fan, Shape::Diamond, Shape::Wild, Shape::Wild]);
+        let shape =
+            *dice.pick(&[Shape::Chain, Shape::Fan, Shape::Diamond, Shape::Wild, Shape::Wild]);
         let tame = dice.chance(250);
         let mut tasks: Vec<Task> = Vec::new();
         for n in 0..size {
@@ -78,7 +79,8 @@ impl Scene {
 
 impl Climate {
     fn draw(dice: &mut Dice) -> Self {
-        let mut weather = |calm: u64, high: u64| if dice.chance(calm) { 0 } else { dice.below(high) };
+        let mut weather =
+            |calm: u64, high: u64| if dice.chance(calm) { 0 } else { dice.below(high) };
         Self {
             crash: weather(300, 60),
             stop: weather(500, 40),

@@ -154,7 +154,11 @@ impl Model {
         demand!(self.cancel.is_none(), "{task:?} retries in a stopping run");
         let policy = self.node(task.node)?.task.retry.clone();
         let item = self.under_way(task, attempt)?;
-        demand!(item.retried < policy.retries, "{task:?} retries more often than {}", policy.retries);
+        demand!(
+            item.retried < policy.retries,
+            "{task:?} retries more often than {}",
+            policy.retries
+        );
         demand!(retryable(&policy, failure), "{task:?} retries what is final: {failure:?}");
         let (first, last) = retry_window(&policy, item.retried, failure, now);
         demand!(first <= due && due <= last, "{task:?}: {due:?} is not in {first:?}..={last:?}");

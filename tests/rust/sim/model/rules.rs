@@ -35,9 +35,7 @@ impl Model {
     }
 
     pub(super) fn any_failed(&self) -> bool {
-        self.nodes
-            .iter()
-            .any(|node| node.items.iter().any(|item| item.state == TaskState::Failed))
+        self.nodes.iter().any(|node| node.items.iter().any(|item| item.state == TaskState::Failed))
     }
 
     pub(super) fn expected_end(&self) -> RunState {

@@ -42,7 +42,10 @@ impl Witness {
                 let calls = self.once.entry(task).or_default();
                 // Every call before this one has a failure on record that the policy repeats.
                 let failures = model.item(task).map_or(0, |item| item.retried);
-                demand!(*calls == failures, "{task:?} was called {calls} times before, at most once");
+                demand!(
+                    *calls == failures,
+                    "{task:?} was called {calls} times before, at most once"
+                );
                 *calls += 1;
             }
         }
@@ -62,7 +65,10 @@ impl Witness {
         demand!(model.nodes.len() >= self.nodes, "acknowledged growth is gone");
         for (&n, &state) in &self.built_upon {
             let is = model.nodes.get(n).map(|node| node.state());
-            demand!(is == Some(state), "node {n} was {state:?}, work was built upon it, now {is:?}");
+            demand!(
+                is == Some(state),
+                "node {n} was {state:?}, work was built upon it, now {is:?}"
+            );
         }
         let told = self.told.is_none_or(|state| state == model.run);
         demand!(told, "waiters were told {:?}, the run is {:?}", self.told, model.run);
