@@ -131,7 +131,7 @@ impl Engine {
         executor: impl FnOnce(Arc<dyn Reports>) -> Arc<dyn Executor>,
     ) -> Result<Self> {
         let lanes = lanes(&options)?;
-        let store = store::open(options.path.as_deref())?;
+        let store = store::open(options.path.as_deref(), &store::Options::default())?;
         let inbox = Arc::new(Inbox::default());
         let stats = Arc::new(Stats::default());
         let watch = Arc::new(Watch::default());

@@ -3,6 +3,7 @@
 //! Everything above speaks in these. They know no clock, no I/O, no Python; a value of this module
 //! can be built in a test by hand, compared, printed and serialised.
 
+pub mod envelope;
 mod error;
 mod event;
 mod failure;
@@ -19,7 +20,7 @@ pub use event::{
 };
 pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, NodeIx, RunId, Span, TaskRef};
-pub use payload::{BlobHash, Opaque, Payload};
+pub use payload::{Blob, BlobHash, Opaque, Payload};
 pub use state::{RunState, TaskState};
 pub use stats::Stats;
 pub use time::{Millis, Timestamp};
