@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::compile::Known;
+use super::compile::{Bindings, Known};
 use super::findings::{Findings, code};
 use super::link::Scope;
 use crate::model::{AgentInfo, Expr, NodeIx, Param, Step, Task, Workflow};
@@ -90,7 +90,7 @@ pub(super) fn implied(
     fields: &Fields<'_>,
     registry: &mut Registry<'_>,
     findings: &mut Findings,
-) -> Vec<(String, Expr)> {
+) -> Bindings {
     let Some(agent) = registry.agent(task, findings) else { return Vec::new() };
     check_names(task, agent, findings);
     let mapped = task.each.as_ref().map(|each| each.param.as_str());

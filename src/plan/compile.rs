@@ -57,6 +57,9 @@ pub fn restore(workflow: Arc<Workflow>) -> Result<Plan, Error> {
     Ok(build(workflow, deps, names))
 }
 
+/// Arguments to be added to one task's own.
+pub(super) type Bindings = Vec<(String, Expr)>;
+
 /// The dependencies and the implied bindings of the scope's tasks, and every problem with them.
 pub(super) fn examine(
     scope: &Scope<'_>,
@@ -64,7 +67,7 @@ pub(super) fn examine(
     fields: &Fields<'_>,
     known: &dyn Known,
     findings: &mut Findings,
-) -> (Vec<Vec<NodeIx>>, Vec<Vec<(String, Expr)>>) {
+) -> (Vec<Vec<NodeIx>>, Vec<Bindings>) {
     let mut registry = Registry::new(known, workflow);
     for task in scope.tasks {
         check::id(&task.id, findings);

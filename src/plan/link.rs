@@ -97,15 +97,16 @@ impl<'a> Scope<'a> {
     }
 
     fn depend(&self, task: &Task, id: &str, deps: &mut Deps, findings: &mut Findings) {
-        match self.node(id) {
-            _ if id == task.id => {
-                // Once per task, however often it names itself.
-                if deps.miss(id) {
-                    let message = format!("task `{id}` waits for itself");
-                    let help = "remove the task from its own dependencies and arguments";
-                    findings.add(code::SELF_DEPENDENCY, Some(id), message, help);
-                }
+        if id == task.id {
+            // Once per task, however often it names itself.
+            if deps.miss(id) {
+                let message = format!("task `{id}` waits for itself");
+                let help = "remove the task from its own dependencies and arguments";
+                findings.add(code::SELF_DEPENDENCY, Some(id), message, help);
             }
+            return;
+        }
+        match self.node(id) {
             Some(node) => deps.found.push(node),
             None if deps.miss(id) => {
                 let message = format!("task `{}` depends on `{id}`, which is not a task", task.id);

@@ -1,5 +1,54 @@
 //! The Python package's native half: thin wrappers and the Python executor.
+mod batch;
+mod bind;
+mod call;
+mod codec;
+mod context;
+mod document;
+mod engine;
+mod errors;
+mod executor;
+mod facts;
+mod failure;
+mod logging;
+mod looper;
+mod notify;
+mod object;
+mod output;
+mod plan;
+mod registry;
+mod run;
+mod scope;
+mod selftest;
+mod slot;
+mod steps;
+mod template;
+mod threads;
+
 use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
-mod _goclaw {}
+mod _goclaw {
+    use super::*;
+
+    #[pymodule_export]
+    use super::codec::{_decode, _encode};
+    #[pymodule_export]
+    use super::document::{parse_yaml, to_yaml};
+    #[pymodule_export]
+    use super::engine::PyEngine;
+    #[pymodule_export]
+    use super::plan::{PyPlan, compile};
+    #[pymodule_export]
+    use super::run::PyRun;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        registry::register(module)?;
+        context::register(module)?;
+        looper::register(module)?;
+        slot::register(module)?;
+        selftest::register(module)
+    }
+}

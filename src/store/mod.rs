@@ -4,7 +4,20 @@
 //! checkpoint moves records from journal segments into LMDB, and loading a run reads them back.
 //! Knows nothing of lanes, agents, Python.
 
-use crate::model::{BlobHash, Fact, Record, Result, RunId, RunState, Timestamp, Workflow};
+mod disk;
+mod facts;
+mod ram;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::model::{Fact, Record, Result, RunId, RunState, Timestamp};
+
+pub use disk::DiskStore;
+pub use ram::RamStore;
 
 /// One line of a listing of runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +38,49 @@ pub struct Filter {
     pub tag: Option<String>,
     /// Only runs older than this one (the cursor of the page before).
     pub after: Option<RunId>,
+    /// Longest listing; 0 lists nothing.
     pub limit: usize,
+}
+
+/// How a store on disk uses the disk. The defaults suit everybody; tests make things small.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Length of a journal segment in bytes.
+    pub segment_bytes: u64,
+    /// Address space that LMDB maps at first, in bytes; doubled when it is full.
+    pub map_bytes: usize,
+    /// Where the doubling ends.
+    pub map_bytes_max: usize,
+    /// A tail that nobody appends to is checkpointed after this long.
+    pub idle: std::time::Duration,
+    /// Sealed segments that may wait for their checkpoint before `append` waits too.
+    pub sealed_segments_max: usize,
+    /// False: nothing happens behind the line; only `close` and `purge` checkpoint. For tests.
+    pub background: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            map_bytes: 64 << 30,
+            map_bytes_max: 4 << 40,
+            idle: std::time::Duration::from_secs(5),
+            sealed_segments_max: 16,
+            background: true,
+        }
+    }
+}
+
+/// Opens the store in directory `path`, made if it is not there; without a path, one in RAM.
+///
+/// # Errors
+/// `store.locked`, `store.too_new`, `store.corrupt`, `store.full`, `store.io`.
+pub fn open(path: Option<&Path>, options: &Options) -> Result<Arc<dyn Store>> {
+    Ok(match path {
+        Some(path) => Arc::new(DiskStore::open(path, options)?),
+        None => Arc::new(RamStore::default()),
+    })
 }
 
 /// Where records go and come from. Writing is the owner thread's; reading is anybody's.
@@ -34,27 +89,26 @@ pub trait Store: Send + Sync {
     fn next_seq(&self) -> u64;
     /// Counts openings of this store; fences results of earlier ones.
     fn epoch(&self) -> u64;
+    /// Bytes that appends have written since the store was opened.
+    fn journal_bytes(&self) -> u64;
     /// Runs that had not ended when the store was opened, oldest first.
     fn unfinished(&self) -> Result<Vec<RunId>>;
     /// Writes records in order. Not durable before `sync`. All or nothing: after an error the same
     /// records may be appended again.
     fn append(&self, records: &[Record]) -> Result<()>;
-    /// Makes everything appended so far durable.
+    /// Makes everything appended so far durable. After an error it may be called again.
     fn sync(&self) -> Result<()>;
     /// Every record of a run, oldest first, workflows and blobs resolved. `None`: no such run, or
     /// (in RAM) the store keeps no payloads.
     fn load(&self, run: RunId) -> Result<Option<Vec<Record>>>;
-    /// Up to `limit` facts of a run (or of all runs, in order) with `seq >= from`.
+    /// Up to `limit` facts of a run (or of all runs, in order) with `seq >= from`. A span that
+    /// `from` falls into is cut: its first tasks are left out.
     fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>>;
     fn summary(&self, run: RunId) -> Result<Option<Summary>>;
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>>;
-    /// Forgets finished runs: all that ended before `before`, or the one named.
+    /// Forgets finished runs: all that ended before `before`, or the one named, whenever it ended.
+    /// May be called from any thread; on disk it writes LMDB and takes its time.
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64>;
     /// Checkpoints what is worth it, gives the lock back. Further calls answer `store.closed`.
     fn close(&self) -> Result<()>;
-}
-
-/// stub until the store lands
-pub fn open(_path: Option<&std::path::Path>) -> Result<std::sync::Arc<dyn Store>> {
-    todo!()
 }

@@ -1,6 +1,7 @@
 //! Append, start, sync, act: the order that never changes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::timers::Due;
@@ -116,6 +117,8 @@ impl Owner {
         match self.store.append(&self.staged.records) {
             Ok(()) => {
                 Stats::add(&self.stats.journal_records, self.staged.records.len() as u64);
+                let bytes = self.store.journal_bytes();
+                self.stats.journal_bytes.store(bytes, Ordering::Relaxed);
                 self.staged.records.clear();
                 self.staged.dirty = true;
                 self.staged.stalled = None;

@@ -59,6 +59,9 @@ impl Flights {
     pub(super) fn insert(&mut self, flight: Flight) {
         self.out.insert(flight.batch.id, flight);
     }
+    pub(super) fn contains(&self, id: BatchId) -> bool {
+        self.out.contains_key(&id)
+    }
     pub(super) fn is_empty(&self) -> bool {
         self.out.is_empty()
     }

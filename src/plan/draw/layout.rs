@@ -8,7 +8,7 @@ use super::picture::Picture;
 
 /// Space around the picture, between boxes of a column, and beside a passing edge.
 const MARGIN: f64 = 20.0;
-const GAP: f64 = 20.0;
+const GAP: f64 = 18.0;
 const EDGE_GAP: f64 = 14.0;
 /// Space between columns: more where edges climb far.
 const COLUMN_GAP: f64 = 56.0;

@@ -36,7 +36,7 @@ fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '"' | '#' | '&' | '<' | '>' | '`' | '\\' | '*' | '_' | ';' => {
+            '"' | '#' | '&' | '<' | '>' | '`' | '\\' | '*' | ';' => {
                 let _ = write!(out, "#{};", c as u32);
             }
             c if c.is_control() => out.push(' '),

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 pub(super) const NODES_MAX: usize = 400;
 pub(super) const EDGES_MAX: usize = 1_200;
 /// Boxes of a picture that is drawn in bands.
-const BANDS_MAX: usize = 12;
+const BANDS_MAX: usize = 8;
 /// Lanes and states that a band names; the others are counted.
 const NAMED_MAX: usize = 4;
 

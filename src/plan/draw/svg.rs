@@ -72,12 +72,14 @@ struct Label {
 impl Label {
     fn of(it: &Box) -> Self {
         let title = truncated(&it.title, TITLE_EMS);
-        let subtitle = truncated(&it.subtitle, SUBTITLE_EMS);
+        // A band has no lane beside its subtitle.
+        let room = if it.lane.is_some() { SUBTITLE_EMS } else { 2.0 * SUBTITLE_EMS };
+        let subtitle = truncated(&it.subtitle, room);
         let lane = it.lane.as_ref().map(|(name, _)| truncated(name, LANE_EMS));
         let badge = if it.conditional { 44.0 } else { 0.0 };
         let mark = if it.state.is_some() { 20.0 } else { 0.0 };
-        // Titles are set in a heavier weight, which runs a little wider.
-        let upper = ems(&title) * TITLE_SIZE * 1.06 + mark + badge;
+        // Titles are set in a heavier weight, which runs wider.
+        let upper = ems(&title) * TITLE_SIZE * 1.14 + mark + badge;
         let pill = lane.as_ref().map_or(0.0, |lane| pill_width(lane) + 10.0);
         let lower = ems(&subtitle) * SMALL_SIZE + pill;
         let width = (upper.max(lower) + INSET + 12.0).max(BOX_WIDTH_MIN);

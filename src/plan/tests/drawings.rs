@@ -207,7 +207,7 @@ fn a_giant_plan_is_drawn_in_bands_that_count_everything() {
     );
     let svg = long.to_svg(None);
     assert!(
-        svg.contains("layers 1–42 · 42 tasks") && svg.contains("layers 463–500 · 38 tasks"),
+        svg.contains("layers 1–63 · 63 tasks") && svg.contains("layers 442–500 · 59 tasks"),
         "{svg}"
     );
 }

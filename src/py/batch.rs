@@ -1,0 +1,207 @@
+//! The hot path: the calls of one batch, one after the other, on this thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use super::bind::{self, Args};
+use super::context::{Context, Entered};
+use super::executor::Core;
+use super::slot::Slot;
+use super::{failure, object};
+use crate::agent::{Batch, Outcome, Report, Style};
+use crate::model::{Failure, FailureKind};
+
+/// Outcomes are reported when the first of them is this old.
+const CHUNK_AGE_MAX: Duration = Duration::from_millis(1);
+/// Outcomes are reported when their payloads have this many bytes together.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// What was finished since the last report. The outcomes are in the batch, where the engine can take
+/// them while a later call hangs.
+struct Chunk<'a> {
+    core: &'a Core,
+    batch: &'a Batch,
+    bytes: usize,
+    began: Instant,
+}
+
+impl Chunk<'_> {
+    fn push(&mut self, outcome: Outcome) {
+        if let Outcome::Completed(payload) = &outcome {
+            self.bytes += payload.len();
+        }
+        self.batch.finish(outcome);
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.bytes > CHUNK_BYTES_MAX || now.duration_since(self.began) >= CHUNK_AGE_MAX
+    }
+
+    fn report(&mut self, now: Instant) {
+        let busy_ns = now.duration_since(self.began).as_nanos() as u64;
+        self.began = now;
+        self.bytes = 0;
+        if let Some((lo, outcomes)) = self.batch.take_finished() {
+            let report = Report::Done { batch: self.batch.id, lo, outcomes, busy_ns };
+            self.core.reports.report(vec![report]);
+        }
+    }
+}
+
+/// Runs what is left of a batch. Returns the `KeyboardInterrupt` that ended it early, for a helper.
+pub(super) fn run(
+    py: Python<'_>,
+    core: &Arc<Core>,
+    slot: &Slot,
+    batch: &Arc<Batch>,
+    helping: bool,
+) -> Option<PyErr> {
+    let binding = match caught(|| bind::node(py, &batch.call, &core.mode)).and_then(|bound| bound) {
+        Ok(binding) => binding,
+        Err(failure) => {
+            fail(core, batch, &failure);
+            return None;
+        }
+    };
+    let here = Entered::new(batch, core);
+    let mut worker = Worker { py, core, slot, batch, args: binding.args(py), here };
+    let mut now = Instant::now();
+    let mut chunk = Chunk { core, batch, bytes: 0, began: now };
+    let mut interrupt = None;
+    while interrupt.is_none() && !batch.abandoned.load(Ordering::Acquire) {
+        let Some(child) = batch.claim() else { break };
+        batch.begin(child);
+        let outcome = if batch.abandoned.load(Ordering::SeqCst) {
+            Outcome::Cancelled
+        } else {
+            worker.here.0.child.set(child);
+            worker.here.0.began.set(now);
+            caught(|| worker.one(child, now)).unwrap_or_else(Outcome::Failed)
+        };
+        if helping {
+            interrupt = keyboard_interrupt(py, &outcome);
+        }
+        now = Instant::now();
+        chunk.push(outcome);
+        if chunk.is_due(now) {
+            chunk.report(now);
+        }
+    }
+    chunk.report(now);
+    interrupt
+}
+
+struct Worker<'a, 'b, 'py> {
+    py: Python<'py>,
+    core: &'a Arc<Core>,
+    slot: &'a Slot,
+    batch: &'a Arc<Batch>,
+    args: Args<'b, 'py>,
+    here: Entered,
+}
+
+impl Worker<'_, '_, '_> {
+    /// One call, from its item to its outcome.
+    #[inline]
+    fn one(&mut self, child: u32, now: Instant) -> Outcome {
+        let py = self.py;
+        if let Err(failure) = self.args.set_item(&self.batch.call, child) {
+            return Outcome::Failed(failure);
+        }
+        if self.args.wants_context() {
+            let context = Context::new(self.batch, self.core, child, now, Style::Thread);
+            match Bound::new(py, context) {
+                Ok(context) => self.args.set_context(context.into_any()),
+                Err(raised) => return Outcome::Failed(failure::from_exception(py, raised)),
+            }
+        }
+        // Coercing the item ran Python: whoever gave up meanwhile found no call to stop.
+        if self.batch.abandoned.load(Ordering::SeqCst) {
+            return Outcome::Cancelled;
+        }
+        let args = &mut self.args;
+        match self.slot.calling(py, self.batch, child, || args.call()) {
+            Ok(result) => completed(self.core, self.batch, &result),
+            Err(raised) => failure::outcome(py, raised, is_stopping(self.batch)),
+        }
+    }
+}
+
+/// True when the cancellation of the batch's calls was asked for.
+pub(super) fn is_stopping(batch: &Batch) -> bool {
+    batch.abandoned.load(Ordering::Acquire) || batch.call.cancelled.load(Ordering::Acquire)
+}
+
+/// The outcome of a call that returned.
+pub(super) fn completed(core: &Core, batch: &Batch, result: &Bound<'_, PyAny>) -> Outcome {
+    let refused = match unfinished(result) {
+        None => match object::to_payload(result, &core.mode) {
+            Ok(payload) => return Outcome::Completed(payload),
+            Err(failure) => failure,
+        },
+        Some(what) => Box::new(Failure::new(FailureKind::Payload, "payload.unsupported", what)),
+    };
+    let mut failure = refused;
+    let task = batch.call.plan.task(batch.call.node);
+    failure.message = format!("task `{}`, agent `{}`: {}", task.id, task.agent, failure.message);
+    Outcome::Failed(failure)
+}
+
+/// What is wrong with a result that is a computation yet to be done. It is closed here, so that
+/// Python does not warn of a coroutine that nobody awaited.
+fn unfinished(result: &Bound<'_, PyAny>) -> Option<String> {
+    static CLASSES: PyOnceLock<[Py<PyType>; 3]> = PyOnceLock::new();
+    let py = result.py();
+    let load = || -> PyResult<[Py<PyType>; 3]> {
+        let types = py.import("types")?;
+        let class = |name| PyResult::Ok(types.getattr(name)?.cast_into::<PyType>()?.unbind());
+        Ok([class("CoroutineType")?, class("GeneratorType")?, class("AsyncGeneratorType")?])
+    };
+    let classes = CLASSES.get_or_try_init(py, load).ok()?;
+    let class = result.get_type_ptr();
+    let at = classes.iter().position(|known| known.as_ptr().cast() == class)?;
+    if at < 2 {
+        let _ = result.call_method0(intern!(py, "close"));
+    }
+    Some(match at {
+        0 => "it returned a coroutine; declare it with `async def`".into(),
+        _ => "it returned a generator; build the list and return it".into(),
+    })
+}
+
+/// Fails every child of the batch that nobody has begun.
+pub(super) fn fail(core: &Core, batch: &Batch, failure: &Failure) {
+    while let Some(child) = batch.claim() {
+        batch.begin(child);
+        batch.finish(Outcome::Failed(Box::new(failure.clone())));
+    }
+    if let Some((lo, outcomes)) = batch.take_finished() {
+        core.reports.report(vec![Report::Done { batch: batch.id, lo, outcomes, busy_ns: 0 }]);
+    }
+}
+
+/// A failure of the machinery rather than of the agent.
+pub(super) fn crash(message: String) -> Box<Failure> {
+    Box::new(Failure::new(FailureKind::Crash, "task.crash", message))
+}
+
+/// Runs our own code so that a panic in it fails the call and not the thread.
+pub(super) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Box<Failure>> {
+    // Nothing half-changed stays behind: buffers are refilled, locks recover from poison.
+    catch_unwind(AssertUnwindSafe(code)).map_err(|payload| failure::panicked(&*payload))
+}
+
+fn keyboard_interrupt(py: Python<'_>, outcome: &Outcome) -> Option<PyErr> {
+    let Outcome::Failed(failure) = outcome else { return None };
+    let origin = object::PyObj::of(failure.origin.as_ref()?)?.bind(py);
+    let interrupt = origin.is_instance_of::<PyKeyboardInterrupt>();
+    interrupt.then(|| PyErr::from_value(origin.clone()))
+}

@@ -1,0 +1,271 @@
+//! What a running agent may ask: who it is, whether it should stop, how far it got.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::executor::Core;
+use super::{failure, object};
+use crate::agent::{Batch, Report, Style};
+use crate::model::Span;
+
+/// Shortest time between two progress reports of one call; what comes sooner is left out, save
+/// the last one (`done >= total`).
+const PROGRESS_PAUSE: Duration = Duration::from_millis(10);
+/// How often a sleeping agent looks whether it was cancelled.
+const SLEEP_SLICE: Duration = Duration::from_millis(20);
+
+/// The batch that a thread works on. Set once per batch; only the child changes call by call.
+pub(super) struct Here {
+    pub(super) batch: Arc<Batch>,
+    pub(super) core: Arc<Core>,
+    pub(super) child: Cell<u32>,
+    pub(super) began: Cell<Instant>,
+}
+
+thread_local! {
+    static HERE: RefCell<Vec<Rc<Here>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes a batch the current one of this thread until it is dropped.
+pub(super) struct Entered(pub(super) Rc<Here>);
+
+impl Entered {
+    pub(super) fn new(batch: &Arc<Batch>, core: &Arc<Core>) -> Self {
+        let here = Rc::new(Here {
+            batch: Arc::clone(batch),
+            core: Arc::clone(core),
+            child: Cell::new(batch.span.lo),
+            began: Cell::new(Instant::now()),
+        });
+        HERE.with_borrow_mut(|stack| stack.push(Rc::clone(&here)));
+        Self(here)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let left = HERE.with_borrow_mut(Vec::pop);
+        drop(left);
+    }
+}
+
+/// The call that an agent is in. Agents get it by annotating a parameter, or from `goclaw.current()`.
+#[pyclass(frozen, module = "goclaw", name = "Context")]
+pub(super) struct Context {
+    batch: Arc<Batch>,
+    core: Arc<Core>,
+    child: u32,
+    began: Instant,
+    style: Style,
+    input: PyOnceLock<Py<PyAny>>,
+    log: PyOnceLock<Py<PyAny>>,
+    reported: std::sync::Mutex<Option<Instant>>,
+}
+
+impl Context {
+    pub(super) fn new(
+        batch: &Arc<Batch>,
+        core: &Arc<Core>,
+        child: u32,
+        began: Instant,
+        style: Style,
+    ) -> Self {
+        Self {
+            batch: Arc::clone(batch),
+            core: Arc::clone(core),
+            child,
+            began,
+            style,
+            input: PyOnceLock::new(),
+            log: PyOnceLock::new(),
+            reported: std::sync::Mutex::new(None),
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.batch.abandoned.load(Ordering::Relaxed)
+            || self.batch.call.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+#[pymethods]
+impl Context {
+    /// The run's id.
+    #[getter]
+    fn run_id(&self) -> String {
+        self.batch.call.run.to_string()
+    }
+
+    /// The task's id; a map's child carries its index: `fetch[3]`.
+    #[getter]
+    fn task_id(&self) -> String {
+        let task = self.batch.call.plan.task(self.batch.call.node);
+        match task.each {
+            Some(_) => format!("{}[{}]", task.id, self.child),
+            None => task.id.clone(),
+        }
+    }
+
+    /// Which try this is, from 1 on.
+    #[getter]
+    fn attempt(&self) -> u16 {
+        self.batch.attempt
+    }
+
+    /// The same for every try of the task, on every machine: hand it to services that can refuse
+    /// what they did already.
+    #[getter]
+    fn idempotency_key(&self) -> String {
+        format!("{}/{}", self.run_id(), self.task_id())
+    }
+
+    /// The run's trace id, 32 hexadecimal digits.
+    #[getter]
+    fn trace_id(&self) -> &str {
+        &self.batch.call.trace_id
+    }
+
+    /// When the attempt or the run times out, whichever is sooner: seconds since the epoch, as
+    /// `time.time()` counts them; None without a timeout.
+    #[getter]
+    fn deadline(&self) -> Option<f64> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let attempt = self.batch.timeout.map(|timeout| {
+            now - self.began.elapsed().as_secs_f64() + timeout as f64 / 1000.0
+        });
+        let call = &self.batch.call;
+        let run = call.plan.workflow.timeout_ms.map(|timeout| {
+            call.submitted.plus(timeout).0 as f64 / 1000.0
+        });
+        match (attempt, run) {
+            (Some(attempt), Some(run)) => Some(attempt.min(run)),
+            (attempt, run) => attempt.or(run),
+        }
+    }
+
+    /// True once the run was cancelled or the attempt given up.
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.stopped()
+    }
+
+    /// The run's input.
+    #[getter]
+    fn input<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(input) = self.input.get(py) {
+            return Ok(input.bind(py).clone());
+        }
+        let input = object::to_object(py, &self.batch.call.input, &self.core.mode)
+            .map_err(|failure| PyValueError::new_err(failure.message))?;
+        Ok(self.input.get_or_init(py, || input).bind(py).clone())
+    }
+
+    /// A logger under "goclaw.agent" whose records carry run, task and trace.
+    #[getter]
+    fn log<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if let Some(log) = slf.get().log.get(py) {
+            return Ok(log.bind(py).clone());
+        }
+        let make = py.import("goclaw.context")?.getattr(intern!(py, "_logger"))?;
+        let log = make.call1((slf,))?.unbind();
+        Ok(slf.get().log.get_or_init(py, || log).bind(py).clone())
+    }
+
+    /// Tells watchers how far the agent got. At most one report in 10 ms is passed on, and the last.
+    #[pyo3(signature = (done, total=None, text=None))]
+    fn progress(&self, done: f64, total: Option<f64>, text: Option<String>) {
+        let now = Instant::now();
+        let last = total.is_some_and(|total| done >= total);
+        {
+            let mut reported =
+                self.reported.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let soon = reported.is_some_and(|at| now.duration_since(at) < PROGRESS_PAUSE);
+            if soon && !last {
+                return;
+            }
+            *reported = Some(now);
+        }
+        let call = &self.batch.call;
+        let span = Span::one(call.node, self.child);
+        let attempt = self.batch.attempt;
+        let report = Report::Progress { run: call.run, span, attempt, done, total, text };
+        self.core.reports.report(vec![report]);
+    }
+
+    /// A safe point: raises `goclaw.Cancelled` when the agent should stop.
+    fn checkpoint(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.stopped() {
+            return Ok(());
+        }
+        let class = failure::cancelled_class(py)?;
+        let message = format!("task `{}` was cancelled", self.task_id());
+        Err(PyErr::from_value(class.call1((message,))?))
+    }
+
+    /// Pauses; to be awaited in a coroutine, blocks in a plain function. Raises `goclaw.Cancelled`
+    /// when the agent is cancelled meanwhile. Takes seconds, a timedelta, or text such as "2m".
+    fn sleep<'py>(slf: &Bound<'py, Self>, t: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let helpers = py.import("goclaw.context")?;
+        let seconds: f64 = helpers.getattr(intern!(py, "_seconds"))?.call1((t,))?.extract()?;
+        if this.style == Style::Loop {
+            return helpers.getattr(intern!(py, "_sleep"))?.call1((slf, seconds));
+        }
+        let length = Duration::try_from_secs_f64(seconds)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let until = Instant::now() + length;
+        loop {
+            this.checkpoint(py)?;
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Ok(py.None().into_bound(py));
+            }
+            py.detach(|| std::thread::sleep(rest.min(SLEEP_SLICE)));
+            py.check_signals()?;
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<goclaw.Context {} attempt {}>", self.idempotency_key(), self.batch.attempt)
+    }
+}
+
+/// The context variable in which coroutines find their call; made by `goclaw.context`.
+pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    VARIABLE.import(py, "goclaw.context", "_CURRENT")
+}
+
+/// The context of the agent call that this code runs in.
+///
+/// # Errors
+/// `RuntimeError` outside of an agent.
+#[pyfunction]
+fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let here = HERE.with_borrow(|stack| stack.last().cloned());
+    if let Some(here) = here {
+        let (child, began) = (here.child.get(), here.began.get());
+        let context = Context::new(&here.batch, &here.core, child, began, Style::Thread);
+        return Ok(Bound::new(py, context)?.into_any());
+    }
+    let found = variable(py)?.call_method1(intern!(py, "get"), (py.None(),))?;
+    if found.is_none() {
+        return Err(PyRuntimeError::new_err("goclaw.current() works inside a running agent only"));
+    }
+    Ok(found)
+}
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Context>()?;
+    module.add_function(wrap_pyfunction!(current, module)?)
+}

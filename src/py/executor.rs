@@ -1,0 +1,210 @@
+//! The Python executor: threads for functions, one event loop for coroutines, callers that help.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+use super::object::Mode;
+use super::slot::Slot;
+use super::threads::{Desk, Job, Order, Pool};
+use super::{looper, registry};
+use crate::agent::{Batch, Executor, NodeCall, Reports, Style};
+use crate::model::{Millis, RunId, Span};
+
+/// How often a helping thread looks for signals (Ctrl-C).
+const SIGNALS_EVERY: Duration = Duration::from_millis(50);
+/// How long a closing executor waits for cancelled coroutines.
+const LOOP_STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// What threads and loop share of one executor.
+pub(super) struct Core {
+    pub(super) reports: Arc<dyn Reports>,
+    pub(super) mode: Mode,
+    /// Threads whose agent was given up and did not come back yet.
+    pub(super) stuck: AtomicUsize,
+    /// Batches that the loop has not ended.
+    pub(super) loop_batches: AtomicUsize,
+    on_registered: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Core {
+    /// An import made an agent known.
+    pub(super) fn registered(&self) {
+        if let Some(tell) = self.on_registered.get() {
+            tell();
+        }
+    }
+}
+
+/// Runs Python functions as agents.
+pub(crate) struct PythonExecutor {
+    core: Arc<Core>,
+    pool: Arc<Pool>,
+    /// Resting helpers by run.
+    helpers: Mutex<HashMap<RunId, Vec<Arc<Desk>>>>,
+    /// Agents whose import was tried.
+    imported: Mutex<Vec<String>>,
+}
+
+impl PythonExecutor {
+    /// An executor without threads; they come with work. `mode` is how the engine carries values.
+    pub(crate) fn new(reports: Arc<dyn Reports>, mode: Mode) -> Arc<Self> {
+        let core = Arc::new(Core {
+            reports,
+            mode,
+            stuck: AtomicUsize::new(0),
+            loop_batches: AtomicUsize::new(0),
+            on_registered: OnceLock::new(),
+        });
+        let pool = Pool::new(Arc::clone(&core));
+        let (helpers, imported) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { core, pool, helpers, imported })
+    }
+
+    /// Called, on a worker thread, whenever importing a module made a missing agent known.
+    pub(crate) fn on_registered(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.core.on_registered.set(Box::new(tell));
+    }
+
+    /// Threads that do not come back from a timed-out or cancelled attempt.
+    pub(crate) fn stuck(&self) -> usize {
+        self.core.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Lets the calling thread work on the run's thread-style batches until `until` is true.
+    ///
+    /// Between batches it rests without the GIL; [`nudge`](Self::nudge) makes it look at `until`.
+    ///
+    /// # Errors
+    /// `KeyboardInterrupt`, also when it was raised inside an agent, or what another signal
+    /// handler raised.
+    pub(crate) fn help_until(
+        &self,
+        py: Python<'_>,
+        run: RunId,
+        until: impl Fn() -> bool,
+    ) -> PyResult<()> {
+        let slot = Slot::own(false);
+        let desk = Arc::new(Desk::default());
+        loop {
+            self.helpers().entry(run).or_default().push(Arc::clone(&desk));
+            // Asked after the desk stands there: a nudge from now on reaches it.
+            let order = if until() { None } else { py.detach(|| desk.wait(SIGNALS_EVERY)) };
+            self.withdraw(run, &desk);
+            // An order may have come between the wait's end and the withdrawal.
+            if let Some(Order::Job(Job::Batch(batch))) = order.or_else(|| desk.take())
+                && let Some(interrupt) = self.pool.run_batch(py, &slot, &batch, true)
+            {
+                return Err(interrupt);
+            }
+            py.check_signals()?;
+            if until() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Wakes the threads that help a run, so that they look whether they are done. Never blocks.
+    pub(crate) fn nudge(&self, run: RunId) {
+        for desk in self.helpers().remove(&run).unwrap_or_default() {
+            desk.put(Order::Leave);
+        }
+    }
+
+    fn helpers(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Vec<Arc<Desk>>>> {
+        self.helpers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn withdraw(&self, run: RunId, desk: &Arc<Desk>) {
+        let mut helpers = self.helpers();
+        if let Some(desks) = helpers.get_mut(&run) {
+            desks.retain(|other| !Arc::ptr_eq(other, desk));
+            if desks.is_empty() {
+                helpers.remove(&run);
+            }
+        }
+    }
+
+    /// The helper that gets the batch, if one rests.
+    fn helper(&self, batch: &Batch) -> Option<Arc<Desk>> {
+        // A caller's thread cannot be left behind when an attempt times out.
+        if batch.timeout.is_some() {
+            return None;
+        }
+        let mut helpers = self.helpers();
+        let desks = helpers.get_mut(&batch.call.run)?;
+        desks.pop()
+    }
+
+    fn agent_of(batch: &Batch) -> &str {
+        &batch.call.plan.task(batch.call.node).agent
+    }
+}
+
+impl Executor for PythonExecutor {
+    fn style(&self, agent: &str) -> Option<Style> {
+        if let Some(agent) = registry::find(agent) {
+            return Some(agent.style);
+        }
+        // Once per name and engine: a module that does not bring the agent would not the next time.
+        let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);
+        if agent.contains('.') && !imported.iter().any(|name| name == agent) {
+            imported.push(agent.to_owned());
+            drop(imported);
+            self.pool.give(Job::Import(agent.to_owned()));
+        }
+        None
+    }
+
+    fn execute(&self, batch: Arc<Batch>) {
+        let agent = registry::find(Self::agent_of(&batch));
+        if agent.is_some_and(|agent| agent.style == Style::Loop) {
+            self.core.loop_batches.fetch_add(1, Ordering::Relaxed);
+            if looper::feed(looper::Feed::Start(batch, Arc::clone(&self.core))) {
+                self.pool.give(Job::StartLoop);
+            }
+        } else if let Some(desk) = self.helper(&batch) {
+            desk.put(Order::Job(Job::Batch(batch)));
+        } else {
+            self.pool.give(Job::Batch(batch));
+        }
+    }
+
+    fn resolve(&self, call: Arc<NodeCall>) {
+        self.pool.give(Job::Resolve(call));
+    }
+
+    fn abandon(&self, batch: &Arc<Batch>, span: Span) {
+        let agent = registry::find(Self::agent_of(batch));
+        let on_loop = agent.is_some_and(|agent| agent.style == Style::Loop);
+        // The other calls of a loop's batch go on; a thread's batch has one call under way.
+        if !on_loop || span == batch.span {
+            batch.abandoned.store(true, Ordering::SeqCst);
+        }
+        if !self.pool.abandon(batch, span) {
+            looper::feed(looper::Feed::Cancel(Arc::clone(batch), span));
+        }
+    }
+
+    /// Must be called without the GIL.
+    fn close(&self, grace: Millis) -> usize {
+        let until = Instant::now() + Duration::from_millis(grace);
+        let idle = || self.core.loop_batches.load(Ordering::Acquire) == 0;
+        wait_for(until, idle);
+        if !idle() {
+            looper::feed(looper::Feed::Release(Arc::clone(&self.core)));
+            wait_for(Instant::now() + LOOP_STOP_WAIT, idle);
+        }
+        let stuck = self.pool.close(until.saturating_duration_since(Instant::now()));
+        stuck + usize::from(!idle())
+    }
+}
+
+fn wait_for(until: Instant, done: impl Fn() -> bool) {
+    while !done() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

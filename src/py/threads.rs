@@ -1,0 +1,322 @@
+//! Worker threads: one Python thread state for life, calls made one after the other.
+//!
+//! A job goes straight to a resting thread, the one that rested last, or to a new one: nothing ever
+//! waits for a thread, because the engine bounds what runs by permits. A thread that rests too long
+//! retires. A thread whose agent does not stop counts as stuck until it comes back.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+use super::executor::Core;
+use super::slot::{self, Slot};
+use super::{batch, bind, failure, looper, registry};
+use crate::agent::{Batch, NodeCall, Report};
+use crate::model::Span;
+
+/// How long a thread rests before it retires.
+const REST_MAX: Duration = Duration::from_secs(10);
+/// How long a closing executor waits for threads that were told to stop.
+const STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// Work for a thread.
+pub(super) enum Job {
+    Batch(Arc<Batch>),
+    Resolve(Arc<NodeCall>),
+    /// Raise the cancellation in the thread that runs these children.
+    Stop(Arc<Batch>, Span),
+    Import(String),
+    StartLoop,
+}
+
+/// Where one resting thread waits for its next job.
+#[derive(Default)]
+pub(super) struct Desk {
+    order: Mutex<Option<Order>>,
+    rung: Condvar,
+}
+
+pub(super) enum Order {
+    Job(Job),
+    Leave,
+}
+
+impl Desk {
+    pub(super) fn put(&self, order: Order) {
+        *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
+        self.rung.notify_one();
+    }
+
+    /// Waits for an order, at most that long.
+    pub(super) fn wait(&self, at_most: Duration) -> Option<Order> {
+        let order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut order, _) = self
+            .rung
+            .wait_timeout_while(order, at_most, |order| order.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        order.take()
+    }
+
+    /// Takes what was put meanwhile.
+    pub(super) fn take(&self) -> Option<Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+struct Running {
+    batch: Arc<Batch>,
+    slot: Arc<Slot>,
+    stuck: bool,
+}
+
+#[derive(Default)]
+struct State {
+    resting: Vec<Arc<Desk>>,
+    threads: usize,
+    closing: bool,
+    /// By the batch's address.
+    running: HashMap<usize, Running>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+pub(super) struct Pool {
+    core: Arc<Core>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Pool {
+    pub(super) fn new(core: Arc<Core>) -> Arc<Self> {
+        Arc::new(Self { core, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a job to a resting thread or to a new one. Never blocks.
+    pub(super) fn give(self: &Arc<Self>, job: Job) {
+        if slot::exiting() {
+            return;
+        }
+        let mut state = self.state();
+        if let Some(desk) = state.resting.pop() {
+            drop(state);
+            desk.put(Order::Job(job));
+            return;
+        }
+        state.threads += 1;
+        state.handles.retain(|handle| !handle.is_finished());
+        let pool = Arc::clone(self);
+        // The job waits in a cell, so that it is still ours where no thread can be had.
+        let cell = Arc::new(Mutex::new(Some(job)));
+        let taken = Arc::clone(&cell);
+        let spawned = std::thread::Builder::new().name("goclaw-worker".into()).spawn(move || {
+            let job = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+            pool.work(job);
+        });
+        match spawned {
+            Ok(handle) => state.handles.push(handle),
+            Err(error) => {
+                state.threads -= 1;
+                drop(state);
+                let job = cell.lock().unwrap_or_else(PoisonError::into_inner).take();
+                self.refuse(job, &error);
+            }
+        }
+    }
+
+    /// The system gives no thread: what was to run fails, and is retried like a crash.
+    fn refuse(&self, job: Option<Job>, error: &std::io::Error) {
+        let message = format!("no thread could be started: {error}");
+        match job {
+            Some(Job::Batch(batch)) => batch::fail(&self.core, &batch, &batch::crash(message)),
+            Some(Job::Resolve(call)) => {
+                let resolution = crate::agent::Resolution::Failed(batch::crash(message));
+                let (run, node) = (call.run, call.node);
+                self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
+            }
+            Some(Job::StartLoop) => looper::refuse(&batch::crash(message)),
+            Some(Job::Stop(..) | Job::Import(_)) | None => {}
+        }
+    }
+
+    /// A thread's life.
+    fn work(self: Arc<Self>, first: Option<Job>) {
+        // `None`: the interpreter is gone, and everything with it.
+        let _ = Python::try_attach(|py| {
+            let slot = Slot::own(true);
+            let desk = Arc::new(Desk::default());
+            let mut next = first;
+            while let Some(job) = next {
+                slot.begin(py);
+                self.run(py, &slot, job);
+                slot.end();
+                next = py.detach(|| self.rest(&desk));
+            }
+        });
+        self.state().threads -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the next job; `None` when the thread is to end.
+    fn rest(&self, desk: &Arc<Desk>) -> Option<Job> {
+        {
+            let mut state = self.state();
+            if state.closing {
+                return None;
+            }
+            state.resting.push(Arc::clone(desk));
+        }
+        let mut order = desk.wait(REST_MAX);
+        if order.is_none() {
+            let mut state = self.state();
+            let at = state.resting.iter().position(|other| Arc::ptr_eq(other, desk));
+            if let Some(at) = at {
+                state.resting.remove(at);
+                return None;
+            }
+            drop(state);
+            // Somebody took the desk off the list just now: the order is on its way.
+            while order.is_none() {
+                order = desk.wait(REST_MAX);
+            }
+        }
+        match order {
+            Some(Order::Job(job)) => Some(job),
+            Some(Order::Leave) | None => None,
+        }
+    }
+
+    fn run(self: &Arc<Self>, py: Python<'_>, slot: &Arc<Slot>, job: Job) {
+        match job {
+            Job::Batch(batch) => {
+                self.run_batch(py, slot, &batch, false);
+            }
+            Job::Resolve(call) => {
+                let resolution = batch::caught(|| bind::resolve(py, &call, &self.core.mode))
+                    .unwrap_or_else(crate::agent::Resolution::Failed);
+                let (run, node) = (call.run, call.node);
+                self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
+            }
+            Job::Stop(batch, span) => self.stop_now(py, &batch, span),
+            Job::Import(name) => {
+                // What an import raises is said where the user asks for the agent; here it stays unknown.
+                if slot.outside(py, || registry::import(py, &name)).unwrap_or(false) {
+                    self.core.registered();
+                }
+            }
+            Job::StartLoop => {
+                if let Err(raised) = slot.outside(py, || looper::start(py)) {
+                    looper::refuse(&failure::caused_by(
+                        py,
+                        &raised,
+                        "task.loop",
+                        "goclaw's event loop did not start",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Runs a batch on this thread. A helper gets the `KeyboardInterrupt` that ended it early.
+    pub(super) fn run_batch(
+        self: &Arc<Self>,
+        py: Python<'_>,
+        slot: &Arc<Slot>,
+        batch: &Arc<Batch>,
+        helping: bool,
+    ) -> Option<PyErr> {
+        let key = Arc::as_ptr(batch) as usize;
+        let running = Running { batch: Arc::clone(batch), slot: Arc::clone(slot), stuck: false };
+        self.state().running.insert(key, running);
+        let interrupt = batch::run(py, &self.core, slot, batch, helping);
+        let ended = self.state().running.remove(&key);
+        if ended.is_some_and(|running| running.stuck) {
+            self.core.stuck.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.changed.notify_all();
+        if interrupt.is_some() {
+            // The rest of the batch is still to be done, by somebody who was not interrupted.
+            self.give(Job::Batch(Arc::clone(batch)));
+        }
+        interrupt
+    }
+
+    /// Gives a batch up; false where no thread runs it.
+    pub(super) fn abandon(self: &Arc<Self>, batch: &Arc<Batch>, span: Span) -> bool {
+        {
+            let mut state = self.state();
+            let Some(running) = state.running.get_mut(&(Arc::as_ptr(batch) as usize)) else {
+                return false;
+            };
+            if !running.stuck {
+                running.stuck = true;
+                self.core.stuck.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.give(Job::Stop(Arc::clone(batch), span));
+        true
+    }
+
+    fn stop_now(&self, py: Python<'_>, batch: &Arc<Batch>, span: Span) {
+        let Ok(class) = failure::cancelled_class(py) else { return };
+        let slot = {
+            let state = self.state();
+            state.running.get(&(Arc::as_ptr(batch) as usize)).map(|run| Arc::clone(&run.slot))
+        };
+        if let Some(slot) = slot {
+            slot.stop(batch, span, &class);
+        }
+    }
+
+    /// Waits for what runs, then stops it; returns how many threads do not come back.
+    pub(super) fn close(self: &Arc<Self>, grace: Duration) -> usize {
+        let mut state = self.state();
+        state.closing = true;
+        for desk in state.resting.drain(..) {
+            desk.put(Order::Leave);
+        }
+        drop(self.wait(state, grace, |state| state.running.is_empty()));
+        let left: Vec<_> = self.state().running.values().map(|run| Arc::clone(&run.batch)).collect();
+        for batch in left {
+            batch.abandoned.store(true, Ordering::Release);
+            self.abandon(&batch, batch.span);
+        }
+        let mut state = self.wait(self.state(), STOP_WAIT, |state| state.threads == 0);
+        let stuck = state.running.len();
+        let handles = std::mem::take(&mut state.handles);
+        let all_ended = state.threads == 0;
+        drop(state);
+        for handle in handles {
+            if all_ended || handle.is_finished() {
+                // A worker's panic was reported as its call's outcome already.
+                let _ = handle.join();
+            }
+        }
+        stuck
+    }
+
+    fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        at_most: Duration,
+        done: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        let until = Instant::now() + at_most;
+        let mut state = state;
+        while !done(&state) {
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(state, rest);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+}

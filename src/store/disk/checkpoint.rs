@@ -1,0 +1,133 @@
+//! Moving a sealed segment into LMDB: one transaction, which also says so (`position`).
+//!
+//! So a crash leaves a segment either wholly in the journal or wholly in LMDB; a file that is still
+//! there although its number lies before the position is only waiting to be recycled.
+
+use heed::{PutFlags, RwTxn};
+
+use super::layout::{self, Line};
+use super::lmdb::{Lmdb, Meta, Tables, WriteError};
+use super::segment::{Piece, RunTail, Segment, SegmentFile};
+use super::{error, files};
+use crate::model::{Result, RunId};
+use crate::store::Summary;
+use crate::store::summary::Patch;
+
+/// Moves a segment. With `meta` the transaction writes all of it instead of the position alone.
+///
+/// # Errors
+/// `store.full`, `store.io`: nothing was moved.
+pub(super) fn move_segment(lmdb: &Lmdb, segment: &Segment, meta: Option<&Meta>) -> Result<()> {
+    let mut runs: Vec<(&RunId, &RunTail)> = segment.runs.iter().collect();
+    runs.sort_unstable_by_key(|(run, _)| **run);
+    lmdb.write(|txn, tables| {
+        let mut window = Window::new(&segment.file);
+        put_log(txn, tables, segment, &mut window)?;
+        for (run, tail) in &runs {
+            for position in &tail.entries {
+                let place = segment.entries[*position as usize].place;
+                tables.index.put(txn, &layout::index_key(**run, place), &[])?;
+            }
+            for (hash, piece) in &tail.blobs {
+                tables.blobs.put(txn, &layout::blob_key(**run, hash), window.get(*piece)?)?;
+            }
+            put_line(txn, tables, lmdb, **run, &tail.patches)?;
+        }
+        for (hash, piece) in &segment.definitions {
+            tables.definitions.put(txn, hash, window.get(*piece)?)?;
+        }
+        match meta {
+            Some(meta) => tables.put_meta(txn, meta)?,
+            None => tables.put_position(txn, segment.file.number + 1, segment.next_seq)?,
+        }
+        Ok(())
+    })
+}
+
+fn put_log(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    segment: &Segment,
+    window: &mut Window<'_>,
+) -> Result<(), WriteError> {
+    for entry in &segment.entries {
+        let body = window.get(entry.body)?;
+        // Places only ever grow, so pages fill up one after the other.
+        tables.log.put_with_flags(txn, PutFlags::APPEND, &entry.place.key(), body)?;
+    }
+    Ok(())
+}
+
+fn put_line(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    lmdb: &Lmdb,
+    run: RunId,
+    patches: &[Patch],
+) -> Result<(), WriteError> {
+    if patches.is_empty() {
+        return Ok(());
+    }
+    let key = run.to_bytes();
+    let (mut line, mut definition) = (None, [0; 32]);
+    if let Some(value) = tables.runs.get(txn, &key)? {
+        let old = read_line(lmdb, value)?;
+        definition = old.definition;
+        line = Some(old.summary(run));
+    }
+    for patch in patches {
+        if let Patch::Submitted { definition: hash, .. } = patch {
+            definition = *hash;
+            tables.count_use(txn, hash, 1)?;
+        }
+        patch.apply(&mut line);
+    }
+    let Some(line) = line else { return Ok(()) };
+    if line.ended.is_some() {
+        tables.live.delete(txn, &key)?;
+    } else {
+        tables.live.put(txn, &key, &[])?;
+    }
+    let value = write_line(line, definition);
+    tables.runs.put(txn, &key, &value)?;
+    Ok(())
+}
+
+pub(super) fn read_line(lmdb: &Lmdb, value: &[u8]) -> Result<Line> {
+    rmp_serde::from_slice(value).map_err(|e| lmdb.corrupt(format!("a line of its runs: {e}")))
+}
+
+fn write_line(line: Summary, definition: [u8; 32]) -> Vec<u8> {
+    rmp_serde::to_vec_named(&Line::new(line, definition)).expect("plain fields have a form")
+}
+
+/// Reads pieces of a file, mostly in order, through a buffer.
+struct Window<'a> {
+    file: &'a SegmentFile,
+    from: u64,
+    bytes: Vec<u8>,
+}
+
+/// Bytes that are read at once.
+const WINDOW: u64 = 1 << 20;
+
+impl<'a> Window<'a> {
+    fn new(file: &'a SegmentFile) -> Self {
+        Self { file, from: 0, bytes: Vec::new() }
+    }
+
+    fn get(&mut self, piece: Piece) -> Result<&[u8]> {
+        let end = piece.at + u64::from(piece.len);
+        if piece.at < self.from || end > self.from + self.bytes.len() as u64 {
+            let len = WINDOW.max(u64::from(piece.len)).min(self.file.capacity - piece.at);
+            self.bytes.resize(len as usize, 0);
+            self.from = piece.at;
+            if let Err(e) = files::read_exact_at(&self.file.file, &mut self.bytes, piece.at) {
+                self.bytes.clear();
+                return Err(error::io("read", &self.file.path, &e));
+            }
+        }
+        let from = (piece.at - self.from) as usize;
+        Ok(&self.bytes[from..from + piece.len as usize])
+    }
+}

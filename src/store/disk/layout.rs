@@ -1,0 +1,262 @@
+//! Every byte that a store writes, format 1: frames of the journal, keys and values of LMDB.
+//!
+//! **Segment** `journal/NNNNNNNN.seg`: frames one after the other, each at a multiple of 8. A frame is
+//! a head of 24 bytes (little endian) and a body:
+//!
+//! | 0 | 4 | 8 | 12 | 16 | 20 | 24 |
+//! |---|---|---|---|---|---|---|
+//! | kind | length of body | synced | previous | CRC of body | CRC of head | body |
+//!
+//! Both CRCs start from a seed made of the store's id and the segment's number, and the head's covers
+//! the frame's offset. Numbers are never used twice, so a frame that a recycled file still holds from
+//! its earlier life, or one copied to another place, is not a frame. `previous` is the CRC of the body
+//! before: what a failed append left behind never continues what was written over its beginning.
+//! `synced` says how much of the segment was durable when the frame was written: that tells a torn
+//! tail (pages of an unsynced batch reach the disk in any order) from damage to what was promised.
+//!
+//! **Bodies**: record = MessagePack (named) of `Record`; definition = hash, then MessagePack of
+//! `Workflow`; blob = run, hash, then the payload's envelope; seal = nothing, ends a full segment.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{BlobHash, RunId, RunState, Timestamp};
+use crate::store::Summary;
+
+/// The format that this build writes, and the newest that it reads.
+pub(super) const FORMAT: u32 = 1;
+
+/// Bytes of a frame's head.
+pub(super) const HEAD: usize = 24;
+/// Frames start at multiples of this.
+pub(super) const ALIGN: usize = 8;
+/// Longer payloads are written out of line, in bytes.
+pub(super) const INLINE_MAX: usize = 32 * 1024;
+
+/// Identity of a store, drawn when it is made.
+pub(super) type StoreId = [u8; 16];
+
+/// What a frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Record = 1,
+    Definition = 2,
+    Blob = 3,
+    Seal = 4,
+}
+
+/// Head of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub kind: Kind,
+    pub len: u32,
+    pub synced: u32,
+    pub previous: u32,
+    pub body_crc: u32,
+}
+
+/// Where the checksums of a segment start.
+pub(super) fn seed(store: &StoreId, segment: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(store);
+    hasher.update(&segment.to_le_bytes());
+    hasher.finalize()
+}
+
+pub(super) fn body_crc(seed: u32, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+fn head_crc(seed: u32, offset: u64, head: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+    hasher.update(&offset.to_le_bytes());
+    hasher.update(&head[..20]);
+    hasher.finalize()
+}
+
+impl Head {
+    pub(super) fn write(&self, out: &mut [u8], seed: u32, offset: u64) {
+        out[0..4].copy_from_slice(&(self.kind as u32).to_le_bytes());
+        out[4..8].copy_from_slice(&self.len.to_le_bytes());
+        out[8..12].copy_from_slice(&self.synced.to_le_bytes());
+        out[12..16].copy_from_slice(&self.previous.to_le_bytes());
+        out[16..20].copy_from_slice(&self.body_crc.to_le_bytes());
+        let crc = head_crc(seed, offset, out);
+        out[20..24].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Reads the head at `offset`, where `bytes` begin; `None` where there is no sound one.
+    pub(super) fn read(bytes: &[u8], seed: u32, offset: u64) -> Option<Self> {
+        let word = |at: usize| {
+            let word = bytes.get(at..at + 4)?;
+            Some(u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+        };
+        let kind = match word(0)? {
+            1 => Kind::Record,
+            2 => Kind::Definition,
+            3 => Kind::Blob,
+            4 => Kind::Seal,
+            _ => return None,
+        };
+        if head_crc(seed, offset, bytes.get(..20)?) != word(20)? {
+            return None;
+        }
+        let (len, synced, previous, body_crc) = (word(4)?, word(8)?, word(12)?, word(16)?);
+        Some(Self { kind, len, synced, previous, body_crc })
+    }
+}
+
+/// Bytes that a frame with a body of `len` takes.
+pub(super) fn frame_len(len: usize) -> usize {
+    (HEAD + len).next_multiple_of(ALIGN)
+}
+
+/// Splits the body of a definition.
+pub(super) fn definition_body(body: &[u8]) -> Option<(BlobHash, &[u8])> {
+    let (hash, rest) = body.split_first_chunk()?;
+    Some((*hash, rest))
+}
+
+/// Splits the body of a blob.
+pub(super) fn blob_body(body: &[u8]) -> Option<(RunId, BlobHash, &[u8])> {
+    let (run, rest) = body.split_first_chunk()?;
+    let (hash, rest) = rest.split_first_chunk()?;
+    Some((RunId::from_bytes(*run), *hash, rest))
+}
+
+/// Name of a segment's file.
+pub(super) fn segment_name(number: u64) -> String {
+    format!("{number:08}.seg")
+}
+
+/// The number in a segment's file name.
+pub(super) fn segment_number(name: &str) -> Option<u64> {
+    name.strip_suffix(".seg")?.parse().ok()
+}
+
+// ---- LMDB. Numbers in keys are big endian, so that keys sort as numbers do.
+
+/// `meta`: name → little-endian number, or the store's id.
+pub(super) const META: &str = "meta";
+/// `log`: place → body of a record.
+pub(super) const LOG: &str = "log";
+/// `index`: run, place → nothing.
+pub(super) const INDEX: &str = "index";
+/// `runs`: run → [`Line`], MessagePack.
+pub(super) const RUNS: &str = "runs";
+/// `live`: run → nothing, while it has not ended.
+pub(super) const LIVE: &str = "live";
+/// `definitions`: hash → body of its frame.
+pub(super) const DEFINITIONS: &str = "definitions";
+/// `uses`: hash → number of runs of the definition, little endian.
+pub(super) const USES: &str = "uses";
+/// `blobs`: run, hash → body of its frame.
+pub(super) const BLOBS: &str = "blobs";
+
+pub(super) const META_FORMAT: &[u8] = b"format";
+pub(super) const META_STORE: &[u8] = b"store";
+pub(super) const META_EPOCH: &[u8] = b"epoch";
+/// First segment that is not in LMDB.
+pub(super) const META_POSITION: &[u8] = b"position";
+pub(super) const META_NEXT_SEQ: &[u8] = b"next_seq";
+
+/// Where a record stands in the order of all: its first sequence number, and a count of the records
+/// before it that have the same one (records that tell users nothing take no number).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub seq: u64,
+    pub tie: u32,
+}
+
+impl Place {
+    /// Place of a record numbered `seq` that follows this one.
+    pub(super) fn next(self, seq: u64) -> Self {
+        Self { seq, tie: if seq == self.seq { self.tie + 1 } else { 0 } }
+    }
+
+    pub(super) fn key(self) -> [u8; 12] {
+        let mut key = [0; 12];
+        key[..8].copy_from_slice(&self.seq.to_be_bytes());
+        key[8..].copy_from_slice(&self.tie.to_be_bytes());
+        key
+    }
+
+    pub(super) fn read(key: &[u8]) -> Option<Self> {
+        let (seq, tie) = key.split_first_chunk()?;
+        let tie = tie.try_into().ok()?;
+        Some(Self { seq: u64::from_be_bytes(*seq), tie: u32::from_be_bytes(tie) })
+    }
+}
+
+/// Key of `index`.
+pub(super) fn index_key(run: RunId, place: Place) -> [u8; 28] {
+    let mut key = [0; 28];
+    key[..16].copy_from_slice(&run.to_bytes());
+    key[16..].copy_from_slice(&place.key());
+    key
+}
+
+/// Key of `blobs`.
+pub(super) fn blob_key(run: RunId, hash: &BlobHash) -> [u8; 48] {
+    let mut key = [0; 48];
+    key[..16].copy_from_slice(&run.to_bytes());
+    key[16..].copy_from_slice(hash);
+    key
+}
+
+/// Value of `runs`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Line {
+    pub workflow: String,
+    pub state: RunState,
+    pub tags: Vec<String>,
+    pub submitted: Timestamp,
+    pub ended: Option<Timestamp>,
+    #[serde(with = "serde_bytes")]
+    pub definition: BlobHash,
+}
+
+impl Line {
+    pub(super) fn new(summary: Summary, definition: BlobHash) -> Self {
+        let Summary { run: _, workflow, state, tags, submitted, ended } = summary;
+        Self { workflow, state, tags, submitted, ended, definition }
+    }
+
+    pub(super) fn summary(self, run: RunId) -> Summary {
+        let Self { workflow, state, tags, submitted, ended, definition: _ } = self;
+        Summary { run, workflow, state, tags, submitted, ended }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_valid_only_where_it_was_written() {
+        let seed = seed(&[7; 16], 3);
+        let head = Head { kind: Kind::Record, len: 300, synced: 64, previous: 5, body_crc: 9 };
+        let mut bytes = [0; HEAD];
+        head.write(&mut bytes, seed, 128);
+        assert_eq!(Head::read(&bytes, seed, 128), Some(head));
+        assert_eq!(Head::read(&bytes, seed, 136), None, "another offset");
+        assert_eq!(Head::read(&bytes, super::seed(&[7; 16], 4), 128), None, "another segment");
+        assert_eq!(Head::read(&bytes, super::seed(&[8; 16], 3), 128), None, "another store");
+        for bit in 0..HEAD * 8 {
+            let mut bytes = bytes;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Head::read(&bytes, seed, 128), None, "bit {bit} flipped");
+        }
+    }
+
+    #[test]
+    fn places_sort_by_number_then_by_tie() {
+        let first = Place { seq: 255, tie: 0 };
+        let second = first.next(255);
+        let third = second.next(256);
+        assert!(first.key() < second.key() && second.key() < third.key());
+        assert_eq!(Place::read(&second.key()), Some(Place { seq: 255, tie: 1 }));
+        assert_eq!(third.tie, 0);
+    }
+}

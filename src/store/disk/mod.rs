@@ -1,0 +1,198 @@
+//! A store in a directory: `LOCK`, `journal/NNNNNNNN.seg`, `lmdb/`.
+//!
+//! Appends go to the journal, one write and one `fdatasync` for a batch; a thread behind the line moves
+//! full segments into LMDB and recycles their files. `layout` says what every byte means, `recover`
+//! what opening does, `core` which lock comes first.
+
+mod body;
+mod checkpoint;
+mod core;
+mod error;
+#[cfg(test)]
+mod faults;
+mod files;
+mod layout;
+mod lmdb;
+mod lock;
+mod purge;
+mod read;
+mod recover;
+mod scan;
+mod segment;
+mod stock;
+mod worker;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::thread::JoinHandle;
+
+use self::core::Core;
+#[cfg(test)]
+pub(super) use self::faults::Faults;
+use self::files::Files;
+use super::{Filter, Options, Store, Summary};
+use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
+
+/// A store in a directory.
+pub struct DiskStore {
+    path: PathBuf,
+    /// `None` once closed. Calls hold it for reading, `close` waits for them.
+    core: RwLock<Option<Arc<Core>>>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    epoch: u64,
+    unfinished: Vec<RunId>,
+    next_seq: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl DiskStore {
+    /// Opens the store in `path`, or makes one there, and begins a new epoch.
+    ///
+    /// # Errors
+    /// `store.locked`, `store.too_new`, `store.corrupt`, `store.full`, `store.io`.
+    pub fn open(path: &Path, options: &Options) -> Result<Self> {
+        Self::open_with(path, options, Files::default())
+    }
+
+    /// Opens a store whose disk does what a test tells it.
+    #[cfg(test)]
+    pub(super) fn open_faulty(
+        path: &Path,
+        options: &Options,
+        faults: &Arc<faults::Faults>,
+    ) -> Result<Self> {
+        Self::open_with(path, options, Files { faults: Some(Arc::clone(faults)) })
+    }
+
+    fn open_with(path: &Path, options: &Options, files: Files) -> Result<Self> {
+        let (waker, bell) = options.background.then(|| mpsc::sync_channel(1)).unzip();
+        let opened = recover::open(path, options, files, waker)?;
+        let core = Arc::new(opened.core);
+        let next_seq = AtomicU64::new(core.writer().next_seq);
+        let worker = match bell {
+            Some(bell) => Some(start_worker(&core, bell, path)?),
+            None => None,
+        };
+        Ok(Self {
+            path: path.into(),
+            core: RwLock::new(Some(core)),
+            worker: Mutex::new(worker),
+            epoch: opened.epoch,
+            unfinished: opened.unfinished,
+            next_seq,
+            bytes: AtomicU64::new(0),
+        })
+    }
+
+    fn with<T>(&self, call: impl FnOnce(&Core) -> Result<T>) -> Result<T> {
+        let core = self.core.read().unwrap_or_else(PoisonError::into_inner);
+        call(core.as_ref().ok_or_else(|| error::closed(&self.path))?)
+    }
+
+    /// Seals and checkpoints everything appended so far.
+    #[cfg(test)]
+    pub(super) fn checkpoint(&self) -> Result<()> {
+        self.with(|core| core.seal_active().and_then(|()| core.checkpoint()))
+    }
+
+    /// Joins the worker and lets go of everything; answers what `last` answers.
+    fn shut(&self, last: impl FnOnce(&Core) -> Result<()>) -> Result<()> {
+        let core = self.core.write().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut core) = core else { return Ok(()) };
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        core.stop();
+        if let Some(worker) = worker
+            && worker.join().is_err()
+        {
+            tracing::error!("the thread behind the journal of {} panicked", self.path.display());
+        }
+        let outcome = last(&core);
+        // The worker is gone and calls hold no clone, so this is the last one and frees the lock.
+        debug_assert!(Arc::get_mut(&mut core).is_some());
+        outcome
+    }
+}
+
+fn start_worker(core: &Arc<Core>, bell: mpsc::Receiver<()>, path: &Path) -> Result<JoinHandle<()>> {
+    let (weak, idle) = (Arc::downgrade(core), core.options.idle);
+    std::thread::Builder::new()
+        .name("goclaw-store".into())
+        .spawn(move || worker::work(&weak, &bell, idle))
+        .map_err(|e| error::io("start the thread of", path, &e))
+}
+
+impl Drop for DiskStore {
+    /// Without `close` the tail stays in the journal, as after a crash.
+    fn drop(&mut self) {
+        let _ = self.shut(|_| Ok(()));
+    }
+}
+
+impl Store for DiskStore {
+    fn next_seq(&self) -> u64 {
+        self.next_seq.load(Ordering::Acquire)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn journal_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn unfinished(&self) -> Result<Vec<RunId>> {
+        self.with(|_| Ok(self.unfinished.clone()))
+    }
+
+    fn append(&self, records: &[Record]) -> Result<()> {
+        self.with(|core| {
+            let mut writer = core.writer();
+            let bytes = writer.append(core, records)?;
+            self.next_seq.store(writer.next_seq, Ordering::Release);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            if writer.needs_next_soon() {
+                core.wake();
+            }
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.with(|core| core.writer().sync(core))
+    }
+
+    fn load(&self, run: RunId) -> Result<Option<Vec<Record>>> {
+        self.with(|core| core.load(run))
+    }
+
+    fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>> {
+        self.with(|core| core.facts(run, from, limit))
+    }
+
+    fn summary(&self, run: RunId) -> Result<Option<Summary>> {
+        self.with(|core| core.summary(run))
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
+        self.with(|core| core.list(filter))
+    }
+
+    fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
+        self.with(|core| core.purge(run, before))
+    }
+
+    fn close(&self) -> Result<()> {
+        self.shut(|core| {
+            core.writer().sync(core)?;
+            // Everything is durable in the journal; the next opening does what fails here.
+            let moved = core.finish();
+            if let Err(Error { code, message, .. }) = moved {
+                tracing::warn!(code, "last checkpoint: {message}");
+            }
+            Ok(())
+        })
+    }
+}

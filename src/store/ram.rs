@@ -1,0 +1,190 @@
+//! A store that lasts as long as the process: facts and lines of runs, no payloads.
+//!
+//! An engine keeps the runs themselves in memory, so this store only answers what users watch and
+//! list. It grows until `purge` forgets runs; the engine calls that for each run it evicts.
+
+use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::summary::Patch;
+use super::{Filter, Store, Summary, facts};
+use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
+
+/// A store in RAM.
+#[derive(Default)]
+pub struct RamStore {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    next_seq: u64,
+    closed: bool,
+    runs: HashMap<RunId, Kept>,
+    /// Submitted runs in order of their ids.
+    listed: BTreeSet<RunId>,
+    /// Where each run's facts stand in the order of all: (first number, run), one per record.
+    order: Vec<(u64, RunId)>,
+    /// Entries of `order` whose run is forgotten.
+    dead: usize,
+}
+
+#[derive(Default)]
+struct Kept {
+    line: Option<Summary>,
+    facts: Vec<Fact>,
+    records: usize,
+}
+
+/// Numbers start here, so that 0 means "before everything".
+pub(super) const FIRST_SEQ: u64 = 1;
+
+impl RamStore {
+    fn open(&self) -> Result<MutexGuard<'_, Inner>> {
+        let inner = self.lock();
+        if inner.closed {
+            let message = "the store in memory is closed";
+            return Err(Error::new("store.closed", message, "open a new engine"));
+        }
+        Ok(inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn next_seq(&self) -> u64 {
+        self.next_seq.max(FIRST_SEQ)
+    }
+
+    fn push(&mut self, record: &Record) {
+        self.next_seq = self.next_seq().max(record.seq + record.weight());
+        let kept = self.runs.entry(record.run).or_default();
+        let before = kept.facts.len();
+        kept.facts.extend(record.facts());
+        if kept.facts.len() > before {
+            kept.records += 1;
+            self.order.push((record.seq, record.run));
+        }
+        let Ok(patches) = Patch::of::<Infallible>(record, |submitted| {
+            Ok(submitted.workflow.as_ref().map_or_else(String::new, |flow| flow.name.clone()))
+        });
+        for patch in &patches {
+            patch.apply(&mut kept.line);
+            self.listed.insert(record.run);
+        }
+    }
+
+    fn forget(&mut self, run: RunId) {
+        let Some(kept) = self.runs.remove(&run) else { return };
+        self.listed.remove(&run);
+        self.dead += kept.records;
+        // Amortised: the order is swept when half of it is dead.
+        if self.dead * 2 > self.order.len() {
+            self.order.retain(|(_, run)| self.runs.contains_key(run));
+            self.dead = 0;
+        }
+    }
+
+    fn all_facts(&self, from: u64, limit: usize) -> Vec<Fact> {
+        let mut found = Vec::new();
+        // The record that `from` falls into may begin before it.
+        let start = self.order.partition_point(|(seq, _)| *seq <= from).saturating_sub(1);
+        for (at, (first, run)) in self.order.iter().enumerate().skip(start) {
+            let Some(kept) = self.runs.get(run) else { continue };
+            let end = self.order.get(at + 1).map_or(u64::MAX, |(seq, _)| *seq);
+            let low = kept.facts.partition_point(|fact| fact.seq < *first);
+            let record = kept.facts[low..].iter().take_while(|fact| fact.seq < end);
+            found.extend(record.cloned().filter_map(|fact| facts::cut(fact, from)));
+            if found.len() >= limit {
+                break;
+            }
+        }
+        found.truncate(limit);
+        found
+    }
+}
+
+impl Store for RamStore {
+    fn next_seq(&self) -> u64 {
+        self.lock().next_seq()
+    }
+
+    fn epoch(&self) -> u64 {
+        1
+    }
+
+    fn journal_bytes(&self) -> u64 {
+        0
+    }
+
+    fn unfinished(&self) -> Result<Vec<RunId>> {
+        self.open().map(|_| Vec::new())
+    }
+
+    fn append(&self, records: &[Record]) -> Result<()> {
+        let mut inner = self.open()?;
+        for record in records {
+            inner.push(record);
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.open().map(drop)
+    }
+
+    fn load(&self, _run: RunId) -> Result<Option<Vec<Record>>> {
+        self.open().map(|_| None)
+    }
+
+    fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>> {
+        let inner = self.open()?;
+        let Some(run) = run else { return Ok(inner.all_facts(from, limit)) };
+        let Some(kept) = inner.runs.get(&run) else { return Ok(Vec::new()) };
+        let low = kept.facts.partition_point(|fact| fact.seq <= from).saturating_sub(1);
+        let cut = kept.facts[low..].iter().cloned().filter_map(|fact| facts::cut(fact, from));
+        Ok(cut.take(limit).collect())
+    }
+
+    fn summary(&self, run: RunId) -> Result<Option<Summary>> {
+        Ok(self.open()?.runs.get(&run).and_then(|kept| kept.line.clone()))
+    }
+
+    fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
+        let inner = self.open()?;
+        let ids = match filter.after {
+            Some(after) => inner.listed.range(..after),
+            None => inner.listed.range(..),
+        };
+        let lines = ids.rev().filter_map(|run| inner.runs.get(run)?.line.as_ref());
+        Ok(lines.filter(|line| filter.shows(line)).take(filter.limit).cloned().collect())
+    }
+
+    fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
+        let mut inner = self.open()?;
+        let ended = |line: &Summary| match run {
+            Some(_) => line.ended.is_some(),
+            None => line.ended_before(before),
+        };
+        let goes =
+            |id: &RunId| inner.runs.get(id).and_then(|kept| kept.line.as_ref()).is_some_and(ended);
+        let doomed: Vec<RunId> = match run {
+            Some(run) => Some(run).filter(goes).into_iter().collect(),
+            None => inner.listed.iter().copied().filter(goes).collect(),
+        };
+        for run in &doomed {
+            inner.forget(*run);
+        }
+        Ok(doomed.len() as u64)
+    }
+
+    fn close(&self) -> Result<()> {
+        let mut inner = self.lock();
+        *inner = Inner { next_seq: inner.next_seq, closed: true, ..Inner::default() };
+        Ok(())
+    }
+}
