@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypedDict
 
 from ..harness import Figures, Scenario, Setting
 
@@ -108,13 +108,17 @@ def pool(setting: Setting) -> Figures:
         return _measure(setting.scaled(RUNS), steps)
 
 
+class State(TypedDict):
+    """LangGraph's."""
+
+    x: int
+
+
 @CHAIN.contender("LangGraph, sync", needs=["langgraph"], against=SYNC)
 def langgraph(setting: Setting) -> Figures:
-    from typing import TypedDict
-
     from langgraph.graph import END, START, StateGraph
 
-    graph = StateGraph(TypedDict("State", {"x": int}))
+    graph = StateGraph(State)
     names = [START, *(f"step-{index}" for index in range(STEPS)), END]
     for name in names[1:-1]:
         graph.add_node(name, lambda state: {"x": state["x"] + 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 from ..harness import Figures, Scenario, Setting, peak_mb, resident_mb, timed
 
 SLEEPERS = Scenario(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from ..harness import Figures, Scenario, Setting, rate, raw_journal, timed
 
@@ -182,14 +183,17 @@ def queue_lane(setting: Setting) -> Figures:
     return asyncio.run(_queue_lane(setting.scaled(TASKS), 64))
 
 
-def _langgraph(echo: Callable[[dict[str, int]], Any]) -> Any:
-    import operator
-    from typing import Annotated, TypedDict
+class State(TypedDict):
+    """LangGraph's: what goes in, and where the answers are gathered."""
 
+    xs: list[int]
+    out: Annotated[list[int], operator.add]
+
+
+def _langgraph(echo: Callable[[dict[str, int]], Any]) -> Any:
     from langgraph.graph import END, START, StateGraph
     from langgraph.types import Send
 
-    State = TypedDict("State", {"xs": list, "out": Annotated[list, operator.add]})
     graph = StateGraph(State)
     graph.add_node("echo", echo)
     graph.add_conditional_edges(START, lambda state: [Send("echo", {"x": x}) for x in state["xs"]], ["echo"])
