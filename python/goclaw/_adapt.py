@@ -184,7 +184,12 @@ def _in(hint: Any, known: frozenset[Any]) -> bool:
 
 def _is_old_typeddict(cls: Any) -> bool:
     # typing_extensions has a class of its own for typed dicts before 3.13.
-    return isinstance(cls, type) and issubclass(cls, dict) and hasattr(cls, "__total__") and hasattr(cls, "__required_keys__")
+    return (
+        isinstance(cls, type)
+        and issubclass(cls, dict)
+        and hasattr(cls, "__total__")
+        and hasattr(cls, "__required_keys__")
+    )
 
 
 def _modern(hint: Any) -> Any:

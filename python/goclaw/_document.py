@@ -75,7 +75,10 @@ class _Reader:
     def workflow(self, document: Any, workflow: type[Workflow]) -> Workflow | None:
         if not isinstance(document, Mapping):
             self.problem(
-                "workflow.bad_value", None, f"the document is a {type(document).__name__}, not keys with values", "see Workflow.schema()"
+                "workflow.bad_value",
+                None,
+                f"the document is a {type(document).__name__}, not keys with values",
+                "see Workflow.schema()",
             )
             return None
         self.keys(document, _schema.WORKFLOW, _schema.WORKFLOW_LATER, None, "the workflow")
@@ -115,7 +118,9 @@ class _Reader:
                     f"remove `{key}`; nothing of it would happen",
                 )
             elif key not in known:
-                self.problem("workflow.unknown_key", task, f"{what} has the unknown key `{key}`", suggest(str(key), known))
+                self.problem(
+                    "workflow.unknown_key", task, f"{what} has the unknown key `{key}`", suggest(str(key), known)
+                )
 
     def lanes(self, given: Any) -> list[Lane]:
         if given is None:
@@ -126,7 +131,9 @@ class _Reader:
         lanes = []
         for name, options in given.items():
             if not isinstance(options, Mapping) or "concurrency" not in options:
-                self.problem("workflow.bad_value", None, f"lane `{name}` has no `concurrency`", "write {concurrency: 8}")
+                self.problem(
+                    "workflow.bad_value", None, f"lane `{name}` has no `concurrency`", "write {concurrency: 8}"
+                )
                 continue
             self.keys(options, _schema.LANE, _schema.LANE_LATER, None, f"lane `{name}`")
             known = {key: value for key, value in options.items() if key in _schema.LANE}
@@ -162,7 +169,12 @@ class _Reader:
         self.attempt(
             task,
             lambda: flow.task(
-                given["id"], given["agent"], deps=given.get("deps") or (), with_=given.get("with"), retry=retry, **options
+                given["id"],
+                given["agent"],
+                deps=given.get("deps") or (),
+                with_=given.get("with"),
+                retry=retry,
+                **options,
             ),
         )
 
@@ -172,7 +184,9 @@ class _Reader:
         if isinstance(given, int):
             given = {"retries": given}
         if not isinstance(given, Mapping):
-            self.problem("workflow.bad_value", task, f"`retry` of {what} is {given!r}", "write {retries: 5, initial: 1s}")
+            self.problem(
+                "workflow.bad_value", task, f"`retry` of {what} is {given!r}", "write {retries: 5, initial: 1s}"
+            )
             return None
         self.keys(given, _schema.RETRY, (), task, f"`retry` of {what}")
         options = {key: value for key, value in given.items() if key in _schema.RETRY}

@@ -56,7 +56,9 @@ def build(
     return {"const": len(constants) - 1}
 
 
-def _open(given: Any, constants: list[Any], leaf: Callable[[Any], Expr | None], refuse: Callable[[str], Exception]) -> Expr:
+def _open(
+    given: Any, constants: list[Any], leaf: Callable[[Any], Expr | None], refuse: Callable[[str], Exception]
+) -> Expr:
     if type(given) in (list, tuple):
         return {"list": [build(part, constants, leaf, refuse) for part in given]}
     if type(given) is dict:
@@ -93,11 +95,11 @@ def is_json(given: Any, depth: int = _DEPTH_MAX) -> bool:
     if given is None or kind is bool:
         return True
     if kind is str:
-        return given.isascii() or not any("\ud800" <= char <= "\udfff" for char in given)
+        return bool(given.isascii()) or not any("\ud800" <= char <= "\udfff" for char in given)
     if kind is int:
-        return _INT_MIN <= given <= _INT_MAX
+        return bool(_INT_MIN <= given <= _INT_MAX)
     if kind is float:
-        return math.isfinite(given)
+        return bool(math.isfinite(given))
     if depth == 0:
         return False
     if kind is list:

@@ -67,7 +67,7 @@ class TaskOptions:
         self,
         *,
         lane: str | None = None,
-        timeout: Duration | None | Unset = UNSET,
+        timeout: Duration | Unset | None = UNSET,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,

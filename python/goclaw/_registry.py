@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .errors import AgentError, WorkflowError
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .agent import Agent
 
 _agents: dict[str, Agent[Any, Any]] = {}
+listeners: list[Callable[[], None]] = []
 _lock = threading.Lock()
 _generation = 0
 
@@ -33,6 +35,12 @@ def add(agent: Agent[Any, Any]) -> None:
             )
         _agents[agent.name] = agent
         _generation += 1
+
+
+def announce() -> None:
+    """Tells open engines that an agent can be called now: runs may be waiting for it."""
+    for listener in listeners:
+        listener()
 
 
 def generation() -> int:
@@ -60,7 +68,11 @@ def _import(name: str) -> Agent[Any, Any] | None:
     module_name, colon, path = name.partition(":")
     if not colon:
         module_name, _, path = name.rpartition(".")
-    if not module_name or not path or not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
+    if (
+        not module_name
+        or not path
+        or not all(part.isidentifier() for part in (*module_name.split("."), *path.split(".")))
+    ):
         return None
     try:
         target: Any = importlib.import_module(module_name)

@@ -238,9 +238,7 @@ class Tracer:
                 help="fan out with `agent.map(items)`: a map is one task however many items it has",
             )
         entry: dict[str, Any] = {"id": self._fresh(agent._short_name), "agent": agent.name}
-        args = {
-            name: self.expr(value, f"argument `{name}` of `{entry['id']}` is") for name, value in arguments.items()
-        }
+        args = {name: self.expr(value, f"argument `{name}` of `{entry['id']}` is") for name, value in arguments.items()}
         if args:
             entry["args"] = args
         if each is not None:

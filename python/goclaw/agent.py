@@ -99,7 +99,7 @@ class Agent(Generic[P, R]):
         self,
         *,
         lane: str | None = None,
-        timeout: Duration | None | Unset = UNSET,
+        timeout: Duration | Unset | None = UNSET,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,
@@ -280,6 +280,7 @@ def agent(
         _check_isolation(made)
         _registry.add(made)
         made._register()
+        _registry.announce()
         return made
 
     return decorate if fn is None else decorate(fn)
@@ -332,9 +333,7 @@ def _target(target: Any) -> Callable[..., Any]:
             help="give it a method `run` that does the work",
         )
     if not callable(target) or not hasattr(target, "__qualname__"):
-        raise AgentError(
-            f"{target!r} cannot be an agent", code="agent.kind", help="decorate a function or a class"
-        )
+        raise AgentError(f"{target!r} cannot be an agent", code="agent.kind", help="decorate a function or a class")
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
         raise AgentError(
             f"`{target.__qualname__}` is a generator, which this version does not run",

@@ -77,7 +77,7 @@ class Workflow(Definition[Any]):
         when: str | bool | None = None,
         for_each: Any = None,
         lane: str | None = None,
-        timeout: Duration | None | Unset = UNSET,
+        timeout: Duration | Unset | None = UNSET,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,

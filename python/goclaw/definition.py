@@ -147,7 +147,9 @@ def named_input(given: Any, known: Mapping[str, bool], defaults: Mapping[str, An
             f"workflow `{workflow}` has no input {_names(unknown)}",
             help=f"its fields are {_names(known)}" if known else "it takes no input",
         )
-    return {name: given[name] if name in given else defaults[name] for name in known if name in given or name in defaults}
+    return {
+        name: given[name] if name in given else defaults[name] for name in known if name in given or name in defaults
+    }
 
 
 def _names(names: Any) -> str:

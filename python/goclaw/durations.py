@@ -36,9 +36,7 @@ def to_ms(value: Duration, *, what: str = "duration") -> int:
     """
     ms = _exact_ms(value)
     if ms is None or not 0 <= ms <= _LONGEST_MS:
-        raise ConfigError(
-            f"`{what}` is {value!r}, which is not a length of time", code="config.duration", help=_HELP
-        )
+        raise ConfigError(f"`{what}` is {value!r}, which is not a length of time", code="config.duration", help=_HELP)
     return -int(-ms // 1)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import json
 import os
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from . import _goclaw, _guard
+from . import _goclaw, _guard, _registry
 from ._options import DURABILITIES, Durability, _priority, one_of
 from ._stream import EventStream, Fact
 from .definition import Definition
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 R = TypeVar("R")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAYLOAD_MAX = 16 * 2**20
 _CONFLICTS = ("error", "existing")
 _open: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -86,7 +87,7 @@ class Engine:
         self._native = _goclaw.Engine(
             self._path,
             json.dumps(specs),
-            _bound("concurrency", concurrency, 2**31 - 1),
+            None if concurrency is None else _bound("concurrency", concurrency, 2**31 - 1),
             durability,
             _bound("payload_max", payload_max, 2**31 - 1),
         )
@@ -146,7 +147,7 @@ class Engine:
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
-    ) -> list[Run[R]]:
+    ) -> builtins.list[Run[R]]:
         """Starts one run per input, with one message and one commit.
 
         Args:
@@ -180,7 +181,10 @@ class Engine:
             GoclawError: as `submit` and `Run.result`.
         """
         _guard.refuse_own_loop("run a workflow")
-        return self.submit(flow, input, priority=priority, tags=tags).result()
+        started = self.submit(flow, input, priority=priority, tags=tags)
+        # This thread has nothing to do until the run ends, so it works on the run's tasks.
+        self._native.help(started._handle)
+        return started.result()
 
     async def arun(self, flow: Definition[R], input: Any = None, *, priority: int = 0, tags: Sequence[str] = ()) -> R:
         """Submits a run and awaits its result, in any asyncio loop.
@@ -224,7 +228,7 @@ class Engine:
         tag: str | None = None,
         limit: int = 50,
         after: str | None = None,
-    ) -> list[RunSummary]:
+    ) -> builtins.list[RunSummary]:
         """Runs, newest first.
 
         Args:
@@ -268,7 +272,7 @@ class Engine:
         Returns:
             How many were forgotten.
         """
-        before = datetime.now(timezone.utc) - timedelta(milliseconds=to_ms(older_than, what="older_than"))
+        before = datetime.now(UTC) - timedelta(milliseconds=to_ms(older_than, what="older_than"))
         return self._alive().purge(run_id, (before - _EPOCH) // timedelta(milliseconds=1) + 1)
 
     @property
@@ -333,14 +337,14 @@ class Engine:
     def _submit(
         self,
         flow: Definition[R],
-        inputs: list[Any],
+        inputs: builtins.list[Any],
         run_id: str | None,
         on_conflict: str,
         priority: int,
         tags: Sequence[str],
         durability: str | None,
         block: bool,
-    ) -> list[Run[R]]:
+    ) -> builtins.list[Run[R]]:
         native = self._alive()
         if not isinstance(flow, Definition):
             raise ConfigError(
@@ -364,7 +368,7 @@ class Engine:
         )
         return [Run(self, handle) for handle in handles]
 
-    def _pull(self, run_id: str | None, start: int, limit: int, wait: float) -> list[Fact]:
+    def _pull(self, run_id: str | None, start: int, limit: int, wait: float) -> builtins.list[Fact]:
         return self._alive().facts(run_id, start, limit, wait)
 
     def _check_fork(self) -> None:
@@ -431,16 +435,19 @@ def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
     return specs
 
 
-def _bound(what: str, value: int | None, most: int) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most):
-        raise ConfigError(
-            f"`{what}` is {value!r}", code="config.invalid", help=f"give a whole number from 1 to {most}"
-        )
+def _bound(what: str, value: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ConfigError(f"`{what}` is {value!r}", code="config.invalid", help=f"give a whole number from 1 to {most}")
     return value
 
 
 def _at(ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=ms)
+
+
+def _wake_all() -> None:
+    for engine in list(_open):
+        engine._native.wake()
 
 
 def _close_all() -> None:
@@ -459,5 +466,6 @@ def _after_fork() -> None:
     _shared_lock = threading.Lock()
 
 
+_registry.listeners.append(_wake_all)
 atexit.register(_close_all)
 os.register_at_fork(after_in_child=_after_fork)

@@ -96,11 +96,13 @@ class RetryAfter(Exception):
         return type(self), (self.seconds, str(self))
 
 
-def _classes(what: str, value: object) -> tuple[type[BaseException], ...]:
-    found = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+def _classes(what: str, value: Any) -> tuple[type[BaseException], ...]:
+    found: tuple[Any, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     for cls in found:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-            raise _refuse(f"`{what}` holds {cls!r}, which is not an exception class", "give a tuple of exception classes")
+            raise _refuse(
+                f"`{what}` holds {cls!r}, which is not an exception class", "give a tuple of exception classes"
+            )
     return found
 
 

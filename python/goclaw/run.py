@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _guard
-from ._options import Delivery, Trigger, Unset
 from ._options import UNSET as _UNSET
+from ._options import Delivery, Trigger, Unset
 from ._stream import EventStream
 from .durations import Duration, to_seconds
 from .errors import GoclawError, RemoteError, ResultTimeout, RunCancelled, TaskFailed, TaskTimedOut, class_of
@@ -223,7 +223,7 @@ class Run(Generic[R_co]):
         when: str | bool | None = None,
         for_each: Any = None,
         lane: str | None = None,
-        timeout: Duration | None | Unset = _UNSET,
+        timeout: Duration | Unset | None = _UNSET,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,

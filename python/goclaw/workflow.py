@@ -146,7 +146,11 @@ def workflow(
     def decorate(target: Any) -> Flow[Any, Any]:
         if not inspect.isfunction(target):
             raise _kind(f"{target!r} cannot be a workflow", "decorate a plain function")
-        if inspect.iscoroutinefunction(target) or inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        if (
+            inspect.iscoroutinefunction(target)
+            or inspect.isgeneratorfunction(target)
+            or inspect.isasyncgenfunction(target)
+        ):
             raise _kind(
                 f"workflow `{target.__qualname__}` is not a plain `def`",
                 "write `def` without `await` and `yield`: agents may be async, the workflow only connects them",

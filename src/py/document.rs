@@ -32,7 +32,8 @@ pub(super) fn to_yaml(py: Python<'_>, json: &str) -> PyResult<String> {
 
 fn read(text: &str) -> Result<Value, Error> {
     if text.len() > SOURCE_BYTES_MAX {
-        let message = format!("the document has {} bytes, and {SOURCE_BYTES_MAX} are allowed", text.len());
+        let message =
+            format!("the document has {} bytes, and {SOURCE_BYTES_MAX} are allowed", text.len());
         return Err(Error::new("workflow.yaml", message, "pass large values as input"));
     }
     serde_saphyr::from_str(text).map_err(|error| {

@@ -5,7 +5,7 @@ use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -79,20 +79,27 @@ impl PyEngine {
         if known.as_ref().is_some_and(|plan| plan.nodes.len() >= nodes) {
             return known;
         }
-        let found = self.engine.get(run).and_then(|handle| handle.inspect(|run| Arc::clone(run.plan())));
+        let found =
+            self.engine.get(run).and_then(|handle| handle.inspect(|run| Arc::clone(run.plan())));
         let plan = found.ok().or(known)?;
         self.plans().insert(run, Arc::clone(&plan));
         Some(plan)
     }
 
     /// Waits for the answers to submits; gives them up when a signal ends the wait.
-    fn accepted(&self, py: Python<'_>, tickets: &[Ticket], plan: &Arc<Plan>) -> PyResult<Vec<PyRun>> {
+    fn accepted(
+        &self,
+        py: Python<'_>,
+        tickets: &[Ticket],
+        plan: &Arc<Plan>,
+    ) -> PyResult<Vec<PyRun>> {
         let mut runs = Vec::with_capacity(tickets.len());
         for ticket in tickets {
             let answer = wait(py, None, |slice| ticket.wait(Some(slice))).inspect_err(|_| {
                 tickets.iter().for_each(Ticket::give_up);
             })?;
-            let handle = answer.expect("there is no time limit").map_err(|e| errors::raised(py, &e))?;
+            let handle =
+                answer.expect("there is no time limit").map_err(|e| errors::raised(py, &e))?;
             self.plans().insert(handle.id(), Arc::clone(plan));
             runs.push(self.wrap(handle));
         }
@@ -117,7 +124,7 @@ impl PyEngine {
         names.extend(lanes.iter().map(|lane| lane.name.clone()));
         names.sort_unstable();
         names.dedup();
-        let mode = Mode { memory: path.is_none(), payload_max, allow_pickle: false };
+        let mode = Mode { memory: path.is_none(), payload_max, ..Mode::default() };
         let options = Options {
             path,
             lanes,
@@ -128,7 +135,7 @@ impl PyEngine {
         let mut executor = None;
         let opened = py.detach(|| {
             Engine::open(options, |reports| {
-                let made = PythonExecutor::new(reports, mode, Instant::now());
+                let made = PythonExecutor::new(reports, mode);
                 executor = Some(Arc::clone(&made));
                 made as Arc<dyn Executor>
             })
@@ -243,12 +250,11 @@ impl PyEngine {
     ) -> PyResult<Vec<FactRow<'py>>> {
         let run = run.map(|id| run_of(py, id)).transpose()?;
         let patience = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
-        let found = wait(py, Some(patience), |slice| {
-            match self.engine.facts(run, start, limit, slice) {
+        let found =
+            wait(py, Some(patience), |slice| match self.engine.facts(run, start, limit, slice) {
                 Ok(facts) if facts.is_empty() => None,
                 answer => Some(answer),
-            }
-        })?;
+            })?;
         let found = found.transpose().map_err(|error| errors::raised(py, &error))?;
         let found = found.unwrap_or_default();
         let plan = |run, nodes| py.detach(|| self.plan_of(run, nodes));
@@ -264,7 +270,8 @@ impl PyEngine {
     }
 
     fn lanes(&self, py: Python<'_>) -> PyResult<Vec<LaneRow>> {
-        let lanes = py.detach(|| self.engine.lanes()).map_err(|error| errors::raised(py, &error))?;
+        let lanes =
+            py.detach(|| self.engine.lanes()).map_err(|error| errors::raised(py, &error))?;
         let row = |lane: crate::lane::LaneView| {
             (lane.name, lane.concurrency, lane.capacity, lane.running, lane.queued, lane.backlog)
         };
@@ -316,7 +323,9 @@ fn level(py: Python<'_>, name: &str) -> PyResult<Durability> {
         "strict" => Ok(Durability::Strict),
         "relaxed" => Ok(Durability::Relaxed),
         "none" => Ok(Durability::None),
-        _ => Err(invalid(py, format!("there is no durability `{name}`"), "strict, relaxed or none")),
+        _ => {
+            Err(invalid(py, format!("there is no durability `{name}`"), "strict, relaxed or none"))
+        }
     }
 }
 

@@ -19,11 +19,6 @@ pub(super) fn refused(py: Python<'_>, failure: &Failure) -> PyErr {
     from_code(py, &failure.code, &failure.message, "", None).unwrap_or_else(|failed| failed)
 }
 
-/// The exception of a code that only the edge knows.
-pub(super) fn coded(py: Python<'_>, code: &str, message: &str, help: &str) -> PyErr {
-    from_code(py, code, message, help, None).unwrap_or_else(|failed| failed)
-}
-
 fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     static PROBLEM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let class = PROBLEM.import(py, "goclaw.errors", "Problem")?;

@@ -54,9 +54,10 @@ pub(super) fn caused_by(
     what: &str,
 ) -> Box<Failure> {
     let mut failure = of_error(py, raised, FailureKind::Binding, code);
-    let class = failure.types.first().map_or("exception", |name| {
-        name.strip_prefix("builtins.").unwrap_or(name)
-    });
+    let class = failure
+        .types
+        .first()
+        .map_or("exception", |name| name.strip_prefix("builtins.").unwrap_or(name));
     failure.message = bounded(format!("{what}: {class}: {}", failure.message), MESSAGE_BYTES_MAX);
     failure.origin = Some(Arc::new(PyObj(raised.value(py).clone().into_any().unbind())));
     failure
@@ -97,7 +98,11 @@ fn types(class: &Bound<'_, PyType>) -> Vec<String> {
         return Vec::new();
     };
     let object = py.get_type::<PyAny>();
-    mro.iter().filter(|class| !class.is(&object)).take(TYPES_MAX).filter_map(|class| qualified(&class)).collect()
+    mro.iter()
+        .filter(|class| !class.is(&object))
+        .take(TYPES_MAX)
+        .filter_map(|class| qualified(&class))
+        .collect()
 }
 
 fn qualified(class: &Bound<'_, PyAny>) -> Option<String> {

@@ -72,7 +72,9 @@ fn number(level: Level) -> u8 {
 }
 
 fn is_ours(target: &str) -> bool {
-    target.strip_prefix("goclaw").is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '.']))
+    target
+        .strip_prefix("goclaw")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '.']))
 }
 
 impl Subscriber for Listener {
@@ -125,7 +127,8 @@ impl Visit for Writer<'_> {
 
 fn drain(lines: &Receiver<Line>) {
     while let Ok(first) = lines.recv() {
-        let batch: Vec<_> = std::iter::once(first).chain(lines.try_iter().take(BATCH_MAX)).collect();
+        let batch: Vec<_> =
+            std::iter::once(first).chain(lines.try_iter().take(BATCH_MAX)).collect();
         let attached = Python::try_attach(|py| {
             for line in &batch {
                 if let Err(raised) = log(py, line) {

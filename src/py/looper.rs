@@ -249,7 +249,9 @@ impl Feeder {
     fn take(&self, py: Python<'_>, news: Feed) {
         match news {
             Feed::Start(batch, core) => {
-                match batch::caught(|| bind::node(py, &batch.call, &core.mode)).and_then(|binding| binding) {
+                match batch::caught(|| bind::node(py, &batch.call, &core.mode))
+                    .and_then(|binding| binding)
+                {
                     Ok(binding) => {
                         let key = Arc::as_ptr(&batch) as usize;
                         let course = Arc::new(Course {
@@ -322,7 +324,8 @@ impl Feeder {
         lock(&self.suspended).insert(task.as_ptr() as usize, call);
         lock(&course.tasks).insert(child, task.clone().unbind());
         let done = self.tools().map(|tools| tools.done.bind(py).clone());
-        let heard = done.and_then(|done| task.call_method1(intern!(py, "add_done_callback"), (done,)));
+        let heard =
+            done.and_then(|done| task.call_method1(intern!(py, "add_done_callback"), (done,)));
         heard.expect("a task takes callbacks, and the tools made it");
         if course.is_stopping(child) {
             let _ = task.call_method0(intern!(py, "cancel"));
@@ -353,7 +356,9 @@ impl Feeder {
         let mut next = None;
         for (child, outcome) in ended.outcomes {
             match reports.last_mut() {
-                Some(Report::Done { outcomes, .. }) if next == Some(child) => outcomes.push(outcome),
+                Some(Report::Done { outcomes, .. }) if next == Some(child) => {
+                    outcomes.push(outcome)
+                }
                 _ => reports.push(Report::Done {
                     batch: course.batch.id,
                     lo: child,

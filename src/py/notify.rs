@@ -30,7 +30,9 @@ impl Notifier {
         // Without a thread the waiters of this engine cannot be woken; the next end tries again.
         match named.spawn(move || serve(&calls)) {
             Ok(_) => *sender = Some(fresh),
-            Err(error) => tracing::error!(target: "goclaw.engine", %error, "no thread to wake waiters"),
+            Err(error) => {
+                tracing::error!(target: "goclaw.engine", %error, "no thread to wake waiters")
+            }
         }
     }
 }

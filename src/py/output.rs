@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::object;
+use super::object::{self, Mode};
 use super::scope::{Scope, Site};
 use crate::agent::{NodeCall, TaskResult};
 use crate::model::{Error, Expr, Failure, Task, Workflow};
@@ -48,13 +48,13 @@ impl Wanted {
         }
     }
 
-    pub(super) fn evaluate(self, py: Python<'_>) -> Result<Py<PyAny>, Box<Failure>> {
+    pub(super) fn evaluate(self, py: Python<'_>, mode: &Mode) -> Result<Py<PyAny>, Box<Failure>> {
         match self {
-            Self::One(result) => value(py, &result),
+            Self::One(result) => value(py, &result, mode),
             Self::Sinks(sinks) => {
                 let by_id = PyDict::new(py);
                 for (id, result) in sinks {
-                    let value = value(py, &result)?;
+                    let value = value(py, &result, mode)?;
                     by_id.set_item(id, value).expect("text keys go into a dict");
                 }
                 Ok(by_id.into_any().unbind())
@@ -62,7 +62,7 @@ impl Wanted {
             Self::Expression(call) => {
                 let output = &call.plan.task(call.node).args[OUTPUT];
                 let site = Site { task: OUTPUT, param: OUTPUT };
-                let found = Scope::new(py, &call).eval(output, site)?;
+                let found = Scope::new(py, &call, mode).eval(output, site)?;
                 Ok(found.map_or_else(|| py.None(), Bound::unbind))
             }
         }
@@ -70,15 +70,19 @@ impl Wanted {
 }
 
 /// A task's result as an object; a map's is the list of its children's.
-pub(super) fn value(py: Python<'_>, result: &TaskResult) -> Result<Py<PyAny>, Box<Failure>> {
+pub(super) fn value(
+    py: Python<'_>,
+    result: &TaskResult,
+    mode: &Mode,
+) -> Result<Py<PyAny>, Box<Failure>> {
     match result {
-        TaskResult::One(payload) => object::to_object(py, payload),
+        TaskResult::One(payload) => object::to_object(py, payload, mode),
         TaskResult::Missing => Ok(py.None()),
         TaskResult::Many(children) => {
             let list = PyList::empty(py);
             for child in children.iter() {
                 let value = match child {
-                    Some(payload) => object::to_object(py, payload)?,
+                    Some(payload) => object::to_object(py, payload, mode)?,
                     None => py.None(),
                 };
                 list.append(value).expect("a list takes any object");

@@ -9,9 +9,6 @@ use super::{errors, registry};
 use crate::model::{AgentInfo, Error, NodeIx, Payload, Workflow};
 use crate::plan::{self, Known, Plan};
 
-/// Bound of one literal beyond JSON in a definition, bytes.
-const CONSTANT_BYTES_MAX: usize = 16 << 20;
-
 /// The process's agents and an engine's lanes, as the compiler asks for them.
 pub(super) struct World {
     pub(super) lanes: Vec<String>,
@@ -43,8 +40,7 @@ pub(super) fn compile(
     memory: bool,
 ) -> PyResult<PyPlan> {
     let mut workflow: Workflow = parse(py, workflow_json)?;
-    let mode = Mode { memory, payload_max: CONSTANT_BYTES_MAX, allow_pickle: false };
-    workflow.constants = payloads(&constants, &mode)?;
+    workflow.constants = payloads(&constants, &Mode { memory, ..Mode::default() })?;
     let compiled = py.detach(|| plan::compile(workflow, &World { lanes }));
     match compiled {
         Ok(plan) => Ok(PyPlan(Arc::new(plan))),

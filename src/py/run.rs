@@ -94,7 +94,8 @@ impl PyRun {
     /// Waits for the end of the run; false when the time (seconds) is over first.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout = timeout.map(|s| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX));
+        let timeout =
+            timeout.map(|s| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX));
         let ended = wait(py, timeout, |slice| match self.handle.wait(Some(slice)) {
             Ok(false) => None,
             ended => Some(ended),
@@ -112,7 +113,7 @@ impl PyRun {
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let wanted = self.inspect(py, Wanted::of)?;
         let result = wanted.map_err(|error| errors::raised(py, &error))?;
-        result.evaluate(py).map_err(|failure| errors::refused(py, &failure))
+        result.evaluate(py, &self.mode).map_err(|failure| errors::refused(py, &failure))
     }
 
     /// Results of the tasks that completed, by id.
@@ -124,7 +125,8 @@ impl PyRun {
         })?;
         let by_id = PyDict::new(py);
         for (id, result) in results {
-            let value = output::value(py, &result).map_err(|failure| errors::refused(py, &failure))?;
+            let value = output::value(py, &result, &self.mode)
+                .map_err(|failure| errors::refused(py, &failure))?;
             by_id.set_item(id, value)?;
         }
         Ok(by_id)
@@ -183,7 +185,15 @@ fn task_row(run: &run::Run, node: u32) -> TaskRow {
     let attempts = if is_map { 0 } else { run.attempt(alone) };
     let error = if is_map { None } else { run.failure_of(alone).map(|f| f.message.clone()) };
     let state = run.node_state(node).as_str();
-    (task.id.clone(), task.agent.clone(), task.lane.clone(), state, attempts, run.children(node), error)
+    (
+        task.id.clone(),
+        task.agent.clone(),
+        task.lane.clone(),
+        state,
+        attempts,
+        run.children(node),
+        error,
+    )
 }
 
 fn node_id(plan: &Plan, node: u32) -> String {

@@ -1,0 +1,4 @@
+//! The rules of a run by name, and the seeded simulation of the run machine.
+
+mod run;
+mod sim;
