@@ -28,10 +28,10 @@ def audit(events: Iterable[Any], complain: Callable[[str, str], None], *, comple
     With `complete` every run must have ended.
     """
     histories: dict[str, History] = {}
-    seen, due = 0, None
+    seen, due = 0, 1
     for event in events:
         seen += 1
-        if due is not None and event.seq != due:
+        if event.seq != due:
             complain(event.run, f"event {event.seq} ({event.type}) came where {due} was due")
         due = event.seq + 1
         history = histories.get(event.run)

@@ -180,7 +180,7 @@ def look_up(engine: goclaw.Engine, ids: list[str]) -> None:
 
 def watch(engine: goclaw.Engine, start: int) -> None:
     """Follows the stream from where an earlier life had got to; every number must be there."""
-    due = start
+    due = max(start, 1)
     for event in engine.events(start=start):
         if event.seq != due:
             tell("history", event.run, f"the watch got event {event.seq} where {due} was due")

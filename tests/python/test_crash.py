@@ -98,16 +98,16 @@ def _event(seq: int, type: str, task: str | None = None, attempt: int = 0) -> Si
 @pytest.mark.parametrize(
     ("events", "words"),
     [
-        ([_event(0, "run.submitted"), _event(2, "run.completed")], "where 1 was due"),
-        ([_event(0, "run.started"), _event(1, "run.completed")], "begins with"),
-        ([_event(0, "run.submitted"), _event(1, "run.completed"), _event(2, "task.started", "a", 1)], "after the run"),
-        ([_event(0, "run.submitted")], "never ends"),
+        ([_event(1, "run.submitted"), _event(3, "run.completed")], "where 2 was due"),
+        ([_event(1, "run.started"), _event(2, "run.completed")], "begins with"),
+        ([_event(1, "run.submitted"), _event(2, "run.completed"), _event(3, "task.started", "a", 1)], "after the run"),
+        ([_event(1, "run.submitted")], "never ends"),
         (
-            [_event(0, "run.submitted"), _event(1, "task.completed", "a"), _event(2, "task.failed", "a")],
+            [_event(1, "run.submitted"), _event(2, "task.completed", "a"), _event(3, "task.failed", "a")],
             "ended twice",
         ),
         (
-            [_event(0, "run.submitted"), _event(1, "task.started", "a", 1), _event(2, "task.started", "a", 1)],
+            [_event(1, "run.submitted"), _event(2, "task.started", "a", 1), _event(3, "task.started", "a", 1)],
             "began after attempt 1",
         ),
     ],
