@@ -25,8 +25,9 @@ use super::{batch, failure};
 use crate::agent::{Batch, Outcome, Report};
 use crate::model::{Failure, Span};
 
-/// Coroutines that are started together before the clock is looked at.
-const CHUNK_CALLS_MAX: usize = 128;
+/// Coroutines that are started together. More than this many live coroutines, tasks and contexts at a
+/// time set off Python's garbage collector in every chunk (its youngest generation has 700 objects).
+const CHUNK_CALLS_MAX: usize = 48;
 /// How long the loop starts coroutines before it lets the others go on.
 const TURN_MAX: Duration = Duration::from_millis(4);
 
