@@ -210,6 +210,31 @@ def test_a_cancelled_run_says_so(engine: goclaw.Engine) -> None:
     engine.cancel(run.id)
 
 
+def test_a_cancelled_sync_agent_is_stopped_in_its_thread(engine: goclaw.Engine) -> None:
+    begun, stopped = threading.Event(), threading.Event()
+
+    @goclaw.agent(name=f"spins-{id(engine)}")
+    def spins() -> None:
+        begun.set()
+        try:
+            while True:
+                begun.wait(0.001)
+        except goclaw.Cancelled:
+            stopped.set()
+            raise
+
+    @goclaw.workflow
+    def flow() -> None:
+        return spins()
+
+    run = engine.submit(flow)
+    assert begun.wait(10)
+    run.cancel()
+    with pytest.raises(goclaw.RunCancelled):
+        run.result(10)
+    assert stopped.wait(10)
+
+
 def test_late_readers_replay_every_event(engine: goclaw.Engine) -> None:
     @goclaw.workflow
     def flow(n: int) -> Any:
