@@ -16,7 +16,7 @@ use self::mutant::Mutant;
 use self::world::World;
 
 /// Seeds that a test run plays.
-const RUNS: u64 = 3_000;
+const RUNS: u64 = 8_000;
 
 /// Broken seeds that are named when more are.
 const STORIES_MAX: usize = 50;
