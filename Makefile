@@ -64,7 +64,7 @@ crash: $(VENV)/.release  ## Kills the engine again and again and checks what it 
 	$(BIN)/python scripts/crash.py $(ARGS)
 
 docs: $(VENV)/.docs  ## Builds the documentation into site/.
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 wheel: $(VENV)/.build  ## Builds the wheel for release into dist/.

@@ -136,7 +136,6 @@ class Live:
         return f"  {name:<14} {bar} {count:>8}  {_painted('2', f'{row.lane:<7}')} {rest}"
 
 
-
 def _calls(events: Iterable[goclaw.Event]) -> int:
     """How many agent calls completed. A map tells of its own end, too: that is no call."""
     maps, calls = set(), 0

@@ -1,7 +1,7 @@
 """Keeps docs/errors/index.md in step with the codes in the sources.
 
-    python scripts/error_index.py            write the list
-    python scripts/error_index.py --check    say what is missing, and fail
+python scripts/error_index.py            write the list
+python scripts/error_index.py --check    say what is missing, and fail
 """
 
 from __future__ import annotations
