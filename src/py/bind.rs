@@ -98,7 +98,8 @@ impl Binding {
             given.retain(|(name, _)| name != context);
             given.push((context.clone(), Source::Context));
         }
-        let items = call.items.as_ref().map(|items| list_of(py, items, &task.id, mode)).transpose()?;
+        let items =
+            call.items.as_ref().map(|items| list_of(py, items, &task.id, mode)).transpose()?;
         let (sources, positional, names) = arrange(py, &agent, given);
         Ok(Self { agent, sources, positional, names, items, item_adapter })
     }
@@ -111,7 +112,8 @@ impl Binding {
                 *slot = value.as_ptr();
             }
         }
-        let at = |wanted: fn(&Source) -> bool| self.sources.iter().position(wanted).map(|at| at + 1);
+        let at =
+            |wanted: fn(&Source) -> bool| self.sources.iter().position(wanted).map(|at| at + 1);
         Args {
             binding: self,
             slots,
@@ -206,18 +208,15 @@ impl<'py> Args<'_, 'py> {
     /// # Errors
     /// The item does not fit the parameter's type.
     #[inline]
-    pub(super) fn set_item(
-        &mut self,
-        call: &NodeCall,
-        child: u32,
-    ) -> Result<(), Box<Failure>> {
+    pub(super) fn set_item(&mut self, call: &NodeCall, child: u32) -> Result<(), Box<Failure>> {
         let (Some(at), Some(items)) = (self.item_at, &self.items) else { return Ok(()) };
         let mut item = items.get_item(child as usize).map_err(|_| {
             let task = &call.plan.task(call.node).id;
             let message = format!("task `{task}`: there is no item {child}");
             failure::binding("task.binding", message)
         })?;
-        if let (Some(adapter), Some((param, _))) = (&self.item_adapter, &self.binding.item_adapter) {
+        if let (Some(adapter), Some((param, _))) = (&self.item_adapter, &self.binding.item_adapter)
+        {
             let task = format!("{}[{child}]", call.plan.task(call.node).id);
             item = adapted(Site { task: &task, param }, adapter, &item)?;
         }
@@ -294,7 +293,8 @@ fn items<'py>(
     let py = value.py();
     let text = value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>();
     let refused = text || value.is_instance_of::<PyDict>();
-    let listed = if refused { None } else { Some(python::call(py.get_type::<PyList>().as_any(), &[value])) };
+    let listed =
+        if refused { None } else { Some(python::call(py.get_type::<PyList>().as_any(), &[value])) };
     match listed {
         Some(Ok(list)) => Ok(list.cast_into::<PyList>().expect("list() makes lists")),
         Some(Err(raised)) if value.try_iter().is_ok() => {
@@ -302,7 +302,8 @@ fn items<'py>(
             Err(failure::caused_by(py, &raised, "task.binding", &what))
         }
         _ => {
-            let class = value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+            let class =
+                value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
             let message = format!("{site}: a map needs a list of items, not {class}");
             Err(failure::binding("task.binding", message))
         }

@@ -82,8 +82,7 @@ pub(super) fn call<'py>(
     let used = &mut slots[..=args.len()];
     // SAFETY: attached (we hold `Bound`s), the arguments live as long as `args`, no keywords.
     unsafe {
-        let result =
-            vectorcall(callable.as_ptr(), used, args.len(), std::ptr::null_mut());
+        let result = vectorcall(callable.as_ptr(), used, args.len(), std::ptr::null_mut());
         Bound::from_owned_ptr_or_err(callable.py(), result)
     }
 }

@@ -138,13 +138,16 @@ impl Context {
     #[getter]
     fn deadline(&self) -> Option<f64> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let attempt = self.batch.timeout.map(|timeout| {
-            now - self.began.elapsed().as_secs_f64() + timeout as f64 / 1000.0
-        });
+        let attempt = self
+            .batch
+            .timeout
+            .map(|timeout| now - self.began.elapsed().as_secs_f64() + timeout as f64 / 1000.0);
         let call = &self.batch.call;
-        let run = call.plan.workflow.timeout_ms.map(|timeout| {
-            call.submitted.plus(timeout).0 as f64 / 1000.0
-        });
+        let run = call
+            .plan
+            .workflow
+            .timeout_ms
+            .map(|timeout| call.submitted.plus(timeout).0 as f64 / 1000.0);
         match (attempt, run) {
             (Some(attempt), Some(run)) => Some(attempt.min(run)),
             (attempt, run) => attempt.or(run),

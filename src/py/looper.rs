@@ -21,7 +21,7 @@ use super::bind::{self, Binding};
 use super::executor::Core;
 use super::slot::Slot;
 use super::steps::{Steps, Tools};
-use super::{batch, failure};
+use super::{batch, call, failure};
 use crate::agent::{Batch, Outcome, Report};
 use crate::model::{Failure, Span};
 
@@ -87,7 +87,10 @@ pub(super) fn feed(news: Feed) -> bool {
 
 /// Starts the loop's thread unless it runs. On a worker thread.
 pub(super) fn start(py: Python<'_>) -> PyResult<()> {
-    py.import("goclaw._loop")?.call_method0(intern!(py, "ensure"))?;
+    // Imports run long enough for the interpreter to end meanwhile: through guarded calls only.
+    let import = py.import("importlib")?.getattr(intern!(py, "import_module"))?;
+    let module = call::call(&import, &[intern!(py, "goclaw._loop").as_any()])?;
+    call::call(&module.getattr(intern!(py, "ensure"))?, &[])?;
     Ok(())
 }
 
@@ -250,7 +253,9 @@ impl Feeder {
     fn take(&self, py: Python<'_>, news: Feed) {
         match news {
             Feed::Start(batch, core) => {
-                match batch::caught(|| bind::node(py, &batch.call, &core.mode)).and_then(|binding| binding) {
+                match batch::caught(|| bind::node(py, &batch.call, &core.mode))
+                    .and_then(|binding| binding)
+                {
                     Ok(binding) => {
                         let key = Arc::as_ptr(&batch) as usize;
                         let course = Arc::new(Course {
@@ -323,7 +328,8 @@ impl Feeder {
         lock(&self.suspended).insert(task.as_ptr() as usize, call);
         lock(&course.tasks).insert(child, task.clone().unbind());
         let done = self.tools().map(|tools| tools.done.bind(py).clone());
-        let heard = done.and_then(|done| task.call_method1(intern!(py, "add_done_callback"), (done,)));
+        let heard =
+            done.and_then(|done| task.call_method1(intern!(py, "add_done_callback"), (done,)));
         heard.expect("a task takes callbacks, and the tools made it");
         if course.is_stopping(child) {
             let _ = task.call_method0(intern!(py, "cancel"));
@@ -354,7 +360,9 @@ impl Feeder {
         let mut next = None;
         for (child, outcome) in ended.outcomes {
             match reports.last_mut() {
-                Some(Report::Done { outcomes, .. }) if next == Some(child) => outcomes.push(outcome),
+                Some(Report::Done { outcomes, .. }) if next == Some(child) => {
+                    outcomes.push(outcome)
+                }
                 _ => reports.push(Report::Done {
                     batch: course.batch.id,
                     lo: child,

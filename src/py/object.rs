@@ -46,10 +46,7 @@ impl Default for Mode {
 ///
 /// # Errors
 /// The codec's refusal as a failure of kind `Payload`.
-pub(crate) fn to_payload(
-    object: &Bound<'_, PyAny>,
-    mode: &Mode,
-) -> Result<Payload, Box<Failure>> {
+pub(crate) fn to_payload(object: &Bound<'_, PyAny>, mode: &Mode) -> Result<Payload, Box<Failure>> {
     if mode.memory {
         return Ok(Payload::Object(Arc::new(PyObj(object.clone().unbind()))));
     }
@@ -68,9 +65,9 @@ pub(crate) fn to_object(
     mode: &Mode,
 ) -> Result<Py<PyAny>, Box<Failure>> {
     match payload {
-        Payload::Object(opaque) => PyObj::of(opaque).map(|object| object.clone_ref(py)).ok_or_else(
-            || damaged("the value is an object of another host language"),
-        ),
+        Payload::Object(opaque) => PyObj::of(opaque)
+            .map(|object| object.clone_ref(py))
+            .ok_or_else(|| damaged("the value is an object of another host language")),
         Payload::Bytes(bytes) => codec::decode(py, bytes, mode.allow_pickle)
             .map_err(|error| Box::new(error.to_failure("value"))),
         Payload::Blob { .. } => Err(damaged("the value was not fetched from the store")),

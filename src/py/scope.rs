@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyString};
 use serde_json::Value;
 
-use super::template::{self, Names};
-use super::object::{self, Mode};
 use super::failure;
+use super::object::{self, Mode};
+use super::template::{self, Names};
 use crate::agent::{NodeCall, TaskResult};
 use crate::model::{Expr, Failure, Step};
 
@@ -176,7 +176,8 @@ impl<'a, 'py> Scope<'a, 'py> {
             match self.step(&value, step) {
                 Ok(next) => value = next,
                 Err(raised) if is_absence(self.py, &raised) => {
-                    let class = value.get_type().name().map_or_else(|_| "?".into(), |n| n.to_string());
+                    let class =
+                        value.get_type().name().map_or_else(|_| "?".into(), |n| n.to_string());
                     return Ok(Err(format!("`{walked}` ({class}) has no {}", shown(step))));
                 }
                 Err(raised) => {

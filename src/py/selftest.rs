@@ -184,7 +184,9 @@ impl Driver {
     /// Wakes the loop, or a thread, this often with a single call, and answers with the nanoseconds
     /// from `execute` to the report of each.
     fn latencies(&self, py: Python<'_>, task: &str, count: usize) -> PyResult<Vec<u64>> {
-        (0..count).map(|_| Ok(self.run(py, task, None, None, None, 1, None, false, true, 1)?.1)).collect()
+        (0..count)
+            .map(|_| Ok(self.run(py, task, None, None, None, 1, None, false, true, 1)?.1))
+            .collect()
     }
 
     #[getter]
@@ -211,7 +213,8 @@ impl Driver {
         results: Option<Bound<'_, PyDict>>,
     ) -> PyResult<Arc<NodeCall>> {
         let bad = |error: serde_json::Error| PyValueError::new_err(error.to_string());
-        let payload = |value: &Bound<'_, PyAny>| object::to_payload(value, &self.mode).map_err(refusal);
+        let payload =
+            |value: &Bound<'_, PyAny>| object::to_payload(value, &self.mode).map_err(refusal);
         let mut tasks: Vec<Task> = Vec::new();
         let mut values: Vec<TaskResult> = Vec::new();
         for (id, value) in results.into_iter().flatten() {

@@ -99,7 +99,8 @@ impl Slot {
         child: u32,
         agent: impl FnOnce() -> R,
     ) -> R {
-        let frame = Frame { batch: ptr::from_ref(batch) as usize, child, wanted: false, raised: false };
+        let frame =
+            Frame { batch: ptr::from_ref(batch) as usize, child, wanted: false, raised: false };
         self.frames().push(frame);
         self.end();
         let result = agent();

@@ -16,9 +16,9 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use super::bind::Args;
 use super::call;
 use super::context::{self, Context};
+use super::failure;
 use super::looper::{Course, outcome_of};
 use super::slot::Slot;
-use super::failure;
 use crate::agent::{Outcome, Style};
 
 /// What the loop's thread hands over to make tasks with.
@@ -114,17 +114,14 @@ impl<'a, 'py> Steps<'a, 'py> {
                 self.begun.push(begun);
                 None
             }
-            Err(raised) => {
-                Some(failure::outcome(self.py, raised, self.course.is_stopping(child)))
-            }
+            Err(raised) => Some(failure::outcome(self.py, raised, self.course.is_stopping(child))),
         }
     }
 
     fn create(&mut self, child: u32) -> PyResult<Begun<'py>> {
         let py = self.py;
         let course = self.course;
-        let current =
-            Context::new(&course.batch, &course.core, child, self.began, Style::Loop);
+        let current = Context::new(&course.batch, &course.core, child, self.began, Style::Loop);
         let current = Bound::new(py, current)?.into_any();
         // Set in our own context, then copied: cheaper than running `set` inside the copy.
         self.tools.set_current.bind(py).call1((&current,))?;
@@ -163,9 +160,13 @@ impl<'a, 'py> Steps<'a, 'py> {
     ) {
         for Begun { child, coroutine, context } in begun {
             let made = self.slot.outside(self.py, || self.task(&coroutine, &context));
-            tell(child, made.map_or_else(|raised| Ok(self.raised(raised, child)), |task| {
-                self.state(task, child)
-            }));
+            tell(
+                child,
+                made.map_or_else(
+                    |raised| Ok(self.raised(raised, child)),
+                    |task| self.state(task, child),
+                ),
+            );
         }
     }
 
@@ -193,9 +194,9 @@ impl<'a, 'py> Steps<'a, 'py> {
         assert_eq!(kept.len(), tasks.len(), "every new task asks for its first step once");
         let run = intern!(py, "run");
         for ((child, task, context), step) in tasks.into_iter().zip(kept) {
-            let stepped = self.slot.outside(py, || {
-                context.getattr(run).and_then(|run| call::call(&run, &[&step]))
-            });
+            let stepped = self
+                .slot
+                .outside(py, || context.getattr(run).and_then(|run| call::call(&run, &[&step])));
             let state = match stepped {
                 Ok(_) => self.state(task, child),
                 Err(raised) => {

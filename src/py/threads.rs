@@ -282,7 +282,8 @@ impl Pool {
             desk.put(Order::Leave);
         }
         drop(self.wait(state, grace, |state| state.running.is_empty()));
-        let left: Vec<_> = self.state().running.values().map(|run| Arc::clone(&run.batch)).collect();
+        let left: Vec<_> =
+            self.state().running.values().map(|run| Arc::clone(&run.batch)).collect();
         for batch in left {
             batch.abandoned.store(true, Ordering::Release);
             self.abandon(&batch, batch.span);
