@@ -4,11 +4,20 @@ mod bind;
 mod call;
 mod codec;
 mod context;
+mod document;
+mod engine;
+mod errors;
 mod executor;
+mod facts;
 mod failure;
+mod logging;
 mod looper;
+mod notify;
 mod object;
+mod output;
+mod plan;
 mod registry;
+mod run;
 mod scope;
 mod selftest;
 mod slot;
@@ -24,9 +33,18 @@ mod _goclaw {
 
     #[pymodule_export]
     use super::codec::{_decode, _encode};
+    #[pymodule_export]
+    use super::document::{parse_yaml, to_yaml};
+    #[pymodule_export]
+    use super::engine::PyEngine;
+    #[pymodule_export]
+    use super::plan::{PyPlan, compile};
+    #[pymodule_export]
+    use super::run::PyRun;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         registry::register(module)?;
         context::register(module)?;
         looper::register(module)?;

@@ -10,7 +10,7 @@ use crate::engine::cell::{Cell, End};
 use crate::engine::handle::Submit;
 use crate::engine::options::OnConflict;
 use crate::engine::refusal;
-use crate::model::{Error, Growth, LaneSpec, Payload, Result, RunId, Submitted, Timestamp};
+use crate::model::{Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
 use crate::plan::{Known, Plan};
 use crate::run::{self, Input, Turn};
 
@@ -192,15 +192,12 @@ impl Owner {
             return Err(sealed(run));
         }
         let before = slot.run.plan();
-        let plan = Arc::new(before.grow(&growth, known)?);
-        if plan.nodes.len() == before.nodes.len() {
+        // What is journaled is bound, so that replay needs no signatures.
+        let growth = Box::new(before.bind_growth(&growth, known)?);
+        if growth.tasks.is_empty() {
             return Ok(());
         }
-        // Journal the tasks as the compiler bound them, so that replay needs no signatures.
-        let tasks = plan.workflow.tasks[before.nodes.len()..].to_vec();
-        let constants: Vec<Payload> =
-            plan.workflow.constants[before.workflow.constants.len()..].to_vec();
-        let growth = Box::new(Growth { tasks, constants });
+        let plan = Arc::new(before.regrow(&growth)?);
         self.step(run, Input::Grow { growth, plan });
         Ok(())
     }

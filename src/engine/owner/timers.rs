@@ -21,26 +21,50 @@ pub(super) enum Due {
     Sync,
 }
 
+/// Below this many timers nobody looks for dead ones.
+const SWEEP_MIN: usize = 4_096;
+
+/// A heap of what is due. Timers are not cancelled one by one: those of ended runs and landed
+/// batches do nothing when they fire, and are swept out when half of the heap may be dead.
 #[derive(Debug, Default)]
-pub(super) struct Timers(BinaryHeap<Reverse<(Timestamp, Due)>>);
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<(Timestamp, Due)>>,
+    /// Timers that the last sweep left.
+    kept: usize,
+}
 
 impl Timers {
     pub(super) fn at(&mut self, at: Timestamp, due: Due) {
-        self.0.push(Reverse((at, due)));
+        self.heap.push(Reverse((at, due)));
     }
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.0.peek().map(|Reverse((at, _))| *at)
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+    fn wants_sweep(&self) -> bool {
+        self.heap.len() > SWEEP_MIN.max(2 * self.kept)
+    }
+    fn sweep(&mut self, alive: impl Fn(Due) -> bool) {
+        self.heap.retain(|Reverse((_, due))| alive(*due));
+        self.kept = self.heap.len();
     }
     fn pop(&mut self, now: Timestamp) -> Option<Due> {
         if self.next()? > now {
             return None;
         }
-        self.0.pop().map(|Reverse((_, due))| due)
+        self.heap.pop().map(|Reverse((_, due))| due)
     }
 }
 
 impl Owner {
     pub(super) fn fire_timers(&mut self) {
+        if self.timers.wants_sweep() {
+            let (runs, flights) = (&self.runs, &self.flights);
+            self.timers.sweep(|due| match due {
+                Due::Run(run, _) => runs.contains_key(&run),
+                Due::Batch(batch) | Due::Fence(batch) => flights.contains(batch),
+                Due::Blocked(_) | Due::Drained | Due::Sync => true,
+            });
+        }
         while let Some(due) = self.timers.pop(self.now) {
             match due {
                 Due::Run(run, Timer::Retry(task)) => drop(self.step(run, Input::RetryDue { task })),
@@ -52,5 +76,24 @@ impl Owner {
                 Due::Sync => self.staged.sync_is_due(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_of_what_has_ended_are_swept_out() {
+        let mut timers = Timers::default();
+        for n in 0..=SWEEP_MIN as u64 {
+            timers.at(Timestamp(n), Due::Batch(BatchId(n)));
+        }
+        assert!(timers.wants_sweep());
+        timers.sweep(|due| due == Due::Batch(BatchId(7)));
+        assert_eq!(timers.next(), Some(Timestamp(7)));
+        assert!(!timers.wants_sweep());
+        assert_eq!(timers.pop(Timestamp(6)), None);
+        assert_eq!(timers.pop(Timestamp(7)), Some(Due::Batch(BatchId(7))));
     }
 }

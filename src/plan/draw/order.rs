@@ -208,7 +208,10 @@ mod tests {
             let mut columns = Columns::new(&levels, &edges);
             let before = (columns.crossings(), columns.columns.concat().len());
             columns.untangle();
-            prop_assert!(columns.crossings() <= before.0);
+            let once = columns.crossings();
+            prop_assert!(once <= before.0);
+            columns.untangle();
+            prop_assert!(columns.crossings() <= once, "nor does it undo what is good");
             let mut all = columns.columns.concat();
             all.sort_unstable();
             all.dedup();

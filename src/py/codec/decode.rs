@@ -28,6 +28,7 @@ pub(super) struct Decoder<'a, 'py> {
     pub allow_pickle: bool,
     /// Items of the lists and tuples that are under way, so that none needs a buffer of its own.
     stack: Vec<Bound<'py, PyAny>>,
+    dicts: usize,
     keys: Vec<Option<(&'a [u8], Bound<'py, PyString>)>>,
     /// Classes defined so far, by number.
     pub classes: Vec<Rc<Known<'py>>>,
@@ -41,6 +42,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             depth: 0,
             allow_pickle,
             stack: Vec::new(),
+            dicts: 0,
             keys: Vec::new(),
             classes: Vec::new(),
         }
@@ -149,6 +151,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     pub(super) fn dict(&mut self, len: usize) -> Result<Bound<'py, PyDict>> {
         self.enough(len.saturating_mul(2))?;
+        self.dicts += 1;
         let dict = PyDict::new(self.py);
         for _ in 0..len {
             let key = self.key()?;
@@ -179,6 +182,10 @@ impl<'a, 'py> Decoder<'a, 'py> {
             return Ok(PyString::new(self.py, utf8(text)?).into_any());
         }
         if self.keys.is_empty() {
+            // One dict alone has no keys to share.
+            if self.dicts < 2 {
+                return Ok(PyString::new(self.py, utf8(text)?).into_any());
+            }
             self.keys.resize(KEYS_MAX, None);
         }
         let (head, tail) = (usize::from(text[0]), usize::from(text[text.len() - 1]));

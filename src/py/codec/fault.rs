@@ -37,15 +37,15 @@ impl CodecError {
     }
 }
 
-impl From<model::Error> for CodecError {
+impl From<model::Error> for Box<CodecError> {
     fn from(error: model::Error) -> Self {
-        Self {
+        Box::new(CodecError {
             code: error.code,
             path: String::new(),
             reason: format!("cannot be used: {}", error.message),
             help: error.help,
             cause: None,
-        }
+        })
     }
 }
 
@@ -141,7 +141,7 @@ impl Fault {
         self
     }
 
-    pub(super) fn finish(mut self: Box<Self>) -> CodecError {
+    pub(super) fn finish(mut self) -> Box<CodecError> {
         self.steps.reverse();
         self.ring.reverse();
         if let Some((outer, inner)) = first_return(&self.ring) {
@@ -151,13 +151,13 @@ impl Fault {
             self.reason = format!("leads back to {holder}: a value that holds itself has no end");
             self.help = "break the circle: name the other object by an id instead".into();
         }
-        CodecError {
+        Box::new(CodecError {
             code: self.code,
             path: join(&self.steps),
             reason: self.reason,
             help: self.help,
             cause: self.cause,
-        }
+        })
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn encode(
     value: &Bound<'_, PyAny>,
     max_bytes: usize,
     allow_pickle: bool,
-) -> Result<Arc<[u8]>, CodecError> {
+) -> Result<Arc<[u8]>, Box<CodecError>> {
     let mut encoder = encode::Encoder::new(py, max_bytes, allow_pickle);
     encoder.value(value).map_err(|fault| fault.finish())?;
     let type_id = encode::type_id(value);
@@ -56,7 +56,7 @@ pub(crate) fn decode(
     py: Python<'_>,
     bytes: &[u8],
     allow_pickle: bool,
-) -> Result<Py<PyAny>, CodecError> {
+) -> Result<Py<PyAny>, Box<CodecError>> {
     let envelope = envelope::open(bytes)?;
     if envelope.flags & envelope::PICKLE != 0 && !allow_pickle {
         return Err(decode::refuse_pickle().finish());
@@ -78,14 +78,14 @@ pub(crate) fn _encode<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let py = value.py();
     let sealed = encode(py, value, max_bytes.unwrap_or(TEST_BYTES_MAX), allow_pickle);
-    sealed.map(|bytes| PyBytes::new(py, &bytes)).map_err(|error| plain(py, error))
+    sealed.map(|bytes| PyBytes::new(py, &bytes)).map_err(|error| plain(py, *error))
 }
 
 /// Decodes for tests; failures as `_encode`.
 #[pyfunction]
 #[pyo3(signature = (envelope, allow_pickle=false))]
 pub(crate) fn _decode(py: Python<'_>, envelope: &[u8], allow_pickle: bool) -> PyResult<Py<PyAny>> {
-    decode(py, envelope, allow_pickle).map_err(|error| plain(py, error))
+    decode(py, envelope, allow_pickle).map_err(|error| plain(py, *error))
 }
 
 fn plain(py: Python<'_>, error: CodecError) -> PyErr {

@@ -1,11 +1,14 @@
 //! What the parts of an open store share, and the order of its locks.
 //!
 //! Locks are taken from left to right only: `writer` or `moving`, then `stock`, then `tail`. `moving`
-//! is never held while `writer` is waited for: the owner may hold `writer` and wait for a checkpoint.
+//! is never held while `writer` is waited for, and the background thread never waits for `writer` at
+//! all: the owner may hold it and wait for a checkpoint.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc,
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+    mpsc,
 };
 
 use super::body;
@@ -37,6 +40,8 @@ pub(super) struct Core {
     pub tail: RwLock<Tail>,
     pub workflows: Mutex<HashMap<BlobHash, Arc<Workflow>>>,
     pub progress: Progress,
+    /// The segment that the background thread should have ready; 0 for none.
+    pub wanted: AtomicU64,
     /// Rings the background thread; `None` when there is none (any more).
     pub waker: Mutex<Option<mpsc::SyncSender<()>>>,
     /// Last, so that it is given back when everything else is closed.
@@ -46,6 +51,22 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer, unless somebody has it.
+    pub(super) fn try_writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Has segment `number` made behind the line.
+    pub(super) fn want(&self, number: u64) {
+        if self.wanted.swap(number, Ordering::Relaxed) != number {
+            self.wake();
+        }
     }
 
     pub(super) fn stock(&self) -> MutexGuard<'_, Stock> {

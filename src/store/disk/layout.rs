@@ -23,7 +23,7 @@ use crate::model::{BlobHash, RunId, RunState, Timestamp};
 use crate::store::Summary;
 
 /// The format that this build writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 1;
+pub(in crate::store) const FORMAT: u32 = 1;
 
 /// Bytes of a frame's head.
 pub(super) const HEAD: usize = 24;

@@ -29,9 +29,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use self::core::Core;
-#[cfg(test)]
-pub(super) use self::faults::Faults;
 use self::files::Files;
+#[cfg(test)]
+pub(super) use self::{faults::Faults, layout::FORMAT};
 use super::{Filter, Options, Store, Summary};
 use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
 
@@ -97,6 +97,16 @@ impl DiskStore {
         self.with(|core| core.seal_active().and_then(|()| core.checkpoint()))
     }
 
+    /// Pretends that another version wrote this store.
+    #[cfg(test)]
+    pub(super) fn set_format(&self, format: u32) -> Result<()> {
+        self.with(|core| {
+            core.lmdb.write(|txn, tables| {
+                Ok(tables.meta.put(txn, layout::META_FORMAT, &format.to_le_bytes())?)
+            })
+        })
+    }
+
     /// Joins the worker and lets go of everything; answers what `last` answers.
     fn shut(&self, last: impl FnOnce(&Core) -> Result<()>) -> Result<()> {
         let core = self.core.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -154,7 +164,7 @@ impl Store for DiskStore {
             self.next_seq.store(writer.next_seq, Ordering::Release);
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
             if writer.needs_next_soon() {
-                core.wake();
+                core.want(writer.number() + 1);
             }
             Ok(())
         })

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 
 use super::checkpoint::move_segment;
@@ -72,7 +73,7 @@ pub(super) fn open(
     for file in segments.into_values() {
         stock.retire(Arc::new(file))?;
     }
-    let file = Arc::new(stock.any(meta.position)?);
+    let file = Arc::new(stock.take(meta.position, None)?);
     let seed = layout::seed(&meta.store, meta.position);
     let unfinished = unfinished(&lmdb)?;
     let active = Segment::new(Arc::clone(&file), next_seq);
@@ -87,6 +88,7 @@ pub(super) fn open(
         tail: RwLock::new(Tail { sealed: Default::default(), active }),
         workflows: Mutex::new(HashMap::new()),
         progress: Progress::default(),
+        wanted: AtomicU64::new(0),
         waker: Mutex::new(waker),
         _lock: lock,
     };

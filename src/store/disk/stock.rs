@@ -26,6 +26,8 @@ pub(super) struct Stock {
     pub files: Files,
     pub segment_bytes: u64,
     ready: Option<SegmentFile>,
+    /// The highest number that was given out.
+    taken: Option<u64>,
     /// Checkpointed; a reader may still hold one.
     spares: Vec<Arc<SegmentFile>>,
 }
@@ -33,7 +35,7 @@ pub(super) struct Stock {
 impl Stock {
     pub(super) fn new(dir: PathBuf, files: Files, segment_bytes: u64) -> Self {
         let segment_bytes = segment_bytes.clamp(PAGE, SEGMENT_MAX).next_multiple_of(PAGE);
-        Self { dir, files, segment_bytes, ready: None, spares: Vec::new() }
+        Self { dir, files, segment_bytes, ready: None, taken: None, spares: Vec::new() }
     }
 
     /// The file for segment `number`, at least `need` bytes long (`None`: of any length).
@@ -41,18 +43,23 @@ impl Stock {
     /// # Errors
     /// `store.full`, `store.io`; nothing is lost then and the call may be repeated.
     pub(super) fn take(&mut self, number: u64, need: Option<u64>) -> Result<SegmentFile> {
-        let Some(need) = need else { return self.any(number) };
-        self.prepare(number)?;
-        let mut file = self.ready.take().expect("just prepared");
-        if let Err(e) = self.lengthen(&mut file, need) {
+        let mut file = match need {
+            Some(_) => {
+                self.prepare(number)?;
+                self.ready.take().expect("just prepared")
+            }
+            None => self.any(number)?,
+        };
+        if let Err(e) = self.lengthen(&mut file, need.unwrap_or(0)) {
             self.ready = Some(file);
             return Err(e);
         }
+        self.taken = Some(number);
         Ok(file)
     }
 
     /// A file of any length, so that small and quiet stores stay small.
-    pub(super) fn any(&mut self, number: u64) -> Result<SegmentFile> {
+    fn any(&mut self, number: u64) -> Result<SegmentFile> {
         if self.ready.as_ref().is_some_and(|ready| ready.number == number) {
             return Ok(self.ready.take().expect("just seen"));
         }
@@ -62,9 +69,12 @@ impl Stock {
         }
     }
 
-    /// Has a file ready for segment `number`.
+    /// Has a file ready for segment `number`. One that was given out already is left alone: the owner
+    /// may be ahead of the thread that prepares.
     pub(super) fn prepare(&mut self, number: u64) -> Result<()> {
-        if self.ready.as_ref().is_some_and(|ready| ready.number == number) {
+        if self.taken >= Some(number)
+            || self.ready.as_ref().is_some_and(|ready| ready.number == number)
+        {
             return Ok(());
         }
         let len = self.segment_bytes;

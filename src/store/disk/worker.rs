@@ -1,5 +1,6 @@
 //! The thread behind the line: has the next segment ready, moves sealed ones into LMDB.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -71,26 +72,23 @@ impl Drop for Goodbye<'_> {
 
 /// Seals the active segment when nothing was appended since the last look.
 fn seal_when_idle(core: &Arc<Core>, seen: (u64, u64)) -> (u64, u64) {
-    let look = || {
-        let writer = core.writer();
-        (writer.number(), writer.offset)
-    };
-    let now = look();
-    if now != seen || now.1 == 0 {
-        return now;
-    }
-    if let Err(e) = core.seal_active() {
+    // Whoever has it is not idle.
+    let Some(mut writer) = core.try_writer() else { return seen };
+    let now = (writer.number(), writer.offset);
+    if now == seen
+        && now.1 > 0
+        && let Err(e) = writer.rotate(core, None)
+    {
         tracing::warn!(code = e.code, "idle checkpoint: {e}");
     }
-    look()
+    (writer.number(), writer.offset)
 }
 
 fn turn(core: &Arc<Core>) {
-    let (number, soon) = {
-        let writer = core.writer();
-        (writer.number(), writer.needs_next_soon())
-    };
-    if soon && let Err(e) = core.stock().prepare(number + 1) {
+    let wanted = core.wanted.load(Ordering::Relaxed);
+    if wanted > 0
+        && let Err(e) = core.stock().prepare(wanted)
+    {
         tracing::warn!(code = e.code, "next segment: {e}");
     }
     if let Err(e) = core.checkpoint() {

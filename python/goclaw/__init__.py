@@ -1,0 +1,122 @@
+"""goclaw: durable, fast, observable multi-agent runs.
+
+Agents are functions; a workflow says who needs whose result; an engine runs it.
+
+Example:
+    >>> import goclaw
+    >>> @goclaw.agent
+    ... def greet(name: str) -> str:
+    ...     return f"hello {name}"
+    >>> @goclaw.workflow
+    ... def hello(name: str) -> str:
+    ...     return greet(name)
+    >>> goclaw.run(hello, {"name": "Ada"})
+    'hello Ada'
+"""
+
+from ._goclaw import Context, __version__, current
+from .agent import Agent, agent
+from .builder import Workflow
+from .definition import Definition
+from .engine import Engine, run
+from .errors import (
+    AgentError,
+    BindingError,
+    Cancelled,
+    ConfigError,
+    CycleError,
+    DuplicateTask,
+    EngineClosed,
+    EngineForked,
+    GoclawError,
+    GoclawTimeout,
+    InputError,
+    LaneFull,
+    NotYetSupported,
+    PayloadError,
+    Problem,
+    RemoteError,
+    ResultTimeout,
+    RunCancelled,
+    RunConflict,
+    RunTimedOut,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreTooNew,
+    TaskFailed,
+    TaskTimedOut,
+    TracedValueError,
+    UnknownAgent,
+    UnknownDependency,
+    UnknownLane,
+    UnknownRun,
+    WorkflowError,
+    WouldDeadlock,
+)
+from .event import Event
+from .lane import Lane, LaneStats
+from .plan import Plan
+from .retry import Retry, RetryAfter
+from .run import Run, RunSummary, TaskView
+from .workflow import Flow, otherwise, when, workflow
+
+__all__ = [
+    "Agent",
+    "AgentError",
+    "BindingError",
+    "Cancelled",
+    "ConfigError",
+    "Context",
+    "CycleError",
+    "Definition",
+    "DuplicateTask",
+    "Engine",
+    "EngineClosed",
+    "EngineForked",
+    "Event",
+    "Flow",
+    "GoclawError",
+    "GoclawTimeout",
+    "InputError",
+    "Lane",
+    "LaneFull",
+    "LaneStats",
+    "NotYetSupported",
+    "PayloadError",
+    "Plan",
+    "Problem",
+    "RemoteError",
+    "ResultTimeout",
+    "Retry",
+    "RetryAfter",
+    "Run",
+    "RunCancelled",
+    "RunConflict",
+    "RunSummary",
+    "RunTimedOut",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFull",
+    "StoreLocked",
+    "StoreTooNew",
+    "TaskFailed",
+    "TaskTimedOut",
+    "TaskView",
+    "TracedValueError",
+    "UnknownAgent",
+    "UnknownDependency",
+    "UnknownLane",
+    "UnknownRun",
+    "Workflow",
+    "WorkflowError",
+    "WouldDeadlock",
+    "__version__",
+    "agent",
+    "current",
+    "otherwise",
+    "run",
+    "when",
+    "workflow",
+]

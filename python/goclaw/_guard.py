@@ -1,0 +1,35 @@
+"""Where a blocking call would wait for itself."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from .errors import WouldDeadlock
+
+
+def refuse_own_loop(what: str) -> None:
+    """Refuses to block goclaw's own event loop; any other loop may wait, since goclaw runs elsewhere.
+
+    Raises:
+        WouldDeadlock: `engine.own_loop`.
+    """
+    if in_own_loop():
+        raise WouldDeadlock(
+            f"an async agent cannot block to {what}: it would stop the event loop that it waits for",
+            help="use `await`: `await run`, `await engine.arun(...)`, `await agent.fn(...)`",
+        )
+
+
+def in_own_loop() -> bool:
+    """True on the thread of goclaw's own event loop, while it runs."""
+    own = sys.modules.get("goclaw._loop")
+    # Its import may be under way in another thread.
+    running = getattr(own, "_running", None)
+    return running is not None and threading.current_thread() is running.thread
+
+
+def in_loop() -> bool:
+    """True where an event loop runs in this thread."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None

@@ -1,0 +1,92 @@
+"""The keys of a workflow document, and their JSON Schema for editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._options import DELIVERIES, ON_FAILURES, TRIGGERS
+
+_DURATION = {
+    "description": "Seconds, or text with a unit: 500ms, 5s, 2m, 1h.",
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^(\d+(\.\d+)?\s*(ms|s|m|h|d)\s*)+$"}],
+}
+_NAMES = {"type": "array", "items": {"type": "string"}}
+
+RETRY: dict[str, Any] = {
+    "retries": {"type": "integer", "minimum": 0, "description": "Tries after the first."},
+    "initial": {**_DURATION, "description": "Upper bound of the first pause."},
+    "factor": {"type": "number", "minimum": 1, "description": "Each bound is this many times the one before."},
+    "max": {**_DURATION, "description": "Bound of every pause."},
+    "jitter": {"type": "boolean", "description": "Draw the pause evenly between 0 and its bound."},
+    "on": {**_NAMES, "description": "Exception classes that are retried."},
+    "never": {**_NAMES, "description": "Exception classes that are not."},
+}
+LANE: dict[str, Any] = {
+    "concurrency": {"type": "integer", "minimum": 1, "description": "Tasks that may run at once."},
+    "capacity": {"type": "integer", "minimum": 1, "description": "Tasks that may wait in the queue."},
+    "timeout": {**_DURATION, "description": "How long a submit waits for a place."},
+}
+TASK: dict[str, Any] = {
+    "id": {"type": "string", "description": "Name of the task, unique in the workflow."},
+    "agent": {"type": "string", "description": "Registered name, or import path: package.module:function."},
+    "deps": {**_NAMES, "description": "Tasks that must end first."},
+    "lane": {"type": "string"},
+    "with": {"type": "object", "description": "Arguments by parameter; {{ … }} refers to input and results."},
+    "when": {"type": ["string", "boolean"], "description": "The task is skipped where this is false."},
+    "for_each": {
+        "description": "One child per item: a template, a list, or {as: parameter, items: …}.",
+        "anyOf": [{"type": "string"}, {"type": "array"}, {"type": "object", "required": ["items"]}],
+    },
+    "retry": {
+        "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "object", "properties": RETRY, "additionalProperties": False},
+        ]
+    },
+    "timeout": {**_DURATION, "description": "Bound on one attempt."},
+    "priority": {"type": "integer", "description": "Higher runs first."},
+    "trigger": {"enum": list(TRIGGERS), "description": "What the ends of the dependencies must look like."},
+    "delivery": {"enum": list(DELIVERIES), "description": "What a crash in the middle of an attempt does."},
+}
+WORKFLOW: dict[str, Any] = {
+    "name": {"type": "string"},
+    "input": {"type": "object", "description": "JSON Schema of the input, or of each of its fields by name."},
+    "tasks": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": TASK,
+            "required": ["id", "agent"],
+            "additionalProperties": False,
+        },
+    },
+    "output": {"description": "What the run's result is; by default the single sink's result."},
+    "on_failure": {"enum": list(ON_FAILURES)},
+    "timeout": {**_DURATION, "description": "Bound on the whole run."},
+    "lanes": {
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "properties": LANE,
+            "required": ["concurrency"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+# Keys of the contract that this version does not carry out: named, so that nobody believes they work.
+WORKFLOW_LATER = ("memory", "session", "version")
+TASK_LATER = ("approval", "memory", "compensate", "rate_key", "cost")
+LANE_LATER = ("rate", "burst", "rate_key", "on_full", "isolation", "fair", "weight")
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of a workflow document."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "goclaw workflow",
+        "type": "object",
+        "properties": WORKFLOW,
+        "required": ["name", "tasks"],
+        "additionalProperties": False,
+    }

@@ -1,0 +1,385 @@
+"""Everything goclaw raises: one tree under `GoclawError`, each with a stable code and a cure.
+
+Codes are ``area.reason``. The Rust core speaks in codes; `from_code` turns one into its class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class GoclawError(Exception):
+    """The base of everything goclaw raises.
+
+    Args:
+        message: What went wrong, naming the guilty thing.
+        code: Stable name of the reason, ``area.reason``; the class has a default.
+        help: What to do about it; shown below the message in a traceback.
+
+    Example:
+        >>> GoclawError("lane `gpu` is full", code="lane.full").code
+        'lane.full'
+    """
+
+    code: str = "goclaw.error"
+    help: str = ""
+
+    def __init__(self, message: str, *, code: str | None = None, help: str = "") -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+        if help:
+            self.help = help
+            self.add_note(f"help: {help}")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding about a workflow.
+
+    Attributes:
+        code: Stable name of the kind of finding, such as ``workflow.cycle``.
+        task: Id of the guilty task, where one task is to blame.
+        message: What is wrong.
+        help: What to do about it.
+    """
+
+    code: str
+    task: str | None
+    message: str
+    help: str
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"
+
+
+class WorkflowError(GoclawError):
+    """A workflow was refused; `problems` lists every finding.
+
+    Args:
+        message: What is wrong with the workflow.
+        code: Stable name of the reason.
+        help: What to do about it.
+        problems: Every finding, where there are several.
+    """
+
+    code = "workflow.invalid"
+    problems: tuple[Problem, ...] = ()
+
+    def __init__(
+        self, message: str, *, code: str | None = None, help: str = "", problems: Iterable[Problem] = ()
+    ) -> None:
+        super().__init__(message, code=code, help=help)
+        self.problems = tuple(problems)
+
+
+class CycleError(WorkflowError):
+    """Tasks wait for each other in a circle (`workflow.cycle`)."""
+
+    code = "workflow.cycle"
+
+
+class DuplicateTask(WorkflowError):
+    """Two tasks have the same id (`workflow.duplicate_task`)."""
+
+    code = "workflow.duplicate_task"
+
+
+class UnknownDependency(WorkflowError):
+    """A task waits for a task that does not exist (`workflow.unknown_dependency`)."""
+
+    code = "workflow.unknown_dependency"
+
+
+class UnknownAgent(WorkflowError):
+    """A task names an agent that is not registered (`workflow.unknown_agent`)."""
+
+    code = "workflow.unknown_agent"
+
+
+class UnknownLane(WorkflowError):
+    """A task names a lane that does not exist (`workflow.unknown_lane`)."""
+
+    code = "workflow.unknown_lane"
+
+
+class BindingError(WorkflowError, TypeError):
+    """Arguments do not fit an agent's parameters (`workflow.arguments` and its relatives)."""
+
+    code = "workflow.arguments"
+
+
+class InputError(WorkflowError):
+    """The input of a run does not fit its workflow (`workflow.input`)."""
+
+    code = "workflow.input"
+
+
+class TracedValueError(WorkflowError):
+    """The body of a workflow looked at a result that is not there yet (`workflow.traced_value`)."""
+
+    code = "workflow.traced_value"
+
+
+class NotYetSupported(WorkflowError):
+    """A document uses a key that this version does not carry out (`workflow.not_yet`)."""
+
+    code = "workflow.not_yet"
+
+
+class AgentError(GoclawError):
+    """A function or class cannot be an agent as it is (`agent.signature`, `agent.duplicate`, …)."""
+
+    code = "agent.signature"
+
+
+class TaskFailed(GoclawError):
+    """A run failed because one of its tasks did; the agent's own exception is the `__cause__`.
+
+    Args:
+        message: What happened, naming the task.
+        code: Stable name of the reason, such as ``task.exception``.
+        help: What to do about it.
+        task: Id of the task.
+        attempts: How often it was tried.
+    """
+
+    code = "task.exception"
+    task: str = ""
+    attempts: int = 0
+
+    def __init__(
+        self, message: str, *, code: str | None = None, help: str = "", task: str = "", attempts: int = 0
+    ) -> None:
+        super().__init__(message, code=code, help=help)
+        self.task = task
+        self.attempts = attempts
+
+
+class RemoteError(GoclawError):
+    """Stands for an agent's exception that is no longer alive: it was raised in another process.
+
+    Args:
+        message: The exception's text.
+        types: Qualified class names, most derived first.
+        traceback: The traceback as text, where it was kept.
+    """
+
+    code = "task.exception"
+    types: tuple[str, ...] = ()
+    traceback: str | None = None
+
+    def __init__(
+        self, message: str, *, types: Iterable[str] = (), traceback: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        self.types = tuple(types)
+        self.traceback = traceback
+        if traceback:
+            self.add_note(traceback.rstrip())
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{self.types[0]}: {text}" if self.types else text
+
+
+class RunCancelled(GoclawError):
+    """The run was cancelled (`run.cancelled`)."""
+
+    code = "run.cancelled"
+
+
+class Cancelled(GoclawError):
+    """Raised inside an agent whose run was cancelled, at its next safe point (`task.cancelled`)."""
+
+    code = "task.cancelled"
+
+
+class UnknownRun(GoclawError, LookupError):
+    """The engine knows no run with that id (`run.unknown`)."""
+
+    code = "run.unknown"
+
+
+class RunConflict(GoclawError):
+    """A run with that id exists already (`run.conflict`)."""
+
+    code = "run.conflict"
+
+
+class GoclawTimeout(GoclawError, TimeoutError):
+    """The base of everything that took too long; a `TimeoutError`."""
+
+    code = "goclaw.timeout"
+
+
+class ResultTimeout(GoclawTimeout):
+    """The run had not ended when the wait was over; it goes on (`run.wait_timeout`)."""
+
+    code = "run.wait_timeout"
+
+
+class RunTimedOut(GoclawTimeout):
+    """The run did not end within its workflow's `timeout` (`run.timeout`)."""
+
+    code = "run.timeout"
+
+
+class TaskTimedOut(GoclawTimeout):
+    """An attempt ran longer than its `timeout` (`task.timeout`)."""
+
+    code = "task.timeout"
+
+
+class LaneFull(GoclawError):
+    """A lane's queue has no place left (`lane.full`)."""
+
+    code = "lane.full"
+
+
+class StoreError(GoclawError):
+    """The store could not do its work (`store.io` and its relatives)."""
+
+    code = "store.io"
+
+
+class StoreLocked(StoreError):
+    """Another process, or this one, has the store open (`store.locked`)."""
+
+    code = "store.locked"
+
+
+class StoreFull(StoreError):
+    """The disk, or the store's bound, is full (`store.full`)."""
+
+    code = "store.full"
+
+
+class StoreCorrupt(StoreError):
+    """The store's files are damaged (`store.corrupt`)."""
+
+    code = "store.corrupt"
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer goclaw (`store.too_new`)."""
+
+    code = "store.too_new"
+
+
+class PayloadError(GoclawError):
+    """A value cannot travel: it cannot be encoded, decoded, or is too large (`payload.unsupported`, …)."""
+
+    code = "payload.unsupported"
+
+
+class ConfigError(GoclawError, ValueError):
+    """An option has a value that makes no sense (`config.invalid` and its relatives)."""
+
+    code = "config.invalid"
+
+
+class EngineClosed(GoclawError):
+    """The engine is closed, or is closing (`engine.closed`)."""
+
+    code = "engine.closed"
+
+
+class EngineForked(GoclawError):
+    """The engine belongs to the parent process (`engine.forked`)."""
+
+    code = "engine.forked"
+
+
+class WouldDeadlock(GoclawError):
+    """A blocking call was made on goclaw's own event loop, which it would wait for (`engine.own_loop`)."""
+
+    code = "engine.own_loop"
+
+
+_CLASSES: tuple[type[GoclawError], ...] = (
+    CycleError,
+    DuplicateTask,
+    UnknownDependency,
+    UnknownAgent,
+    UnknownLane,
+    BindingError,
+    InputError,
+    TracedValueError,
+    NotYetSupported,
+    RunCancelled,
+    Cancelled,
+    UnknownRun,
+    RunConflict,
+    ResultTimeout,
+    RunTimedOut,
+    TaskTimedOut,
+    LaneFull,
+    StoreLocked,
+    StoreFull,
+    StoreCorrupt,
+    StoreTooNew,
+    EngineClosed,
+    EngineForked,
+    WouldDeadlock,
+)
+_BY_CODE: dict[str, type[GoclawError]] = {
+    **{cls.code: cls for cls in _CLASSES},
+    "workflow.self_dependency": CycleError,
+    "workflow.missing_parameter": BindingError,
+    "workflow.unknown_parameter": BindingError,
+}
+_BY_AREA: dict[str, type[GoclawError]] = {
+    "workflow": WorkflowError,
+    "agent": AgentError,
+    "task": TaskFailed,
+    "store": StoreError,
+    "payload": PayloadError,
+    "config": ConfigError,
+}
+
+
+def class_of(code: str) -> type[GoclawError]:
+    """Finds the exception class of a code.
+
+    Args:
+        code: Stable name of a reason, ``area.reason``.
+
+    Returns:
+        The class of exactly that code, else of its area, else `GoclawError`.
+
+    Example:
+        >>> class_of("store.locked").__name__, class_of("store.io").__name__
+        ('StoreLocked', 'StoreError')
+    """
+    return _BY_CODE.get(code) or _BY_AREA.get(code.partition(".")[0], GoclawError)
+
+
+def from_code(code: str, message: str, help: str = "", problems: Iterable[Problem] = ()) -> GoclawError:
+    """Makes the exception for a refusal of the Rust core.
+
+    Args:
+        code: Stable name of the reason.
+        message: What went wrong.
+        help: What to do about it.
+        problems: Every finding, where a workflow was refused. Where all are of one kind, the
+            exception is of that kind's class.
+
+    Returns:
+        The exception, not yet raised.
+
+    Example:
+        >>> from_code("run.unknown", "no run `x`")
+        UnknownRun('no run `x`')
+    """
+    found = tuple(problems)
+    if not found:
+        return class_of(code)(message, code=code, help=help)
+    kinds = {class_of(problem.code) for problem in found}
+    cls = kinds.pop() if len(kinds) == 1 else WorkflowError
+    if not issubclass(cls, WorkflowError):
+        cls = WorkflowError
+    if cls is not WorkflowError:
+        code = found[0].code
+    return cls(message, code=code, help=help, problems=found)

@@ -1,0 +1,360 @@
+"""Runs: handles on one execution of a workflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from . import _guard
+from ._options import UNSET as _UNSET
+from ._options import Delivery, Trigger, Unset
+from ._stream import EventStream
+from .durations import Duration, to_seconds
+from .errors import GoclawError, RemoteError, ResultTimeout, RunCancelled, TaskFailed, TaskTimedOut, class_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from . import _goclaw
+    from .agent import Agent
+    from .engine import Engine
+    from .retry import Retry
+
+R_co = TypeVar("R_co", covariant=True)
+TERMINAL = frozenset({"completed", "failed", "cancelled", "compensated", "quarantined"})
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task of a run at one moment.
+
+    Attributes:
+        id: The task's id.
+        agent: Name of its agent.
+        lane: Its lane.
+        state: ``pending scheduled running retrying waiting completed failed cancelled skipped``.
+        attempts: How often it was tried; of a map, 0.
+        children: Of a map that knows its items, how many there are.
+        error: What its last failed attempt said.
+    """
+
+    id: str
+    agent: str
+    lane: str
+    state: str
+    attempts: int
+    children: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One line of a listing of runs.
+
+    Attributes:
+        id: The run's id.
+        workflow: Name of its workflow.
+        state: Its state.
+        tags: Its tags.
+        submitted: When it was submitted (UTC).
+        ended: When it ended (UTC), if it has.
+    """
+
+    id: str
+    workflow: str
+    state: str
+    tags: tuple[str, ...]
+    submitted: datetime
+    ended: datetime | None
+
+
+class Run(Generic[R_co]):
+    """One execution of a workflow; awaitable in any asyncio loop.
+
+    Made by `Engine.submit` and `Engine.get`. Dropping or cancelling whoever waits for a run does not
+    stop it; `cancel` does.
+
+    Example:
+        >>> import goclaw
+        >>> @goclaw.agent
+        ... def add(a: int, b: int) -> int:
+        ...     return a + b
+        >>> @goclaw.workflow
+        ... def total(a: int, b: int) -> int:
+        ...     return add(a, b)
+        >>> with goclaw.Engine() as engine:
+        ...     engine.submit(total, {"a": 1, "b": 2}).result()
+        3
+    """
+
+    __slots__ = ("__weakref__", "_engine", "_handle")
+
+    def __init__(self, engine: Engine, handle: _goclaw.Run) -> None:
+        self._engine = engine
+        self._handle = handle
+
+    @property
+    def _native(self) -> _goclaw.Run:
+        self._engine._check_fork()
+        return self._handle
+
+    @property
+    def id(self) -> str:
+        """The run's id, a ULID: sorts by time of submission."""
+        return self._handle.id
+
+    @property
+    def state(self) -> str:
+        """``pending running waiting compensating completed failed cancelled compensated quarantined incompatible``."""
+        return self._native.state
+
+    @property
+    def durability(self) -> str:
+        """``strict``, ``relaxed`` or ``none``: how much of it a crash may cost."""
+        return self._native.durability
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags that it was submitted with."""
+        return tuple(self._native.tags())
+
+    @property
+    def workflow(self) -> str:
+        """Name of the workflow that it runs."""
+        return self._native.workflow()
+
+    def wait(self, timeout: Duration | None = None) -> bool:
+        """Waits for the end of the run.
+
+        Args:
+            timeout: How long at most; `None`: as long as it takes.
+
+        Returns:
+            True when the run has ended.
+
+        Raises:
+            EngineClosed: `engine.closed` when the engine closes first.
+            WouldDeadlock: `engine.own_loop` on goclaw's own event loop.
+        """
+        if self._native.wait(0.0):
+            return True
+        _guard.refuse_own_loop("wait for a run")
+        deadline = None if timeout is None else time.monotonic() + to_seconds(timeout, what="timeout")
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if self._native.wait(left):
+                return True
+            if left is not None and deadline is not None and time.monotonic() >= deadline:
+                return False
+
+    def result(self, timeout: Duration | None = None) -> R_co:
+        """Waits for the end of the run and returns what the workflow returns.
+
+        Args:
+            timeout: How long at most; `None`: as long as it takes.
+
+        Returns:
+            What the traced function returns; of a built workflow its `output`, else the single sink's
+            result, else ``{sink id: result}``.
+
+        Raises:
+            TaskFailed: with the agent's exception as `__cause__`.
+            RunCancelled: `run.cancelled`.
+            ResultTimeout: `run.wait_timeout` when the time is over; the run goes on.
+            EngineClosed: `engine.closed` when the engine closes first.
+        """
+        if not self.wait(timeout):
+            raise ResultTimeout(
+                f"run `{self.id}` is {self.state} and did not end within {timeout}",
+                help="wait longer, or look at run.tasks and run.events() to see where it stands",
+            )
+        return self._outcome()
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Results of the tasks that completed so far, by id."""
+        return self._native.results()
+
+    @property
+    def error(self) -> GoclawError | None:
+        """What `result` would raise, or `None`."""
+        return self._error() if self.state in TERMINAL and self.state != "completed" else None
+
+    @property
+    def tasks(self) -> dict[str, TaskView]:
+        """The run's tasks by id, as they are now."""
+        return {row[0]: TaskView(*row) for row in self._native.tasks()}
+
+    def events(self, *, follow: bool = True) -> EventStream:
+        """The run's events from its first on.
+
+        Args:
+            follow: Wait for news until the run ends; otherwise stop with what is there.
+
+        Returns:
+            An iterator, for `for` and `async for`.
+        """
+        pull = partial(self._engine._pull, self.id)
+        return EventStream(pull, start=0, follow=follow, whole_run=True)
+
+    def cancel(self, reason: str = "") -> None:
+        """Asks the run to stop: what has not begun ends at once, what runs is told.
+
+        Args:
+            reason: Why, for the record.
+
+        Raises:
+            EngineClosed: `engine.closed`.
+        """
+        self._native.cancel(reason)
+
+    def add_task(
+        self,
+        id: str,
+        agent: Agent[..., Any] | Callable[..., Any] | str,
+        *,
+        deps: Iterable[str] = (),
+        args: Mapping[str, Any] | None = None,
+        when: str | bool | None = None,
+        for_each: Any = None,
+        lane: str | None = None,
+        timeout: Duration | Unset | None = _UNSET,
+        retries: int | None = None,
+        retry: Retry | None = None,
+        priority: int | None = None,
+        trigger: Trigger | None = None,
+        delivery: Delivery | None = None,
+    ) -> None:
+        """Adds a task to the run while it runs; adding the same task again changes nothing.
+
+        Args:
+            id: Name of the task, unique in the run.
+            agent: An agent, a function, or a name.
+            deps: Ids of tasks that must end first.
+            args: Arguments by parameter name, as for `Workflow.task`.
+            when: A condition; the task is skipped where it is false.
+            for_each: Makes the task a map.
+            lane: Lane of the task; the agent's by default, as are the options below.
+            timeout: Bound on one attempt.
+            retries: Tries after the first.
+            retry: The whole retry policy.
+            priority: Higher runs first.
+            trigger: What the ends of the dependencies must look like.
+            delivery: What a crash in the middle of an attempt does.
+
+        Raises:
+            WorkflowError: `workflow.task_conflict` where a different task has the id, and what compiling raises.
+            GoclawError: `run.sealed` where the run is over or being cancelled.
+        """
+        import json
+
+        from .builder import Workflow
+
+        flow = Workflow("growth").task(
+            id,
+            agent,
+            deps=deps,
+            args=args,
+            when=when,
+            for_each=for_each,
+            lane=lane,
+            timeout=timeout,
+            retries=retries,
+            retry=retry,
+            priority=priority,
+            trigger=trigger,
+            delivery=delivery,
+        )
+        model, constants = flow._model()
+        self._native.add_tasks(json.dumps(model["tasks"]), constants)
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        return self._ended_result().__await__()
+
+    async def _ended_result(self) -> R_co:
+        import asyncio
+
+        native = self._native
+        if not native.wait(0.0):
+            loop = asyncio.get_running_loop()
+            ended: asyncio.Future[None] = loop.create_future()
+            native.on_end(partial(_wake, loop, ended))
+            await ended
+            native.wait(0.0)
+        return self._outcome()
+
+    def _outcome(self) -> R_co:
+        error = None if self.state == "completed" else self._error()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # The traceback refers to this frame; without this the exception would keep itself alive.
+                del error
+        result: R_co = self._native.result()
+        return result
+
+    def _error(self) -> GoclawError:
+        reason = self._native.reason()
+        if self.state == "cancelled":
+            return RunCancelled(f"run `{self.id}` was cancelled" + (f": {reason}" if reason else ""))
+        failure = self._native.failure()
+        if failure is None:
+            code, _, text = (reason or "run.failed: no task failed").partition(": ")
+            cls = class_of(code) if "." in code else GoclawError
+            return cls(f"run `{self.id}` failed: {text or code}", code=code if "." in code else "run.failed")
+        return _task_failed(failure)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} {self._handle.state}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        from . import _notebook
+
+        return {"text/plain": repr(self), "text/html": _notebook.run_html(self)}
+
+
+def _task_failed(failure: _goclaw.FailureRow) -> TaskFailed:
+    task, attempts, kind, code, types, message, traceback, origin = failure
+    cause: BaseException
+    if isinstance(origin, BaseException):
+        cause = origin
+    elif kind == "timeout":
+        cause = TaskTimedOut(message, code=code)
+    else:
+        cause = RemoteError(message, types=types, traceback=traceback, code=code)
+    name = types[0].removeprefix("builtins.") if types else code
+    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    error = TaskFailed(
+        f"task `{task}` failed after {tries}: {name}: {message}",
+        code=code,
+        help=_HELP.get(kind, "the cause is above; `run.tasks` and `run.events()` tell what led to it"),
+        task=task,
+        attempts=attempts,
+    )
+    error.__cause__ = cause
+    return error
+
+
+_HELP = {
+    "timeout": "raise the task's `timeout`, or make the agent faster",
+    "payload": "return values that can travel, or use an engine without a path",
+    "binding": "check the agent's parameters and what the task gives them",
+}
+
+
+def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+    def settle() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    try:
+        loop.call_soon_threadsafe(settle)
+    except RuntimeError:
+        # The loop is closed: nobody waits any more.
+        pass

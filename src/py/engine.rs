@@ -1,0 +1,352 @@
+//! Engines as Python sees them: open, submit, look, close.
+
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::executor::PythonExecutor;
+use super::facts::{self, FactRow};
+use super::notify::Notifier;
+use super::object::{self, Mode};
+use super::plan::{PyPlan, parse};
+use super::run::{PyRun, wait};
+use super::{errors, logging};
+use crate::agent::Executor;
+use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, builtin_lanes};
+use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Timestamp};
+use crate::plan::Plan;
+use crate::store::{Filter, Summary};
+
+/// Plans of recent runs, for the names of tasks in events.
+const PLANS_MAX: usize = 16_384;
+
+type LaneRow = (String, u32, u32, u32, u64, u64);
+type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>);
+
+/// A handle on an open engine.
+#[pyclass(frozen, name = "Engine", module = "goclaw._goclaw")]
+pub(super) struct PyEngine {
+    engine: Arc<Engine>,
+    executor: Arc<PythonExecutor>,
+    notifier: Arc<Notifier>,
+    mode: Mode,
+    lanes: Arc<[String]>,
+    plans: Mutex<Plans>,
+}
+
+#[derive(Default)]
+struct Plans {
+    by_run: HashMap<RunId, Arc<Plan>>,
+    order: VecDeque<RunId>,
+}
+
+impl Plans {
+    fn insert(&mut self, run: RunId, plan: Arc<Plan>) {
+        if self.by_run.insert(run, plan).is_none() {
+            self.order.push_back(run);
+        }
+        if self.order.len() > PLANS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_run.remove(&oldest);
+        }
+    }
+}
+
+impl PyEngine {
+    fn wrap(&self, handle: engine::Handle) -> PyRun {
+        PyRun {
+            handle,
+            mode: self.mode,
+            notifier: Arc::clone(&self.notifier),
+            lanes: Arc::clone(&self.lanes),
+        }
+    }
+
+    fn plans(&self) -> std::sync::MutexGuard<'_, Plans> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The plan of a run, with at least `nodes` nodes where it has grown so far.
+    fn plan_of(&self, run: RunId, nodes: usize) -> Option<Arc<Plan>> {
+        let known = self.plans().by_run.get(&run).cloned();
+        if known.as_ref().is_some_and(|plan| plan.nodes.len() >= nodes) {
+            return known;
+        }
+        let found =
+            self.engine.get(run).and_then(|handle| handle.inspect(|run| Arc::clone(run.plan())));
+        let plan = found.ok().or(known)?;
+        self.plans().insert(run, Arc::clone(&plan));
+        Some(plan)
+    }
+
+    /// Waits for the answers to submits; gives them up when a signal ends the wait.
+    fn accepted(
+        &self,
+        py: Python<'_>,
+        tickets: &[Ticket],
+        plan: &Arc<Plan>,
+    ) -> PyResult<Vec<PyRun>> {
+        let mut runs = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            let answer = wait(py, None, |slice| ticket.wait(Some(slice))).inspect_err(|_| {
+                tickets.iter().for_each(Ticket::give_up);
+            })?;
+            let handle =
+                answer.expect("there is no time limit").map_err(|e| errors::raised(py, &e))?;
+            self.plans().insert(handle.id(), Arc::clone(plan));
+            runs.push(self.wrap(handle));
+        }
+        Ok(runs)
+    }
+}
+
+#[pymethods]
+impl PyEngine {
+    #[new]
+    fn open(
+        py: Python<'_>,
+        path: Option<PathBuf>,
+        lanes_json: &str,
+        concurrency: Option<u32>,
+        durability: &str,
+        payload_max: usize,
+    ) -> PyResult<Self> {
+        logging::install(py)?;
+        let lanes: Vec<LaneSpec> = parse(py, lanes_json)?;
+        let mut names: Vec<String> = builtin_lanes().into_iter().map(|lane| lane.name).collect();
+        names.extend(lanes.iter().map(|lane| lane.name.clone()));
+        names.sort_unstable();
+        names.dedup();
+        let mode = Mode { memory: path.is_none(), payload_max, ..Mode::default() };
+        let options = Options {
+            path,
+            lanes,
+            global: concurrency,
+            durability: level(py, durability)?,
+            ..Options::default()
+        };
+        let mut executor = None;
+        let opened = py.detach(|| {
+            Engine::open(options, |reports| {
+                let made = PythonExecutor::new(reports, mode);
+                executor = Some(Arc::clone(&made));
+                made as Arc<dyn Executor>
+            })
+        });
+        let engine = Arc::new(opened.map_err(|error| errors::raised(py, &error))?);
+        let executor = executor.expect("an open engine asked for its executor");
+        // Weak: the engine holds the executor.
+        let woken = Arc::downgrade(&engine);
+        executor.on_registered(move || {
+            if let Some(engine) = woken.upgrade() {
+                engine.wake();
+            }
+        });
+        Ok(Self {
+            engine,
+            executor,
+            notifier: Arc::default(),
+            mode,
+            lanes: names.into(),
+            plans: Mutex::default(),
+        })
+    }
+
+    fn lane_names(&self) -> Vec<String> {
+        self.lanes.to_vec()
+    }
+    #[getter]
+    fn recovered(&self) -> usize {
+        self.engine.recovered()
+    }
+
+    /// Starts one run per input; answers when they are durable at their level.
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        plan: &PyPlan,
+        inputs: Vec<Bound<'_, PyAny>>,
+        run_id: Option<&str>,
+        existing: bool,
+        priority: i32,
+        tags: Vec<String>,
+        durability: Option<&str>,
+        block: bool,
+    ) -> PyResult<Vec<PyRun>> {
+        let id = run_id.map(|id| run_of(py, id)).transpose()?;
+        let durability = durability.map(|name| level(py, name)).transpose()?;
+        let on_conflict = if existing { OnConflict::Existing } else { OnConflict::Error };
+        let mut requests = Vec::with_capacity(inputs.len());
+        for input in &inputs {
+            let input = object::to_payload(input, &self.mode);
+            requests.push(Submit {
+                id,
+                plan: Arc::clone(&plan.0),
+                input: input.map_err(|failure| errors::refused(py, &failure))?,
+                priority,
+                tags: tags.clone(),
+                durability,
+                trace_id: None,
+                on_conflict,
+                block,
+            });
+        }
+        let tickets = py.detach(|| self.engine.submit_many(requests));
+        let tickets = tickets.map_err(|error| errors::raised(py, &error))?;
+        self.accepted(py, &tickets, &plan.0)
+    }
+
+    /// Works on the run's tasks with the calling thread until the run has ended.
+    fn help(&self, py: Python<'_>, run: &PyRun) -> PyResult<()> {
+        let (id, executor) = (run.handle.id(), Arc::downgrade(&self.executor));
+        run.handle.on_end(Box::new(move || {
+            if let Some(executor) = executor.upgrade() {
+                executor.nudge(id);
+            }
+        }));
+        // An error is an end too: the engine closed first. Whoever reads the result is told.
+        self.executor.help_until(py, id, || run.handle.wait(Some(Duration::ZERO)).unwrap_or(true))
+    }
+
+    fn get(&self, py: Python<'_>, run: &str) -> PyResult<PyRun> {
+        let id = run_of(py, run)?;
+        let found = py.detach(|| self.engine.get(id));
+        found.map(|handle| self.wrap(handle)).map_err(|error| errors::raised(py, &error))
+    }
+
+    fn list(
+        &self,
+        py: Python<'_>,
+        state: Option<&str>,
+        workflow: Option<String>,
+        tag: Option<String>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> PyResult<Vec<SummaryRow>> {
+        let state = state.map(|name| run_state(py, name)).transpose()?;
+        let after = after.map(|id| run_of(py, id)).transpose()?;
+        let filter = Filter { state, workflow, tag, after, limit };
+        let found = py.detach(|| self.engine.list(&filter));
+        let found = found.map_err(|error| errors::raised(py, &error))?;
+        Ok(found.into_iter().map(summary_row).collect())
+    }
+
+    /// Up to `limit` facts from `start` on; waits up to `seconds` for news.
+    fn facts<'py>(
+        &self,
+        py: Python<'py>,
+        run: Option<&str>,
+        start: u64,
+        limit: usize,
+        seconds: f64,
+    ) -> PyResult<Vec<FactRow<'py>>> {
+        let run = run.map(|id| run_of(py, id)).transpose()?;
+        let patience = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX);
+        let found =
+            wait(py, Some(patience), |slice| match self.engine.facts(run, start, limit, slice) {
+                Ok(facts) if facts.is_empty() => None,
+                answer => Some(answer),
+            })?;
+        let found = found.transpose().map_err(|error| errors::raised(py, &error))?;
+        let found = found.unwrap_or_default();
+        let plan = |run, nodes| py.detach(|| self.plan_of(run, nodes));
+        found.iter().map(|fact| facts::row(py, fact, plan)).collect()
+    }
+
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let by_name = PyDict::new(py);
+        for (name, value) in self.engine.stats().read() {
+            by_name.set_item(name, value)?;
+        }
+        Ok(by_name)
+    }
+
+    fn lanes(&self, py: Python<'_>) -> PyResult<Vec<LaneRow>> {
+        let lanes =
+            py.detach(|| self.engine.lanes()).map_err(|error| errors::raised(py, &error))?;
+        let row = |lane: crate::lane::LaneView| {
+            (lane.name, lane.concurrency, lane.capacity, lane.running, lane.queued, lane.backlog)
+        };
+        Ok(lanes.into_iter().map(row).collect())
+    }
+
+    fn purge(&self, py: Python<'_>, run: Option<&str>, before_ms: u64) -> PyResult<u64> {
+        let run = run.map(|id| run_of(py, id)).transpose()?;
+        let purged = py.detach(|| self.engine.purge(run, Timestamp(before_ms)));
+        purged.map_err(|error| errors::raised(py, &error))
+    }
+
+    /// Looks again at runs that wait for an agent.
+    fn wake(&self, py: Python<'_>) {
+        py.detach(|| self.engine.wake());
+    }
+
+    /// Refuses new work and waits up to `drain_ms` for running work; lets signals through.
+    fn close(&self, py: Python<'_>, drain_ms: u64) -> PyResult<(usize, u64, usize)> {
+        let engine = Arc::clone(&self.engine);
+        let (reply, answer) = mpsc::sync_channel(1);
+        // On a thread of its own, so that Ctrl-C ends the wait and not the closing.
+        let closing = thread::Builder::new().name("goclaw-close".into()).spawn(move || {
+            let _ = reply.send(engine.close(drain_ms));
+        });
+        if closing.is_err() {
+            let closed = py.detach(|| self.engine.close(drain_ms));
+            return Ok((closed.stuck_threads, closed.interrupted, closed.unfinished));
+        }
+        // The receiver moves into the closure: it may not be shared.
+        let closed = wait(py, None, move |slice| match answer.recv_timeout(slice) {
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            closed => Some(closed.unwrap_or_default()),
+        })?;
+        let closed = closed.expect("there is no time limit");
+        Ok((closed.stuck_threads, closed.interrupted, closed.unfinished))
+    }
+
+    /// Keeps the engine for ever: in a forked child nothing of it may be dropped.
+    fn leak(&self) {
+        mem::forget(Arc::clone(&self.engine));
+        mem::forget(Arc::clone(&self.executor));
+        mem::forget(Arc::clone(&self.notifier));
+    }
+}
+
+fn level(py: Python<'_>, name: &str) -> PyResult<Durability> {
+    match name {
+        "strict" => Ok(Durability::Strict),
+        "relaxed" => Ok(Durability::Relaxed),
+        "none" => Ok(Durability::None),
+        _ => {
+            Err(invalid(py, format!("there is no durability `{name}`"), "strict, relaxed or none"))
+        }
+    }
+}
+
+fn run_of(py: Python<'_>, id: &str) -> PyResult<RunId> {
+    id.parse().map_err(|_| {
+        invalid(py, format!("`{id}` is no run id"), "run ids are ULIDs: 26 letters and digits")
+    })
+}
+
+fn run_state(py: Python<'_>, name: &str) -> PyResult<RunState> {
+    RunState::parse(name).ok_or_else(|| {
+        let known: Vec<_> = RunState::ALL.iter().map(|state| state.as_str()).collect();
+        invalid(py, format!("there is no run state `{name}`"), &known.join(", "))
+    })
+}
+
+fn invalid(py: Python<'_>, message: String, help: &str) -> PyErr {
+    errors::raised(py, &Error::new("config.choice", message, help))
+}
+
+fn summary_row(found: Summary) -> SummaryRow {
+    let (submitted, ended) = (found.submitted.0, found.ended.map(|at| at.0));
+    (found.run.to_string(), found.workflow, found.state.as_str(), found.tags, submitted, ended)
+}

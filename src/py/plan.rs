@@ -1,0 +1,103 @@
+//! Compiling definitions, and plans as Python sees them.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::object::{self, Mode};
+use super::{errors, registry};
+use crate::model::{AgentInfo, Error, NodeIx, Payload, Workflow};
+use crate::plan::{self, Known, Plan};
+
+/// The process's agents and an engine's lanes, as the compiler asks for them.
+pub(super) struct World {
+    pub(super) lanes: Vec<String>,
+}
+
+impl Known for World {
+    fn agent(&self, name: &str) -> Option<AgentInfo> {
+        registry::find(name).map(|agent| agent.info.clone())
+    }
+    fn lanes(&self) -> Vec<String> {
+        self.lanes.clone()
+    }
+    fn agents(&self) -> Vec<String> {
+        registry::names()
+    }
+}
+
+/// A compiled workflow.
+#[pyclass(frozen, name = "Plan", module = "goclaw._goclaw")]
+pub(super) struct PyPlan(pub(super) Arc<Plan>);
+
+/// Compiles a definition for engines in memory or with a path, which carry its constants differently.
+#[pyfunction]
+pub(super) fn compile(
+    py: Python<'_>,
+    workflow_json: &str,
+    constants: Vec<Bound<'_, PyAny>>,
+    lanes: Vec<String>,
+    memory: bool,
+) -> PyResult<PyPlan> {
+    let mut workflow: Workflow = parse(py, workflow_json)?;
+    workflow.constants = payloads(&constants, &Mode { memory, ..Mode::default() })?;
+    let compiled = py.detach(|| plan::compile(workflow, &World { lanes }));
+    match compiled {
+        Ok(plan) => Ok(PyPlan(Arc::new(plan))),
+        Err(error) => Err(errors::raised(py, &error)),
+    }
+}
+
+/// Reads JSON that the Python half wrote.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(py: Python<'_>, json: &str) -> PyResult<T> {
+    serde_json::from_str(json).map_err(|error| {
+        let message = format!("the definition cannot be read: {error}");
+        errors::raised(py, &Error::new("workflow.invalid", message, "check its keys and values"))
+    })
+}
+
+/// Converts literals beyond JSON.
+pub(super) fn payloads(values: &[Bound<'_, PyAny>], mode: &Mode) -> PyResult<Vec<Payload>> {
+    let convert = |value: &Bound<'_, PyAny>| {
+        object::to_payload(value, mode).map_err(|failure| errors::refused(value.py(), &failure))
+    };
+    values.iter().map(convert).collect()
+}
+
+impl PyPlan {
+    fn ids(&self, nodes: Vec<NodeIx>) -> Vec<String> {
+        nodes.into_iter().map(|node| self.0.nodes[node as usize].id.to_string()).collect()
+    }
+}
+
+#[pymethods]
+impl PyPlan {
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.workflow.name
+    }
+    fn __len__(&self) -> usize {
+        self.0.nodes.len()
+    }
+    fn layers(&self, py: Python<'_>) -> Vec<Vec<String>> {
+        py.detach(|| self.0.layers().into_iter().map(|layer| self.ids(layer)).collect())
+    }
+    fn critical_path(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| self.ids(self.0.critical_path()))
+    }
+    fn parallel_groups(&self, py: Python<'_>) -> Vec<Vec<String>> {
+        py.detach(|| self.0.parallel_groups().into_iter().map(|group| self.ids(group)).collect())
+    }
+    fn to_mermaid(&self, py: Python<'_>) -> String {
+        py.detach(|| self.0.to_mermaid())
+    }
+    fn to_dot(&self, py: Python<'_>) -> String {
+        py.detach(|| self.0.to_dot())
+    }
+    fn to_svg(&self, py: Python<'_>) -> String {
+        py.detach(|| self.0.to_svg(None))
+    }
+    fn to_ascii(&self, py: Python<'_>) -> String {
+        py.detach(|| self.0.to_ascii())
+    }
+}

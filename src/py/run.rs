@@ -1,0 +1,220 @@
+//! Runs as Python sees them: state, waiting, results.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::errors;
+use super::notify::Notifier;
+use super::object::{Mode, PyObj};
+use super::output::{self, Wanted};
+use super::plan::{World, parse, payloads};
+use crate::engine::Handle;
+use crate::model::{Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
+use crate::plan::Plan;
+use crate::run;
+
+/// How often a blocked call looks for signals, such as Ctrl-C.
+const SIGNALS_EVERY: Duration = Duration::from_millis(50);
+
+/// Polls, detached from Python, until there is an answer or the time is over; lets signals through.
+pub(super) fn wait<T: Send>(
+    py: Python<'_>,
+    timeout: Option<Duration>,
+    mut poll: impl FnMut(Duration) -> Option<T> + Send,
+) -> PyResult<Option<T>> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let slice = left.map_or(SIGNALS_EVERY, |left| left.min(SIGNALS_EVERY));
+        if let Some(answer) = py.detach(|| poll(slice)) {
+            return Ok(Some(answer));
+        }
+        py.check_signals()?;
+        if left.is_some_and(|left| left <= slice) {
+            return Ok(None);
+        }
+    }
+}
+
+/// A handle on one run.
+#[pyclass(frozen, name = "Run", module = "goclaw._goclaw")]
+pub(super) struct PyRun {
+    pub(super) handle: Handle,
+    pub(super) mode: Mode,
+    pub(super) notifier: Arc<Notifier>,
+    pub(super) lanes: Arc<[String]>,
+}
+
+type TaskRow = (String, String, String, &'static str, u16, Option<u32>, Option<String>);
+type FailureRow =
+    (String, u16, &'static str, String, Vec<String>, String, Option<String>, Option<Py<PyAny>>);
+
+impl PyRun {
+    fn inspect<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        look: impl FnOnce(&run::Run) -> T + Send + 'static,
+    ) -> PyResult<T> {
+        let seen = py.detach(|| self.handle.inspect(look));
+        seen.map_err(|error| errors::raised(py, &error))
+    }
+}
+
+#[pymethods]
+impl PyRun {
+    #[getter]
+    fn id(&self) -> String {
+        self.handle.id().to_string()
+    }
+    #[getter]
+    fn state(&self) -> &'static str {
+        self.handle.state().as_str()
+    }
+    #[getter]
+    fn durability(&self) -> &'static str {
+        match self.handle.durability() {
+            Durability::Strict => "strict",
+            Durability::Relaxed => "relaxed",
+            Durability::None => "none",
+        }
+    }
+    fn tags(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.inspect(py, |run| run.submitted().tags.clone())
+    }
+    fn workflow(&self, py: Python<'_>) -> PyResult<String> {
+        self.inspect(py, |run| run.plan().workflow.name.clone())
+    }
+    fn reason(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.inspect(py, |run| run.reason().map(str::to_owned))
+    }
+
+    /// Waits for the end of the run; false when the time (seconds) is over first.
+    #[pyo3(signature = (timeout=None))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let timeout =
+            timeout.map(|s| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX));
+        let ended = wait(py, timeout, |slice| match self.handle.wait(Some(slice)) {
+            Ok(false) => None,
+            ended => Some(ended),
+        })?;
+        ended.transpose().map(|ended| ended.is_some()).map_err(|error| errors::raised(py, &error))
+    }
+
+    /// Calls `callback` without arguments, on a thread of its own, when the run or the engine ends.
+    fn on_end(&self, callback: Py<PyAny>) {
+        let notifier = Arc::clone(&self.notifier);
+        self.handle.on_end(Box::new(move || notifier.call(callback)));
+    }
+
+    /// What the run results in.
+    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let wanted = self.inspect(py, Wanted::of)?;
+        let result = wanted.map_err(|error| errors::raised(py, &error))?;
+        result.evaluate(py, &self.mode).map_err(|failure| errors::refused(py, &failure))
+    }
+
+    /// Results of the tasks that completed, by id.
+    fn results<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let results = self.inspect(py, |run| {
+            let completed = |node: &u32| run.node_state(*node) == TaskState::Completed;
+            let nodes = (0..run.plan().nodes.len() as u32).filter(completed);
+            nodes.map(|node| (node_id(run.plan(), node), run.result_of(node))).collect::<Vec<_>>()
+        })?;
+        let by_id = PyDict::new(py);
+        for (id, result) in results {
+            let value = output::value(py, &result, &self.mode)
+                .map_err(|failure| errors::refused(py, &failure))?;
+            by_id.set_item(id, value)?;
+        }
+        Ok(by_id)
+    }
+
+    fn tasks(&self, py: Python<'_>) -> PyResult<Vec<TaskRow>> {
+        self.inspect(py, |run| {
+            (0..run.plan().nodes.len() as u32).map(|node| task_row(run, node)).collect()
+        })
+    }
+
+    /// The failure that ended the run.
+    fn failure(&self, py: Python<'_>) -> PyResult<Option<FailureRow>> {
+        let found = self.inspect(py, |run| {
+            let (task, failure) = run.failure()?;
+            Some((task_id(run.plan(), task), run.attempt(task), Arc::clone(failure)))
+        })?;
+        Ok(found.map(|(task, attempts, failure)| {
+            let origin = failure.origin.as_ref().and_then(PyObj::of);
+            (
+                task,
+                attempts,
+                kind(failure.kind),
+                failure.code.clone(),
+                failure.types.clone(),
+                failure.message.clone(),
+                failure.traceback.clone(),
+                origin.map(|origin| origin.clone_ref(py)),
+            )
+        }))
+    }
+
+    fn cancel(&self, py: Python<'_>, reason: &str) -> PyResult<()> {
+        py.detach(|| self.handle.cancel(reason)).map_err(|error| errors::raised(py, &error))
+    }
+
+    /// Adds tasks, given as a JSON list, to the run.
+    fn add_tasks(
+        &self,
+        py: Python<'_>,
+        tasks_json: &str,
+        constants: Vec<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let tasks: Vec<Task> = parse(py, tasks_json)?;
+        let growth = Growth { tasks, constants: payloads(&constants, &self.mode)? };
+        let known = Arc::new(World { lanes: self.lanes.to_vec() });
+        let grown = py.detach(|| self.handle.add_tasks(growth, known));
+        grown.map_err(|error: Error| errors::raised(py, &error))
+    }
+}
+
+fn task_row(run: &run::Run, node: u32) -> TaskRow {
+    let task = run.plan().task(node);
+    let alone = TaskRef { node, index: 0 };
+    let is_map = task.each.is_some();
+    let attempts = if is_map { 0 } else { run.attempt(alone) };
+    let error = if is_map { None } else { run.failure_of(alone).map(|f| f.message.clone()) };
+    let state = run.node_state(node).as_str();
+    (
+        task.id.clone(),
+        task.agent.clone(),
+        task.lane.clone(),
+        state,
+        attempts,
+        run.children(node),
+        error,
+    )
+}
+
+fn node_id(plan: &Plan, node: u32) -> String {
+    plan.nodes[node as usize].id.to_string()
+}
+
+/// A task's id as users see it: children of a map are numbered.
+fn task_id(plan: &Plan, task: TaskRef) -> String {
+    let id = node_id(plan, task.node);
+    match plan.task(task.node).each {
+        Some(_) if task.index != crate::model::WHOLE => format!("{id}[{}]", task.index),
+        _ => id,
+    }
+}
+
+fn kind(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Exception => "exception",
+        FailureKind::Timeout => "timeout",
+        FailureKind::Crash => "crash",
+        FailureKind::Payload => "payload",
+        FailureKind::Binding => "binding",
+    }
+}

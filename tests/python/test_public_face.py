@@ -1,0 +1,167 @@
+"""The public face: names, docstrings, import time, types."""
+
+import builtins
+import doctest
+import importlib
+import inspect
+import os
+import pkgutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import goclaw
+
+FACE = """
+Agent AgentError BindingError Cancelled ConfigError Context CycleError Definition DuplicateTask Engine EngineClosed
+EngineForked Event Flow GoclawError GoclawTimeout InputError Lane LaneFull LaneStats NotYetSupported PayloadError Plan
+Problem RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut StoreCorrupt
+StoreError StoreFull StoreLocked StoreTooNew TaskFailed TaskTimedOut TaskView TracedValueError UnknownAgent
+UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise run
+when workflow
+""".split()
+
+
+def test_the_public_face_changes_only_on_purpose() -> None:
+    assert sorted(goclaw.__all__) == sorted(FACE)
+    assert all(hasattr(goclaw, name) for name in goclaw.__all__)
+
+
+def test_no_name_shadows_a_built_in() -> None:
+    assert not {name for name in goclaw.__all__ if not name.startswith("__")} & set(dir(builtins))
+
+
+def test_everything_public_has_a_docstring() -> None:
+    for name in goclaw.__all__:
+        thing = getattr(goclaw, name)
+        if name.startswith("__"):
+            continue
+        assert inspect.getdoc(thing), name
+        if isinstance(thing, type) and thing.__module__.startswith("goclaw") and not issubclass(thing, BaseException):
+            for member, value in vars(thing).items():
+                if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+                    assert inspect.getdoc(value), f"{name}.{member}"
+
+
+def test_importing_does_little_and_fast() -> None:
+    code = """
+        import sys, time
+        started = time.process_time()
+        import goclaw
+        spent = time.process_time() - started
+        heavy = {"asyncio", "pydantic", "numpy", "logging.config"} & set(sys.modules)
+        print(heavy or "light", spent)
+    """
+    found = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("light"), found.stdout
+
+
+MODULES = [name for _, name, _ in pkgutil.iter_modules(goclaw.__path__) if name not in ("_goclaw", "_loop", "context")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_in_docstrings_are_true(name: str) -> None:
+    module = importlib.import_module(f"goclaw.{name}")
+    names = {public: getattr(goclaw, public) for public in ("agent", "workflow", "Engine", "run", "Workflow")}
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    for test in finder.find(module, module.__name__, extraglobs=names):
+        runner.run(test)
+    assert runner.summarize().failed == 0
+
+
+RIGHT = """
+    import goclaw
+
+    @goclaw.agent(lane="io", timeout=30, retries=3)
+    async def fetch(url: str) -> str:
+        return url
+
+    @goclaw.agent
+    def analyze(page: str, *, depth: int = 1) -> dict[str, int]:
+        return {"length": len(page)}
+
+    # mypy does not apply decorators of classes; called as a function they are typed everywhere.
+    class Sorts:
+        def run(self, found: dict[str, int]) -> list[str]:
+            return sorted(found)
+
+    class SortsLater:
+        async def run(self, found: dict[str, int]) -> list[str]:
+            return sorted(found)
+
+    Resolve = goclaw.agent(Sorts)
+    ResolveLater = goclaw.agent(lane="cpu")(SortsLater)
+
+    @goclaw.workflow
+    def pipeline(url: str) -> list[str]:
+        page = fetch(url)
+        found: dict[str, int] = analyze(page, depth=2)
+        with goclaw.when(found["length"]):
+            a: list[str] = Resolve(found)
+        b: list[str] = ResolveLater(found)
+        many: list[str] = fetch.map([url])
+        return a + b + many
+
+    text: str = fetch("x")
+    outcome: list[str] = pipeline("x")
+
+    def main() -> None:
+        with goclaw.Engine(lanes=[goclaw.Lane("gpu", 1)]) as engine:
+            run: goclaw.Run[list[str]] = engine.submit(pipeline, {"url": "x"})
+            result: list[str] = run.result(timeout="5s")
+            other: list[str] = engine.run(pipeline, {"url": "x"})
+            print(result, other)
+
+    async def amain() -> list[str]:
+        async with goclaw.Engine() as engine:
+            first: list[str] = await engine.submit(pipeline, {"url": "x"})
+            return first + await engine.arun(pipeline, {"url": "x"})
+"""
+WRONG = [
+    "fetch(1)",
+    "fetch('x', 'y')",
+    "fetch(page='x')",
+    "analyze('x', depth='deep')",
+    "n: int = fetch('x')",
+    "Resolve('x')",
+    "pipeline(1)",
+    "m: int = pipeline('x')",
+    "goclaw.agent(lane=3)",
+    "goclaw.agent(nonsense=1)",
+    "goclaw.agent(isolation='moon')",
+    "goclaw.Lane('io', 1, 2)",
+    "goclaw.Retry(5)",
+    "goclaw.Engine(durability='maybe')",
+]
+
+
+def check(tool: list[str], source: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    file = folder / "code.py"
+    file.write_text(textwrap.dedent(source))
+    root = str(Path(goclaw.__file__).parent.parent)
+    env = {**os.environ, "MYPYPATH": root}
+    return subprocess.run([sys.executable, "-m", *tool, str(file)], capture_output=True, text=True, cwd=folder, env=env)
+
+
+def tools(folder: Path) -> dict[str, list[str]]:
+    root = str(Path(goclaw.__file__).parent.parent)
+    (folder / "pyrightconfig.json").write_text(f'{{"extraPaths": ["{root}"], "typeCheckingMode": "strict"}}')
+    return {"mypy": ["mypy", "--strict", "--follow-imports=silent"], "pyright": ["pyright"]}
+
+
+@pytest.mark.parametrize("tool", ["mypy", "pyright"])
+def test_right_code_is_accepted_by_type_checkers(tool: str, tmp_path: Path) -> None:
+    found = check(tools(tmp_path)[tool], RIGHT, tmp_path)
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize("tool", ["mypy", "pyright"])
+def test_wrong_code_is_refused_by_type_checkers(tool: str, tmp_path: Path) -> None:
+    base = textwrap.dedent(RIGHT)
+    lines = len(base.splitlines())
+    found = check(tools(tmp_path)[tool], base + "\n" + "\n".join(WRONG), tmp_path)
+    for position, line in enumerate(WRONG, start=lines + 2):
+        assert f"code.py:{position}:" in found.stdout, (line, found.stdout)

@@ -1,0 +1,248 @@
+//! Which events are legal when, and what each does.
+
+use goclaw::model::{
+    CancelCause, Delivery, Event, Failure, NodeIx, Payload, RunState, SkipReason, Span, TaskRef,
+    TaskState, Timestamp,
+};
+
+use super::rules::{retry_window, retryable};
+use super::{Item, Model, Verdict, demand};
+
+use TaskState as S;
+
+impl Model {
+    /// Takes one event, or says why it must not have happened.
+    pub fn observe(&mut self, event: &Event, now: Timestamp) -> Verdict {
+        demand!(!self.ended(), "an event after the end of the run: {event:?}");
+        match event {
+            Event::Submitted(_) => {}
+            Event::Grown(growth) => {
+                demand!(self.cancel.is_none(), "a stopping run grew");
+                self.grow(&growth.tasks);
+            }
+            Event::RunStarted => {
+                demand!(self.run == RunState::Pending, "the run started twice");
+                self.run = RunState::Running;
+            }
+            Event::Resolved { node } => {
+                self.unresolved(*node)?;
+                demand!(self.node(*node)?.task.each.is_none(), "a map was resolved without items");
+                self.nodes[*node as usize].resolved = true;
+            }
+            Event::Expanded { node, count, .. } => {
+                self.unresolved(*node)?;
+                demand!(self.node(*node)?.task.each.is_some(), "only maps have items");
+                let node = &mut self.nodes[*node as usize];
+                node.resolved = true;
+                node.map = Some(S::Running);
+                node.items = vec![Item::default(); *count as usize];
+            }
+            Event::Scheduled { span } => self.scheduled(*span)?,
+            Event::Started { span, attempt } => self.started(*span, *attempt)?,
+            Event::Completed { span, attempt, outputs } => {
+                self.completed(*span, *attempt, outputs)?;
+            }
+            Event::Retrying { task, attempt, failure, due } => {
+                self.retrying(*task, *attempt, failure, *due, now)?;
+            }
+            Event::RetryDue { task } => {
+                let item = self.item_mut(*task)?;
+                demand!(item.state == S::Retrying, "{task:?} was not waiting for a retry");
+                let due = item.due.unwrap_or_default();
+                demand!(due <= now, "{task:?} is due at {due:?}, not at {now:?}");
+                *item = Item { state: S::Pending, due: None, offered: false, ..item.clone() };
+            }
+            Event::Failed { task, attempt, failure } => self.failed(*task, *attempt, failure)?,
+            Event::Unresolved { node, .. } => {
+                self.unresolved(*node)?;
+                self.nodes[*node as usize].items[0].state = S::Failed;
+            }
+            Event::Interrupted { span, attempt, crash } => {
+                self.interrupted(*span, *attempt, *crash)?;
+            }
+            Event::Skipped { node, reason } => self.skipped(*node, *reason)?,
+            Event::Cancelled { span } => self.cancelled(*span)?,
+            Event::Joined { node, state } => self.joined(*node, *state)?,
+            Event::Progress { task, attempt, .. } => {
+                demand!(self.is_running(*task, *attempt), "progress of {task:?}, not under way");
+            }
+            Event::CancelRequested { cause, .. } => self.cancel_requested(*cause)?,
+            Event::RunEnded { state, .. } => {
+                let open = self.nodes.iter().position(|node| !node.ended());
+                demand!(open.is_none(), "the run ended, node {open:?} did not");
+                let end = self.expected_end();
+                demand!(*state == end, "the run ended {state:?}, not {end:?}");
+                self.run = *state;
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&self, node: NodeIx) -> Verdict<&super::Node> {
+        self.nodes.get(node as usize).ok_or_else(|| format!("there is no node {node}"))
+    }
+
+    fn span(&mut self, span: Span) -> Verdict<&mut [Item]> {
+        demand!(span.len > 0, "an empty span");
+        let items = self.nodes.get_mut(span.node as usize).map(|node| &mut node.items[..]);
+        items
+            .and_then(|items| items.get_mut(span.lo as usize..span.hi() as usize))
+            .ok_or_else(|| format!("there is no span {span:?}"))
+    }
+
+    fn unresolved(&self, n: NodeIx) -> Verdict {
+        let node = self.node(n)?;
+        demand!(!node.resolved, "node {n} was resolved twice, or has nothing to resolve");
+        demand!(node.state() == S::Pending, "node {n} is {:?}", node.state());
+        demand!(self.may_start(n as usize), "node {n} was resolved before its inputs were there");
+        demand!(self.cancel.is_none(), "node {n} was resolved in a stopping run");
+        Ok(())
+    }
+
+    fn scheduled(&mut self, span: Span) -> Verdict {
+        let node = self.node(span.node)?;
+        demand!(node.resolved, "{span:?} was scheduled unresolved");
+        demand!(self.may_start(span.node as usize), "{span:?} was scheduled too early");
+        demand!(self.cancel.is_none(), "{span:?} was scheduled in a stopping run");
+        for item in self.span(span)? {
+            demand!(item.state == S::Pending, "a {:?} task was scheduled: {span:?}", item.state);
+            item.state = S::Scheduled;
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, span: Span, attempt: u16) -> Verdict {
+        demand!(self.run == RunState::Running, "{span:?} started in a run that had not");
+        demand!(self.may_start(span.node as usize), "{span:?} started too early");
+        demand!(self.cancel.is_none(), "{span:?} started in a stopping run");
+        for item in self.span(span)? {
+            demand!(item.state == S::Scheduled, "a {:?} task started: {span:?}", item.state);
+            demand!(attempt == item.attempt + 1, "attempt {attempt} after {}", item.attempt);
+            item.state = S::Running;
+            item.attempt = attempt;
+        }
+        Ok(())
+    }
+
+    /// The attempt whose outcome comes is the one under way.
+    fn under_way(&mut self, task: TaskRef, attempt: u16) -> Verdict<&mut Item> {
+        let item = self.item_mut(task)?;
+        let is = (item.state, item.attempt);
+        demand!(is == (S::Running, attempt), "an outcome of {task:?}/{attempt}, which is {is:?}");
+        Ok(item)
+    }
+
+    fn completed(&mut self, span: Span, attempt: u16, outputs: &[Payload]) -> Verdict {
+        demand!(outputs.len() == span.len as usize, "{} outputs of {span:?}", outputs.len());
+        demand!(span.len > 0, "an empty span");
+        for (task, output) in span.tasks().zip(outputs) {
+            let item = self.under_way(task, attempt)?;
+            item.state = S::Completed;
+            item.output = Some(output.clone());
+        }
+        Ok(())
+    }
+
+    fn retrying(
+        &mut self,
+        task: TaskRef,
+        attempt: u16,
+        failure: &Failure,
+        due: Timestamp,
+        now: Timestamp,
+    ) -> Verdict {
+        demand!(self.cancel.is_none(), "{task:?} retries in a stopping run");
+        let policy = self.node(task.node)?.task.retry.clone();
+        let item = self.under_way(task, attempt)?;
+        demand!(
+            item.retried < policy.retries,
+            "{task:?} retries more often than {}",
+            policy.retries
+        );
+        demand!(retryable(&policy, failure), "{task:?} retries what is final: {failure:?}");
+        let (first, last) = retry_window(&policy, item.retried, failure, now);
+        demand!(first <= due && due <= last, "{task:?}: {due:?} is not in {first:?}..={last:?}");
+        item.state = S::Retrying;
+        item.retried += 1;
+        (item.due, item.woken) = (Some(due), false);
+        Ok(())
+    }
+
+    fn failed(&mut self, task: TaskRef, attempt: u16, failure: &Failure) -> Verdict {
+        demand!(self.cancel.is_none(), "{task:?} failed in a stopping run");
+        let spec = self.node(task.node)?.task.clone();
+        let item = self.under_way(task, attempt)?;
+        let lost = failure.code == "task.interrupted";
+        demand!(!lost || spec.delivery == Delivery::AtMostOnce, "{task:?} could be repeated");
+        let spent = item.retried >= spec.retry.retries;
+        demand!(lost || spent || !retryable(&spec.retry, failure), "{task:?} had retries left");
+        item.state = S::Failed;
+        Ok(())
+    }
+
+    fn interrupted(&mut self, span: Span, attempt: u16, crash: bool) -> Verdict {
+        demand!(self.cancel.is_none(), "{span:?} goes back to its lane in a stopping run");
+        demand!(span.len > 0, "an empty span");
+        for task in span.tasks() {
+            let item = self.under_way(task, attempt)?;
+            item.state = S::Pending;
+            item.crashes += u32::from(crash);
+            item.offered = false;
+        }
+        Ok(())
+    }
+
+    fn skipped(&mut self, n: NodeIx, reason: SkipReason) -> Verdict {
+        match reason {
+            SkipReason::Condition => self.unresolved(n)?,
+            SkipReason::Upstream => {
+                let state = self.node(n)?.state();
+                demand!(state == S::Pending, "node {n} was skipped, {state:?}");
+                demand!(self.must_skip(n as usize), "node {n} was skipped without reason");
+            }
+        }
+        self.nodes[n as usize].items[0].state = S::Skipped;
+        Ok(())
+    }
+
+    fn cancelled(&mut self, span: Span) -> Verdict {
+        demand!(self.cancel.is_some(), "{span:?} was cancelled, nobody had asked");
+        for item in self.span(span)? {
+            demand!(!item.state.is_terminal(), "a {:?} task was cancelled", item.state);
+            item.state = S::Cancelled;
+        }
+        Ok(())
+    }
+
+    fn joined(&mut self, n: NodeIx, state: TaskState) -> Verdict {
+        let node = self.node(n)?;
+        demand!(node.map == Some(S::Running), "node {n} was joined as {:?}", node.map);
+        let open = node.items.iter().filter(|item| !item.state.is_terminal()).count();
+        demand!(open == 0, "node {n} was joined with {open} children under way");
+        demand!(state == node.joined(), "node {n} was joined {state:?}, not {:?}", node.joined());
+        self.nodes[n as usize].map = Some(state);
+        Ok(())
+    }
+
+    fn cancel_requested(&mut self, cause: CancelCause) -> Verdict {
+        demand!(self.cancel.is_none(), "the run was stopped twice");
+        demand!(self.nodes.iter().any(|node| !node.ended()), "stopped when all was done");
+        let reason = match cause {
+            CancelCause::Asked | CancelCause::Deadline => true,
+            CancelCause::Failure => self.fails_fast(),
+            CancelCause::Quarantine => self.crashed_too_often(),
+        };
+        demand!(reason, "stopped for {cause:?}, which is not so");
+        self.cancel = Some(cause);
+        Ok(())
+    }
+
+    pub(super) fn fails_fast(&self) -> bool {
+        self.on_failure == goclaw::model::OnFailure::FailFast && self.any_failed()
+    }
+
+    /// A fifth crash under one task.
+    pub(super) fn crashed_too_often(&self) -> bool {
+        self.nodes.iter().any(|node| node.items.iter().any(|item| item.crashes >= 5))
+    }
+}
