@@ -122,10 +122,6 @@ fn qualified(class: &Bound<'_, PyAny>) -> Option<String> {
 fn traceback(py: Python<'_>, raised: &PyErr) -> Option<String> {
     static FORMAT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let format = FORMAT.import(py, "traceback", "format_exception").ok()?;
-    // Below 3.12 the traceback is kept beside the exception until somebody puts it on.
-    if let Some(traceback) = raised.traceback(py) {
-        raised.value(py).setattr(intern!(py, "__traceback__"), traceback).ok()?;
-    }
     let lines = call::call(format, &[raised.value(py).as_any()]).ok()?;
     let text: String = lines.extract::<Vec<String>>().ok()?.concat();
     if text.len() <= TRACEBACK_BYTES_MAX {
