@@ -21,7 +21,7 @@ use super::bind::{self, Binding};
 use super::executor::Core;
 use super::slot::Slot;
 use super::steps::{Steps, Tools};
-use super::{batch, failure};
+use super::{batch, call, failure};
 use crate::agent::{Batch, Outcome, Report};
 use crate::model::{Failure, Span};
 
@@ -87,7 +87,10 @@ pub(super) fn feed(news: Feed) -> bool {
 
 /// Starts the loop's thread unless it runs. On a worker thread.
 pub(super) fn start(py: Python<'_>) -> PyResult<()> {
-    py.import("goclaw._loop")?.call_method0(intern!(py, "ensure"))?;
+    // Imports run long enough for the interpreter to end meanwhile: through guarded calls only.
+    let import = py.import("importlib")?.getattr(intern!(py, "import_module"))?;
+    let module = call::call(&import, &[intern!(py, "goclaw._loop").as_any()])?;
+    call::call(&module.getattr(intern!(py, "ensure"))?, &[])?;
     Ok(())
 }
 

@@ -356,6 +356,7 @@ fn failed<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, PyAny>
     Ok(("failed", fields).into_pyobject(py)?.into_any())
 }
 
+#[expect(clippy::boxed_local, reason = "what `map_err` hands over")]
 fn refusal(failure: Box<Failure>) -> PyErr {
     PyValueError::new_err(format!("{}: {}", failure.code, failure.message))
 }

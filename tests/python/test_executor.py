@@ -324,17 +324,14 @@ def test_a_lone_template_keeps_its_type_and_others_render(driver: Any) -> None:
 @pytest.mark.parametrize(
     ("source", "code"),
     [
-        ("{{ nobody }}", "template.undefined"),
-        ("x {{ nobody }}", "template.undefined"),
+        ("{{ input.nothing }}", "template.undefined"),
+        ("x {{ input.nothing }}", "template.undefined"),
         ("{{ input.nothing.deeper }}", "template.undefined"),
         ("{{ input.__class__ }}", "template.undefined"),
         ("{{ input.upper() }}", "template.failed"),
         ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "template.fuel"),
         ("{% for i in range(900) %}{{ 'x' * 100000 }}{% endfor %}", "template.size"),
         ("{{ [1] * 100000000 }}", "template.size"),
-        ("{{ unclosed", "template.syntax"),
-        ("{{ a b }}", "template.syntax"),
-        ("x" * 70_000, "template.size"),
     ],
 )
 def test_a_template_that_fails_says_why(driver: Any, source: str, code: str) -> None:
