@@ -1,0 +1,1 @@
+"""kill -9 at random moments, judged by a log that another process keeps."""
