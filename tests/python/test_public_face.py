@@ -146,7 +146,9 @@ def env() -> dict[str, str]:
 def check(tool: list[str], source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     file = folder / "code.py"
     file.write_text(textwrap.dedent(source))
-    return subprocess.run([sys.executable, "-m", *tool, str(file)], capture_output=True, text=True, cwd=folder, env=env())
+    return subprocess.run(
+        [sys.executable, "-m", *tool, str(file)], capture_output=True, text=True, cwd=folder, env=env()
+    )
 
 
 def tools(folder: Path) -> dict[str, list[str]]:
