@@ -108,7 +108,7 @@ $(VENV)/.docs: pyproject.toml $(VENV)/.python
 define install
 	@echo "building goclaw ($(1)); the first time takes a few minutes"
 	@rm -rf target/wheels/$(1)
-	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(BIN)/maturin build --quiet $(2) --compatibility linux --out target/wheels/$(1)
+	CARGO_TARGET_DIR=$(WHEEL_TARGET) $(BIN)/maturin build $(2) --compatibility linux --out target/wheels/$(1)
 	@$(PIP) --force-reinstall --no-deps target/wheels/$(1)/*.whl
 	@$(PIP) target/wheels/$(1)/*.whl
 	@rm -f $(VENV)/.dev $(VENV)/.release
