@@ -52,7 +52,6 @@ lint-python: $(VENV)/.dev
 test-rust:
 	@if command -v cargo-nextest >/dev/null; then cargo nextest run; else cargo test; fi
 
-# No bytecode of the tests is kept, so that a moved folder never runs yesterday's.
 test-python: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
@@ -65,7 +64,7 @@ crash: $(VENV)/.release  ## Kills the engine again and again and checks what it 
 	$(BIN)/python scripts/crash.py $(ARGS)
 
 docs: $(VENV)/.docs  ## Builds the documentation into site/.
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 wheel: $(VENV)/.build  ## Builds the wheel for release into dist/.
@@ -85,23 +84,25 @@ clean: clean-demo  ## Removes everything that was built.
 
 # What is in .venv, as files that say so.
 
+# Groups of pyproject.toml; installing by group takes pip 25.1.
 $(VENV)/.python: scripts/venv
 	@scripts/venv $(VENV)
+	@$(PIP) --upgrade 'pip>=25.1'
 	@touch $@
 
-$(VENV)/.build: scripts/requirements/build.txt $(VENV)/.python
+$(VENV)/.build: pyproject.toml $(VENV)/.python
 	@echo "installing the build tools into $(VENV)"
-	@$(PIP) -r $<
+	@$(PIP) --group build
 	@touch $@
 
-$(VENV)/.test: scripts/requirements/test.txt $(VENV)/.build
+$(VENV)/.test: pyproject.toml $(VENV)/.build
 	@echo "installing the test tools into $(VENV)"
-	@$(PIP) -r $<
+	@$(PIP) --group dev
 	@touch $@
 
-$(VENV)/.docs: scripts/requirements/docs.txt $(VENV)/.python
+$(VENV)/.docs: pyproject.toml $(VENV)/.python
 	@echo "installing the documentation tools into $(VENV)"
-	@$(PIP) -r $<
+	@$(PIP) --group docs
 	@touch $@
 
 # The venv holds the wheel of one profile at a time; installing one forgets the other.

@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,6 +37,7 @@ class _Row:
     lane: str
     # Not known of a map before it has its items.
     total: int | None = None
+    is_map: bool = False
     ended: int = 0
     failed: int = 0
     running: int = 0
@@ -57,7 +59,8 @@ class Live:
         self._start = time.monotonic()
         self._drawn = 0
         self._fresh = 0
-        self.seen = sum(event.type == "task.completed" for event in run.events(follow=False) if event.at < began)
+        # Agent calls that are on record, before this process and in it.
+        self.seen = _calls(event for event in run.events(follow=False) if event.at < began)
         self._reader = threading.Thread(target=self._read, name="live", daemon=True)
 
     def show(self) -> None:
@@ -91,9 +94,10 @@ class Live:
         name, child, _ = event.task.partition("[")
         row = self._rows[name]
         if event.type == "task.expanded":
-            row.total = event.data["count"]
-        elif not child:
-            row.total = 1
+            row.total, row.is_map = event.data["count"], True
+        if row.is_map and not child:
+            return  # about the map as a whole: its children have been counted
+        row.total = row.total or 1
         if event.type == "task.started":
             row.running += 1
         elif event.type in ("task.retrying", "task.interrupted"):
@@ -131,3 +135,12 @@ class Live:
         rest = ", ".join(part for part in now if part)
         return f"  {name:<14} {bar} {count:>8}  {_painted('2', f'{row.lane:<7}')} {rest}"
 
+
+def _calls(events: Iterable[goclaw.Event]) -> int:
+    """How many agent calls completed. A map tells of its own end, too: that is no call."""
+    maps, calls = set(), 0
+    for event in events:
+        if event.type == "task.expanded":
+            maps.add(event.task)
+        calls += event.type == "task.completed" and event.task not in maps
+    return calls

@@ -24,11 +24,10 @@ import tokenize
 import zlib
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import goclaw
-
 from _live import Live, strong
 
 # One name for the one run of the demo, so that starting it again finds what there is of it.
@@ -318,7 +317,7 @@ def main() -> int:
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / "plan.svg").write_text(stdlib_report.plan().to_svg(), encoding="utf-8")
 
-    began = datetime.now(timezone.utc)
+    began = datetime.now(UTC)
     lanes = [goclaw.Lane("model", 16)]
     with goclaw.Engine(options.folder / "state", lanes=lanes) as engine:
         known = {summary.id: summary for summary in engine.list()}

@@ -24,7 +24,8 @@ def refuse_own_loop(what: str) -> None:
 def in_own_loop() -> bool:
     """True on the thread of goclaw's own event loop, while it runs."""
     own = sys.modules.get("goclaw._loop")
-    running = own._running if own is not None else None
+    # Its import may be under way in another thread.
+    running = getattr(own, "_running", None)
     return running is not None and threading.current_thread() is running.thread
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ._goclaw import Context
 from .errors import AgentError
 
-_CONTEXT_NAME = re.compile(r"(?:^|[.\s\[|])Context(?:$|[\s\]|])")
+_CONTEXT_NAME = re.compile(r"""(?:^|[.\s\[|"'])Context(?:$|[\s\]|"'])""")
 _KIND = inspect.Parameter
 EMPTY = inspect.Parameter.empty
 UNKNOWN = object()
@@ -112,12 +112,15 @@ def _keyword_after(signature: inspect.Signature, without: list[str]) -> list[ins
 
 def evaluate(annotation: Any, scope: dict[str, Any]) -> Any:
     """Evaluates a postponed annotation, or answers `UNKNOWN` where its names are not there (yet)."""
-    if not isinstance(annotation, str):
-        return annotation
-    try:
-        return eval(annotation, scope)  # noqa: S307  the user's own source, as typing.get_type_hints does
-    except Exception:
-        return UNKNOWN
+    # Twice: a quoted annotation under postponed evaluation is text of text.
+    for _ in range(2):
+        if not isinstance(annotation, str):
+            break
+        try:
+            annotation = eval(annotation, scope)  # noqa: S307  the user's own source, as typing.get_type_hints does
+        except Exception:
+            return UNKNOWN
+    return UNKNOWN if isinstance(annotation, str) else annotation
 
 
 def is_context(annotation: Any, scope: dict[str, Any]) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextvars import ContextVar
-from datetime import timedelta
-from typing import Any
 
 from ._goclaw import Context, current
+from .durations import Duration, to_seconds
 
 __all__ = ["Context", "current"]
 
@@ -28,10 +27,8 @@ def _logger(context: Context) -> logging.LoggerAdapter[logging.Logger]:
     return logging.LoggerAdapter(_LOGGER, extra)
 
 
-def _seconds(length: Any) -> float:
-    if isinstance(length, timedelta):
-        length = length.total_seconds()
-    return max(0.0, float(length))
+def _seconds(length: Duration) -> float:
+    return to_seconds(length, what="t")
 
 
 async def _sleep(context: Context, seconds: float) -> None:

@@ -195,6 +195,10 @@ class Cancelled(GoclawError):
 
     code = "task.cancelled"
 
+    # The interpreter raises it in an agent's thread by its class alone.
+    def __init__(self, message: str = "the run was cancelled", *, code: str | None = None, help: str = "") -> None:
+        super().__init__(message, code=code, help=help)
+
 
 class UnknownRun(GoclawError, LookupError):
     """The engine knows no run with that id (`run.unknown`)."""

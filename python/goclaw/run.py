@@ -319,7 +319,7 @@ class Run(Generic[R_co]):
         return {"text/plain": repr(self), "text/html": _notebook.run_html(self)}
 
 
-def _task_failed(failure: _goclaw.FailureRow) -> TaskFailed:
+def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
     task, attempts, kind, code, types, message, traceback, origin = failure
     cause: BaseException
     if isinstance(origin, BaseException):

@@ -124,6 +124,12 @@ impl Batch {
         self.finished.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// The name of one of its tasks: `id`, or `id[index]` in a map.
+    pub fn name(&self, index: u32) -> String {
+        let id = &self.call.plan.nodes[self.span.node as usize].id;
+        if self.call.items.is_some() { format!("{id}[{index}]") } else { id.to_string() }
+    }
+
     /// Claims the next child: its index, or `None` when none is left. Each child is claimed once.
     pub fn claim(&self) -> Option<u32> {
         let at = self.cursor.fetch_add(1, Ordering::AcqRel);

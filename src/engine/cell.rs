@@ -25,7 +25,8 @@ pub(super) struct Cell {
 
 #[derive(Default)]
 struct Inner {
-    acceptance: Option<Result<Arc<Cell>>>,
+    /// `None` inside: this very cell, which must not hold itself.
+    acceptance: Option<Result<Option<Arc<Cell>>>>,
     end: Option<End>,
     at_end: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -65,6 +66,7 @@ impl Cell {
 
     /// Answers the submitter: this run, another one that exists already, or a refusal.
     pub(super) fn accept(&self, answer: Result<Arc<Cell>>) {
+        let answer = answer.map(|cell| (!std::ptr::eq(self, Arc::as_ptr(&cell))).then_some(cell));
         self.lock().acceptance = Some(answer);
         self.changed.notify_all();
     }
@@ -125,7 +127,10 @@ impl Ticket {
     /// `lane.full`, `run.conflict`, `engine.closed`, `store.*`.
     pub fn wait(&self, timeout: Option<Duration>) -> Option<Result<Handle>> {
         let answer = self.cell.wait_until(timeout, |inner| inner.acceptance.clone())?;
-        Some(answer.map(|cell| Handle { cell, shared: Arc::clone(&self.shared) }))
+        Some(answer.map(|other| Handle {
+            cell: other.unwrap_or_else(|| Arc::clone(&self.cell)),
+            shared: Arc::clone(&self.shared),
+        }))
     }
 
     /// Withdraws the submit if the run is not accepted yet.

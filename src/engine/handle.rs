@@ -102,9 +102,15 @@ impl Shared {
 
     /// Loads a run from the store.
     pub(super) fn load(&self, id: RunId) -> Result<Arc<Run>> {
-        let records = self.store.load(id)?.ok_or_else(|| refusal::unknown_run(id))?;
+        let records =
+            unless_closed(self.store.load(id))?.ok_or_else(|| refusal::unknown_run(id))?;
         run::replay(&records, |submitted| self.plans.of(submitted)).map(Arc::new)
     }
+}
+
+/// The store closes with its engine: whoever asks later is told of the engine.
+fn unless_closed<T>(answer: Result<T>) -> Result<T> {
+    answer.map_err(|error| if error.code == "store.closed" { refusal::closed() } else { error })
 }
 
 impl Drop for Shared {
@@ -242,7 +248,7 @@ impl Engine {
         let cell = match self.ask(|reply| Message::Find { run, reply })? {
             Some(cell) => cell,
             None => {
-                let summary = self.shared.store.summary(run)?;
+                let summary = unless_closed(self.shared.store.summary(run))?;
                 let summary = summary.filter(|_| !self.is_memory());
                 let state = summary.ok_or_else(|| refusal::unknown_run(run))?.state;
                 let cell = Cell::new(run, self.shared.durability, state);
@@ -256,16 +262,16 @@ impl Engine {
     /// Runs, newest first.
     ///
     /// # Errors
-    /// `store.*`.
+    /// `engine.closed`, `store.*`.
     pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
-        self.shared.store.list(filter)
+        unless_closed(self.shared.store.list(filter))
     }
 
     /// The watch: facts from sequence number `from` on, waiting up to `wait` for news. Empty where
     /// there is none yet. Late readers replay; nobody is skipped.
     ///
     /// # Errors
-    /// `events.gone` where an engine in memory has forgotten them; `store.*`.
+    /// `events.gone` where an engine in memory has forgotten them; `engine.closed`, `store.*`.
     pub fn facts(
         &self,
         run: Option<RunId>,
@@ -277,7 +283,7 @@ impl Engine {
         let mut seen = from;
         loop {
             let visible = self.shared.watch.visible();
-            let mut facts = self.shared.store.facts(run, from, limit)?;
+            let mut facts = unless_closed(self.shared.store.facts(run, from, limit))?;
             facts.retain(|fact| fact.seq < visible);
             if !facts.is_empty() || Instant::now() >= deadline {
                 return Ok(facts);
@@ -309,9 +315,9 @@ impl Engine {
     /// Forgets finished runs: the one named, or all that ended before `before`.
     ///
     /// # Errors
-    /// `store.*`.
+    /// `engine.closed`, `store.*`.
     pub fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
-        let forgotten = self.shared.store.purge(run, before)?;
+        let forgotten = unless_closed(self.shared.store.purge(run, before))?;
         if let Some(run) = run {
             self.shared.inbox.push(Message::Forget { run })?;
         }

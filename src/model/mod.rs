@@ -20,7 +20,7 @@ pub use event::{
 };
 pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, NodeIx, RunId, Span, TaskRef};
-pub use payload::{BlobHash, Opaque, Payload};
+pub use payload::{Blob, BlobHash, Opaque, Payload};
 pub use state::{RunState, TaskState};
 pub use stats::Stats;
 pub use time::{Millis, Timestamp};

@@ -34,7 +34,16 @@ pub enum Payload {
     Object(Arc<dyn Opaque>),
     /// The envelope lies out of line in the store, under its hash. Only the store makes and resolves
     /// these; no other floor meets one.
-    Blob { hash: BlobHash, len: u32 },
+    Blob(Box<Blob>),
+}
+
+/// Where an envelope lies out of line. Boxed in a payload, so that the rare case does not make every
+/// pending task pay for its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blob {
+    pub hash: BlobHash,
+    /// Length of the envelope in bytes.
+    pub len: u32,
 }
 
 impl Payload {
@@ -46,7 +55,7 @@ impl Payload {
         match self {
             Self::Bytes(bytes) => bytes.len(),
             Self::Object(_) => 0,
-            Self::Blob { len, .. } => *len as usize,
+            Self::Blob(blob) => blob.len as usize,
         }
     }
     pub fn is_empty(&self) -> bool {
@@ -60,7 +69,7 @@ impl fmt::Debug for Payload {
         match self {
             Self::Bytes(bytes) => write!(f, "<{} bytes>", bytes.len()),
             Self::Object(_) => f.write_str("<object>"),
-            Self::Blob { len, .. } => write!(f, "<blob of {len} bytes>"),
+            Self::Blob(blob) => write!(f, "<blob of {} bytes>", blob.len),
         }
     }
 }
@@ -70,7 +79,7 @@ impl PartialEq for Payload {
         match (self, other) {
             (Self::Bytes(a), Self::Bytes(b)) => a == b,
             (Self::Object(a), Self::Object(b)) => Arc::ptr_eq(a, b),
-            (Self::Blob { hash: a, .. }, Self::Blob { hash: b, .. }) => a == b,
+            (Self::Blob(a), Self::Blob(b)) => a == b,
             _ => false,
         }
     }
@@ -83,10 +92,10 @@ impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
-            Self::Blob { hash, len } => {
+            Self::Blob(blob) => {
                 let mut mark = [BLOB_MARK; 37];
-                mark[1..5].copy_from_slice(&len.to_le_bytes());
-                mark[5..].copy_from_slice(hash);
+                mark[1..5].copy_from_slice(&blob.len.to_le_bytes());
+                mark[5..].copy_from_slice(&blob.hash);
                 serializer.serialize_bytes(&mark)
             }
             Self::Object(_) => Err(S::Error::custom("a live object cannot be written down")),
@@ -102,7 +111,7 @@ impl<'de> Deserialize<'de> for Payload {
                 let len = u32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
                 let mut hash = [0; 32];
                 hash.copy_from_slice(&bytes[5..]);
-                Ok(Self::Blob { hash, len })
+                Ok(Self::Blob(Box::new(Blob { hash, len })))
             }
             Some(&BLOB_MARK) => Err(D::Error::custom("a blob reference has 37 bytes")),
             _ => Ok(Self::Bytes(bytes.into())),
@@ -119,7 +128,7 @@ mod tests {
         for payload in [
             Payload::bytes(vec![7, 0, 1]),
             Payload::bytes(vec![]),
-            Payload::Blob { hash: [9; 32], len: 70_000 },
+            Payload::Blob(Box::new(Blob { hash: [9; 32], len: 70_000 })),
         ] {
             let wire = rmp_serde::to_vec(&payload).expect("bytes serialise");
             let back: Payload = rmp_serde::from_slice(&wire).expect("and come back");

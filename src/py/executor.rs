@@ -95,10 +95,12 @@ impl PythonExecutor {
             let order = if until() { None } else { py.detach(|| desk.wait(SIGNALS_EVERY)) };
             self.withdraw(run, &desk);
             // An order may have come between the wait's end and the withdrawal.
-            if let Some(Order::Job(Job::Batch(batch))) = order.or_else(|| desk.take())
-                && let Some(interrupt) = self.pool.run_batch(py, &slot, &batch, true)
-            {
-                return Err(interrupt);
+            if let Some(Order::Job(Job::Batch(batch))) = order.or_else(|| desk.take()) {
+                let interrupt = self.pool.run_batch(py, &slot, &batch, true);
+                slot.end();
+                if let Some(interrupt) = interrupt {
+                    return Err(interrupt);
+                }
             }
             py.check_signals()?;
             if until() {

@@ -35,6 +35,7 @@ pub(super) fn outcome(py: Python<'_>, raised: PyErr, stopping: bool) -> Outcome 
 
 /// What the journal keeps of an exception that an agent raised.
 pub(crate) fn from_exception(py: Python<'_>, raised: PyErr) -> Box<Failure> {
+    let raised = whole(py, raised);
     let ordinary = raised.is_instance_of::<PyException>(py);
     let leaves = raised.is_instance_of::<PySystemExit>(py)
         || raised.is_instance_of::<PyKeyboardInterrupt>(py)
@@ -53,6 +54,7 @@ pub(super) fn caused_by(
     code: &'static str,
     what: &str,
 ) -> Box<Failure> {
+    let raised = &whole(py, raised.clone_ref(py));
     let mut failure = of_error(py, raised, FailureKind::Binding, code);
     let class = failure
         .types
@@ -72,6 +74,11 @@ pub(super) fn panicked(payload: &(dyn std::any::Any + Send)) -> Box<Failure> {
         .unwrap_or_else(|| "no message".into());
     let message = format!("the executor panicked: {}", bounded(text, MESSAGE_BYTES_MAX));
     Box::new(Failure::new(FailureKind::Crash, "task.panic", message))
+}
+
+/// The error with its traceback in the exception itself, where Python before 3.12 does not put it.
+fn whole(py: Python<'_>, raised: PyErr) -> PyErr {
+    PyErr::from_value(raised.into_value(py).into_bound(py).into_any())
 }
 
 fn of_error(py: Python<'_>, raised: &PyErr, kind: FailureKind, code: &'static str) -> Box<Failure> {

@@ -21,12 +21,13 @@ use super::bind::{self, Binding};
 use super::executor::Core;
 use super::slot::Slot;
 use super::steps::{Steps, Tools};
-use super::{batch, failure};
+use super::{batch, call, failure};
 use crate::agent::{Batch, Outcome, Report};
 use crate::model::{Failure, Span};
 
-/// Coroutines that are started together before the clock is looked at.
-const CHUNK_CALLS_MAX: usize = 128;
+/// Coroutines that are started together. More than this many live coroutines, tasks and contexts at a
+/// time set off Python's garbage collector in every chunk (its youngest generation has 700 objects).
+const CHUNK_CALLS_MAX: usize = 48;
 /// How long the loop starts coroutines before it lets the others go on.
 const TURN_MAX: Duration = Duration::from_millis(4);
 
@@ -86,7 +87,10 @@ pub(super) fn feed(news: Feed) -> bool {
 
 /// Starts the loop's thread unless it runs. On a worker thread.
 pub(super) fn start(py: Python<'_>) -> PyResult<()> {
-    py.import("goclaw._loop")?.call_method0(intern!(py, "ensure"))?;
+    // Imports run long enough for the interpreter to end meanwhile: through guarded calls only.
+    let import = py.import("importlib")?.getattr(intern!(py, "import_module"))?;
+    let module = call::call(&import, &[intern!(py, "goclaw._loop").as_any()])?;
+    call::call(&module.getattr(intern!(py, "ensure"))?, &[])?;
     Ok(())
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn to_object(
             .ok_or_else(|| damaged("the value is an object of another host language")),
         Payload::Bytes(bytes) => codec::decode(py, bytes, mode.allow_pickle)
             .map_err(|error| Box::new(error.to_failure("value"))),
-        Payload::Blob { .. } => Err(damaged("the value was not fetched from the store")),
+        Payload::Blob(_) => Err(damaged("the value was not fetched from the store")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Drives the executor without an engine: one node, its batches, their outcomes. For tests and
 //! measurements of this half only; nothing else uses it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,18 @@ use crate::plan;
 #[derive(Default)]
 struct Inbox {
     reports: Mutex<Vec<Report>>,
+    /// Outcomes that came.
+    count: AtomicUsize,
     ended: Condvar,
     woken: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl Reports for Inbox {
     fn report(&self, reports: Vec<Report>) {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).extend(reports);
+        let mut all = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        self.count.fetch_add(ended(&reports), Ordering::Release);
+        all.extend(reports);
+        drop(all);
         self.ended.notify_all();
         if let Some(wake) = &*self.woken.lock().unwrap_or_else(PoisonError::into_inner) {
             wake();
@@ -54,7 +59,7 @@ impl Driver {
     }
 
     /// Runs the task over its items in batches; answers with outcomes in order and nanoseconds.
-    #[pyo3(signature = (task, input=None, items=None, results=None, batch=64, timeout_ms=None, help=false, wait=true))]
+    #[pyo3(signature = (task, input=None, items=None, results=None, batch=64, timeout_ms=None, help=false, wait=true, width=4))]
     #[expect(clippy::too_many_arguments, reason = "one keyword each, for tests")]
     fn run<'py>(
         &self,
@@ -67,6 +72,7 @@ impl Driver {
         timeout_ms: Option<Millis>,
         help: bool,
         wait: bool,
+        width: usize,
     ) -> PyResult<(Bound<'py, PyList>, u64)> {
         let count = items.as_ref().map_or(1, |items| items.len() as u32);
         let call = self.call(py, task, input, items, results)?;
@@ -79,12 +85,13 @@ impl Driver {
             span = tail;
         }
         self.inbox.reports.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.inbox.count.store(0, Ordering::Release);
         *self.batches.lock().unwrap_or_else(PoisonError::into_inner) = batches.clone();
         let began = Instant::now();
         if help {
             self.help(py, &call, batches, count as usize)?;
         } else {
-            py.detach(|| batches.into_iter().for_each(|batch| self.executor.execute(batch)));
+            py.detach(|| self.dispatch(batches, width));
         }
         if wait {
             self.await_outcomes(py, count as usize)?;
@@ -178,7 +185,7 @@ impl Driver {
     /// from `execute` to the report of each.
     fn latencies(&self, py: Python<'_>, task: &str, count: usize) -> PyResult<Vec<u64>> {
         (0..count)
-            .map(|_| Ok(self.run(py, task, None, None, None, 1, None, false, true)?.1))
+            .map(|_| Ok(self.run(py, task, None, None, None, 1, None, false, true, 1)?.1))
             .collect()
     }
 
@@ -242,6 +249,20 @@ impl Driver {
         }))
     }
 
+    /// Keeps `width` batches out, as an engine with that many permits would.
+    fn dispatch(&self, batches: Vec<Arc<Batch>>, width: usize) {
+        let mut given = 0;
+        for (at, batch) in batches.iter().enumerate() {
+            if at >= width {
+                given += batches[at - width].span.len as usize;
+                let reports = self.inbox.reports.lock().unwrap_or_else(PoisonError::into_inner);
+                let behind = |_: &mut Vec<Report>| self.inbox.count.load(Ordering::Acquire) < given;
+                drop(self.inbox.ended.wait_while(reports, behind));
+            }
+            self.executor.execute(Arc::clone(batch));
+        }
+    }
+
     fn help(
         &self,
         py: Python<'_>,
@@ -258,16 +279,15 @@ impl Driver {
             std::thread::sleep(Duration::from_millis(5));
             batches.into_iter().for_each(|batch| executor.execute(batch));
         });
-        let helped = self.executor.help_until(py, run, || {
-            ended(&self.inbox.reports.lock().unwrap_or_else(PoisonError::into_inner)) >= count
-        });
+        let all = || self.inbox.count.load(Ordering::Acquire) >= count;
+        let helped = self.executor.help_until(py, run, all);
         py.detach(|| owner.join()).expect("the owner does not panic");
         *self.inbox.woken.lock().unwrap_or_else(PoisonError::into_inner) = None;
         helped
     }
 
     fn await_outcomes(&self, py: Python<'_>, count: usize) -> PyResult<()> {
-        self.until(py, |reports| ended(reports) >= count)
+        self.until(py, |_| self.inbox.count.load(Ordering::Acquire) >= count)
     }
 
     fn until(&self, py: Python<'_>, done: impl Fn(&[Report]) -> bool + Sync) -> PyResult<()> {
@@ -336,6 +356,7 @@ fn failed<'py>(py: Python<'py>, failure: &Failure) -> PyResult<Bound<'py, PyAny>
     Ok(("failed", fields).into_pyobject(py)?.into_any())
 }
 
+#[expect(clippy::boxed_local, reason = "what `map_err` hands over")]
 fn refusal(failure: Box<Failure>) -> PyErr {
     PyValueError::new_err(format!("{}: {}", failure.code, failure.message))
 }
@@ -354,7 +375,7 @@ fn drive<'py>(
     let driver = Driver::new(memory, 1 << 24);
     let each = serde_json::json!({"param": param, "items": {"value": []}});
     let task = serde_json::json!({"id": "task", "agent": agent, "each": each}).to_string();
-    let ended = driver.run(py, &task, None, Some(items), None, batch, None, false, true)?;
+    let ended = driver.run(py, &task, None, Some(items), None, batch, None, false, true, 4)?;
     driver.close(py, 1000);
     Ok(ended)
 }

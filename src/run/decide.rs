@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::state::Yield;
 use super::{Input, Outcome, Resolution, Run, cancel, retry};
 use crate::model::{
     CancelCause, Delivery, Event, Failure, FailureKind, NodeIx, Payload, RunState, SkipReason,
@@ -19,7 +20,9 @@ pub(super) fn decide(
     late: &mut u64,
 ) -> Vec<Event> {
     if run.state.is_terminal() {
-        *late += matches!(input, Input::Done { .. }) as u64;
+        if let Input::Done { outcomes, .. } = input {
+            *late += outcomes.len() as u64;
+        }
         return Vec::new();
     }
     match input {
@@ -35,7 +38,7 @@ pub(super) fn decide(
         }
         Input::TakenBack { span, attempt } => taken_back(run, span, attempt),
         Input::Lost { span, attempt, crash } => lost(run, span, attempt, crash),
-        Input::RetryDue { task } => retry_due(run, task),
+        Input::RetryDue { task } => retry_due(run, task, now),
         Input::Deadline => {
             let ms = run.plan.workflow.timeout_ms.unwrap_or_default();
             request(run, CancelCause::Deadline, format!("the run took longer than {ms} ms"))
@@ -56,7 +59,12 @@ pub(super) fn decide(
 }
 
 fn admitted(run: &Run, span: Span) -> Vec<Event> {
-    if run.uniform(span, TaskState::Pending) { vec![Event::Scheduled { span }] } else { vec![] }
+    let ready = run.nodes.get(span.node as usize).is_some_and(|n| n.waits == 0 && n.resolved);
+    if ready && run.uniform(span, TaskState::Pending) {
+        vec![Event::Scheduled { span }]
+    } else {
+        Vec::new()
+    }
 }
 
 fn claimed(run: &Run, span: Span) -> Vec<Event> {
@@ -184,7 +192,7 @@ fn resolved(run: &Run, node: NodeIx, resolution: Resolution) -> Vec<Event> {
 }
 
 fn taken_back(run: &Run, span: Span, attempt: u16) -> Vec<Event> {
-    if !run.uniform(span, TaskState::Running) || !running(run, first(span), attempt) {
+    if !all_running(run, span, attempt) {
         return Vec::new();
     }
     match run.cancel {
@@ -193,20 +201,20 @@ fn taken_back(run: &Run, span: Span, attempt: u16) -> Vec<Event> {
     }
 }
 
-fn first(span: Span) -> TaskRef {
-    TaskRef { node: span.node, index: span.lo }
+fn all_running(run: &Run, span: Span, attempt: u16) -> bool {
+    let first = TaskRef { node: span.node, index: span.lo };
+    run.uniform(span, TaskState::Running) && running(run, first, attempt)
 }
 
 /// Attempts that died with their process. An at-most-once task is never repeated.
 fn lost(run: &Run, span: Span, attempt: u16, crash: bool) -> Vec<Event> {
-    let once = run.plan.task(span.node).delivery == Delivery::AtMostOnce;
-    let Some(items) = run.items(span).filter(|_| running(run, first(span), attempt)) else {
+    let Some(items) = run.items(span).filter(|_| all_running(run, span, attempt)) else {
         return Vec::new();
     };
     if run.cancel.is_some() {
         return vec![Event::Cancelled { span }];
     }
-    if once {
+    if run.plan.task(span.node).delivery == Delivery::AtMostOnce {
         let failure = Arc::new(Failure::new(
             FailureKind::Crash,
             "task.interrupted",
@@ -226,9 +234,14 @@ fn lost(run: &Run, span: Span, attempt: u16, crash: bool) -> Vec<Event> {
     vec![Event::Interrupted { span, attempt, crash }]
 }
 
-fn retry_due(run: &Run, task: TaskRef) -> Vec<Event> {
-    let due = run.item(task).is_some_and(|item| item.state == TaskState::Retrying);
-    if due { vec![Event::RetryDue { task }] } else { Vec::new() }
+/// A timer left over from an earlier retry must not cut the backoff of this one short.
+fn retry_due(run: &Run, task: TaskRef, now: Timestamp) -> Vec<Event> {
+    match run.item(task).map(|item| (item.state, &item.yields)) {
+        Some((TaskState::Retrying, Yield::Retrying { due, .. })) if *due <= now => {
+            vec![Event::RetryDue { task }]
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn request(run: &Run, cause: CancelCause, reason: String) -> Vec<Event> {

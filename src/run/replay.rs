@@ -101,14 +101,17 @@ pub fn outstanding(run: &Run, crash: bool) -> (Vec<Input>, Vec<Effect>) {
     for node in 0..run.nodes.len() as NodeIx {
         unresolved(run, node, &mut effects);
     }
-    let waiting =
-        cancel::spans(run, |item| matches!(item.state, TaskState::Pending | TaskState::Scheduled));
-    let ready = |node: NodeIx| run.node(node).waits == 0 && run.node(node).resolved;
-    effects.extend(
-        waiting
-            .filter(|(span, _)| ready(span.node))
-            .map(|(span, attempts)| Effect::Offer { span, attempts }),
-    );
+    // One state at a time: a lane takes a span only when all of it is in the same state. What had
+    // its place in the queue gets it back first.
+    for state in [TaskState::Scheduled, TaskState::Pending] {
+        let waiting = cancel::spans(run, |item| item.state == state);
+        let ready = |node: NodeIx| run.node(node).waits == 0 && run.node(node).resolved;
+        effects.extend(
+            waiting
+                .filter(|(span, _)| ready(span.node))
+                .map(|(span, attempts)| Effect::Offer { span, attempts }),
+        );
+    }
     for (span, _) in cancel::spans(run, |item| item.state == TaskState::Retrying) {
         for task in span.tasks() {
             if let Some(Item { yields: Yield::Retrying { due, .. }, .. }) = run.item(task) {

@@ -11,9 +11,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
 import goclaw
+import pytest
 
 FACE = """
 Agent AgentError BindingError Cancelled ConfigError Context CycleError Definition DuplicateTask Engine EngineClosed
@@ -22,7 +21,7 @@ Problem RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict 
 StoreError StoreFull StoreLocked StoreTooNew TaskFailed TaskTimedOut TaskView TracedValueError UnknownAgent
 UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise run
 when workflow
-""".split()
+""".split()  # noqa: SIM905
 
 
 def test_the_public_face_changes_only_on_purpose() -> None:
@@ -83,15 +82,17 @@ RIGHT = """
     def analyze(page: str, *, depth: int = 1) -> dict[str, int]:
         return {"length": len(page)}
 
-    @goclaw.agent
-    class Resolve:
+    # mypy does not apply decorators of classes; called as a function they are typed everywhere.
+    class Sorts:
         def run(self, found: dict[str, int]) -> list[str]:
             return sorted(found)
 
-    @goclaw.agent(lane="cpu")
-    class ResolveLater:
+    class SortsLater:
         async def run(self, found: dict[str, int]) -> list[str]:
             return sorted(found)
+
+    Resolve = goclaw.agent(Sorts)
+    ResolveLater = goclaw.agent(lane="cpu")(SortsLater)
 
     @goclaw.workflow
     def pipeline(url: str) -> list[str]:
@@ -111,6 +112,7 @@ RIGHT = """
             run: goclaw.Run[list[str]] = engine.submit(pipeline, {"url": "x"})
             result: list[str] = run.result(timeout="5s")
             other: list[str] = engine.run(pipeline, {"url": "x"})
+            print(result, other)
 
     async def amain() -> list[str]:
         async with goclaw.Engine() as engine:
@@ -162,3 +164,10 @@ def test_wrong_code_is_refused_by_type_checkers(tool: str, tmp_path: Path) -> No
     found = check(tools(tmp_path)[tool], base + "\n" + "\n".join(WRONG), tmp_path)
     for position, line in enumerate(WRONG, start=lines + 2):
         assert f"code.py:{position}:" in found.stdout, (line, found.stdout)
+
+
+def test_the_stub_says_what_the_native_module_has(tmp_path: Path) -> None:
+    root = str(Path(goclaw.__file__).parent.parent)
+    command = [sys.executable, "-m", "mypy.stubtest", "goclaw._goclaw"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "MYPYPATH": root})
+    assert found.returncode == 0, found.stdout

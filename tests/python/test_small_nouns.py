@@ -3,24 +3,38 @@
 import pickle
 from datetime import timedelta
 
+import goclaw
 import pytest
+from goclaw import durations, errors
 from hypothesis import given
 from hypothesis import strategies as st
-
-import goclaw
-from goclaw import durations, errors
 
 
 @pytest.mark.parametrize(
     ("given", "ms"),
-    [(0.5, 500), (3, 3000), ("500ms", 500), ("5s", 5000), ("2m", 120_000), ("1h", 3_600_000), ("1h30m", 5_400_000),
-     ("1.5s", 1500), (" 5 s ", 5000), (timedelta(seconds=1), 1000), (0.0001, 1), (0, 0), ("1d", 86_400_000)],
+    [
+        (0.5, 500),
+        (3, 3000),
+        ("500ms", 500),
+        ("5s", 5000),
+        ("2m", 120_000),
+        ("1h", 3_600_000),
+        ("1h30m", 5_400_000),
+        ("1.5s", 1500),
+        (" 5 s ", 5000),
+        (timedelta(seconds=1), 1000),
+        (0.0001, 1),
+        (0, 0),
+        ("1d", 86_400_000),
+    ],
 )
 def test_a_duration_is_seconds_a_timedelta_or_text(given: durations.Duration, ms: int) -> None:
     assert durations.to_ms(given) == ms
 
 
-@pytest.mark.parametrize("given", ["", "5", "s", "5 parsecs", "-1s", "1s!", -1, float("nan"), float("inf"), True, None, [], "5s5"])
+@pytest.mark.parametrize(
+    "given", ["", "5", "s", "5 parsecs", "-1s", "1s!", -1, float("nan"), float("inf"), True, None, [], "5s5"]
+)
 def test_what_is_no_duration_is_refused(given: object) -> None:
     with pytest.raises(goclaw.ConfigError) as refused:
         durations.to_ms(given, what="timeout")  # type: ignore[arg-type]
@@ -47,8 +61,17 @@ def test_type_and_value_errors_are_never_retried_unless_named() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"retries": -1}, {"retries": True}, {"retries": 1.5}, {"factor": 0.5}, {"on": ("OSError",)}, {"on": (int,)},
-     {"initial": "2m"}, {"on": (OSError,), "never": (OSError,)}, {"max": 0}],
+    [
+        {"retries": -1},
+        {"retries": True},
+        {"retries": 1.5},
+        {"factor": 0.5},
+        {"on": ("OSError",)},
+        {"on": (int,)},
+        {"initial": "2m"},
+        {"on": (OSError,), "never": (OSError,)},
+        {"max": 0},
+    ],
 )
 def test_a_senseless_retry_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(goclaw.ConfigError):
@@ -61,7 +84,10 @@ def test_retry_and_retries_contradict() -> None:
     assert refused.value.code == "config.contradiction"
 
 
-@pytest.mark.parametrize(("name", "concurrency", "options"), [("", 1, {}), ("io", 0, {}), ("io", True, {}), ("io", 1, {"capacity": 0}), ("io", 1, {"timeout": "x"})])
+@pytest.mark.parametrize(
+    ("name", "concurrency", "options"),
+    [("", 1, {}), ("io", 0, {}), ("io", True, {}), ("io", 1, {"capacity": 0}), ("io", 1, {"timeout": "x"})],
+)
 def test_a_senseless_lane_is_refused(name: str, concurrency: int, options: dict[str, object]) -> None:
     with pytest.raises(goclaw.ConfigError):
         goclaw.Lane(name, concurrency, **options)  # type: ignore[arg-type]
@@ -72,9 +98,9 @@ def test_every_error_has_a_code_of_its_own_and_survives_pickling() -> None:
     codes = [c.code for c in classes if c not in (errors.RemoteError, errors.StoreError)]
     assert sorted(codes) == sorted(set(codes))
     for cls in classes:
-        error = cls("what happened", code="area.reason", help="what to do")
         if cls is errors.RemoteError:
             continue
+        error = cls("what happened", code="area.reason", help="what to do")
         back = pickle.loads(pickle.dumps(error))
         assert (type(back), str(back), back.code, back.help) == (cls, "what happened", "area.reason", "what to do")
 

@@ -1,4 +1,5 @@
 //! The rules of a run by name, and the seeded simulation of the run machine.
 
+mod floors;
 mod run;
 mod sim;

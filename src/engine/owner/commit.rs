@@ -120,7 +120,7 @@ impl Owner {
                 let bytes = self.store.journal_bytes();
                 self.stats.journal_bytes.store(bytes, Ordering::Relaxed);
                 self.staged.records.clear();
-                self.staged.dirty = true;
+                self.staged.dirty = !self.memory;
                 self.staged.stalled = None;
                 true
             }

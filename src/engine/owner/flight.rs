@@ -203,9 +203,9 @@ impl Owner {
         Stats::add(&self.stats.attempts_timed_out, 1);
         let after_ms = batch.timeout.unwrap_or(held);
         tracing::warn!(
-            target: "goclaw.engine", run = %batch.call.run,
-            task = %batch.call.plan.nodes[task.node as usize].id, index = task.index,
-            attempt = batch.attempt, "attempt took longer than {after_ms} ms and is given up",
+            target: "goclaw.engine", run = %batch.call.run, trace = %batch.call.trace_id,
+            "task `{}` took longer than {after_ms} ms in attempt {}, which is given up",
+            batch.name(task.index), batch.attempt,
         );
         self.step(batch.call.run, Input::TimedOut { task, attempt: batch.attempt, after_ms });
         self.executor.abandon(batch, task.into());
@@ -239,9 +239,9 @@ impl Owner {
         self.landed(id);
         for span in self.still_running(&batch) {
             tracing::warn!(
-                target: "goclaw.engine", run = %batch.call.run,
-                task = %batch.call.plan.nodes[span.node as usize].id, index = span.lo,
-                "the agent does not stop; its attempt is given up",
+                target: "goclaw.engine", run = %batch.call.run, trace = %batch.call.trace_id,
+                "task `{}` was told to stop and does not; its attempt is given up",
+                batch.name(span.lo),
             );
             let attempt = batch.attempt;
             self.step(batch.call.run, Input::Lost { span, attempt, crash: false });

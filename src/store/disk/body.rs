@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::layout;
-use crate::model::{BlobHash, Error, Event, Payload, Record, Result, Workflow};
+use crate::model::{self, BlobHash, Error, Event, Payload, Record, Result, Workflow};
 
 /// A payload that a record carries out of line.
 pub(super) type Blob = (BlobHash, Arc<[u8]>);
@@ -33,7 +33,7 @@ fn payloads_mut(event: &mut Event) -> &mut [Payload] {
 fn goes_out(payload: &Payload) -> bool {
     match payload {
         Payload::Bytes(bytes) => bytes.len() > layout::INLINE_MAX || bytes.first() == Some(&0),
-        Payload::Object(_) | Payload::Blob { .. } => false,
+        Payload::Object(_) | Payload::Blob(_) => false,
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) fn split(record: &Record) -> (Cow<'_, Record>, Vec<Blob>) {
         let hash = *blake3::hash(bytes).as_bytes();
         let len = u32::try_from(bytes.len()).expect("payload_max is far below 4 GiB");
         blobs.push((hash, Arc::clone(bytes)));
-        *payload = Payload::Blob { hash, len };
+        *payload = Payload::Blob(Box::new(model::Blob { hash, len }));
     }
     (Cow::Owned(record), blobs)
 }
@@ -63,8 +63,8 @@ pub(super) fn join(
     mut fetch: impl FnMut(&BlobHash) -> Result<Arc<[u8]>>,
 ) -> Result<()> {
     for payload in record.events.iter_mut().flat_map(payloads_mut) {
-        if let Payload::Blob { hash, .. } = payload {
-            *payload = Payload::Bytes(fetch(hash)?);
+        if let Payload::Blob(blob) = payload {
+            *payload = Payload::Bytes(fetch(&blob.hash)?);
         }
     }
     Ok(())

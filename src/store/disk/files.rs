@@ -8,6 +8,7 @@ use std::path::Path;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     Create,
+    #[cfg(test)]
     Write,
     Sync,
     SyncDir,

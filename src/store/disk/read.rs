@@ -308,3 +308,31 @@ fn decode_in(file: &SegmentFile, piece: Piece) -> Result<Record> {
     body::read_record(&file.read(piece)?)
         .map_err(|e| error::corrupt_at(&file.path, piece.at, &format!("a record: {e}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{Event, Record, RunId, Timestamp};
+    use crate::store::disk::DiskStore;
+    use crate::store::{Options, Store};
+
+    #[test]
+    fn a_segment_that_moves_between_the_two_views_is_read_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options { background: false, map_bytes: 1 << 20, ..Options::default() };
+        let store = DiskStore::open(dir.path(), &options).expect("a store");
+        let run = RunId::from_u128(1);
+        let record = Record { run, seq: 1, at: Timestamp(1), events: vec![Event::RunStarted] };
+        store.append(&[record]).expect("an append");
+        let left = store.with(|core| {
+            let (kept, _) = core.view(core.slices(run))?;
+            assert_eq!(kept.len(), 1, "LMDB does not hold it yet");
+            let slices = core.slices(run);
+            core.seal_active()?;
+            core.checkpoint()?;
+            let (left, snapshot) = core.view(slices)?;
+            assert_eq!(core.stored_records(&snapshot, run)?.len(), 1);
+            Ok(left.len())
+        });
+        assert_eq!(left.expect("no error"), 0, "LMDB holds it now");
+    }
+}

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::{Filter, Options, Store, Summary};
 use crate::model::{
-    BlobHash, Durability, Event, Failure, FailureKind, Growth, Payload, Record, RunId, RunState,
-    SkipReason, Span, Submitted, TaskRef, Timestamp, Workflow,
+    BlobHash, CancelCause, Durability, Event, Failure, FailureKind, Growth, Payload, Record, RunId,
+    RunState, SkipReason, Span, Submitted, TaskRef, Timestamp, Workflow,
 };
 
 /// Small enough that a few records fill a segment, and nothing happens by itself.
@@ -112,7 +112,10 @@ impl Author {
                 vec![Event::Grown(Box::new(Growth { tasks: vec![], constants: vec![] }))],
             ),
             self.record(run, vec![Event::Skipped { node: 2, reason: SkipReason::Upstream }]),
-            self.record(run, vec![Event::CancelRequested { reason: "enough".into() }]),
+            self.record(
+                run,
+                vec![Event::CancelRequested { cause: CancelCause::Asked, reason: "enough".into() }],
+            ),
         ]
     }
 }

@@ -5,9 +5,8 @@ pub struct Dice(u64);
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        let mut dice = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        dice.bits();
-        dice
+        // Mixed first: neighbouring seeds must not be the same stream, one number apart.
+        Self(Self(seed).bits())
     }
 
     pub fn bits(&mut self) -> u64 {

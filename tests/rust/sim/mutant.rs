@@ -3,6 +3,9 @@
 //!
 //! A bug inside `apply` cannot be planted from outside. It is planted one step earlier: the events
 //! are changed and the run is rebuilt from them, so that state and journal agree on what is wrong.
+//!
+//! Not planted: results of an earlier life of the process under an attempt number that is used again
+//! (its start was not on disk). The engine's batch ids fence those, the machine never sees them.
 
 use goclaw::model::{
     CancelCause, Delivery, Event, Failure, FailureKind, RunState, Span, TaskRef, Timestamp,

@@ -1,7 +1,7 @@
 //! What an input must cause, and that nothing else happens.
 
 use goclaw::model::{
-    CancelCause, Delivery, Event, Payload, SkipReason, Span, TaskRef, TaskState as S,
+    CancelCause, Delivery, Event, Payload, SkipReason, Span, TaskRef, TaskState as S, Timestamp,
 };
 use goclaw::run::{Input, Outcome, Resolution, Turn};
 
@@ -36,7 +36,7 @@ pub struct Expected {
 }
 
 impl Model {
-    pub fn expect(&self, input: &Input) -> Expected {
+    pub fn expect(&self, input: &Input, now: Timestamp) -> Expected {
         let mut expected = Expected::default();
         if let Input::Done { span, attempt, outcomes } = input {
             self.expect_outcomes(*span, *attempt, outcomes, &mut expected);
@@ -50,7 +50,7 @@ impl Model {
                 expected.stop = Some(CancelCause::Asked);
             }
             Input::Deadline if self.cancel.is_none() => expected.stop = Some(CancelCause::Deadline),
-            _ => expected.tasks.extend(self.expect_tasks(input)),
+            _ => expected.tasks.extend(self.expect_tasks(input, now)),
         }
         expected
     }
@@ -76,7 +76,7 @@ impl Model {
         }
     }
 
-    fn expect_tasks(&self, input: &Input) -> Vec<(TaskRef, Tag)> {
+    fn expect_tasks(&self, input: &Input, now: Timestamp) -> Vec<(TaskRef, Tag)> {
         let stopping = self.cancel.is_some();
         let all = |span: Span, tag| span.tasks().map(|task| (task, tag)).collect::<Vec<_>>();
         let whole = |span: Span, fits: &dyn Fn(TaskRef) -> bool, tag| {
@@ -110,7 +110,12 @@ impl Model {
                 };
                 whole(*span, &|task| self.is_running(task, *attempt), tag)
             }
-            Input::RetryDue { task } if is(*task, S::Retrying) => vec![(*task, Tag::Due)],
+            // A timer of an earlier retry comes too early for this one.
+            Input::RetryDue { task } if is(*task, S::Retrying) => {
+                let due = self.item(*task).and_then(|item| item.due);
+                let over = due.is_some_and(|due| due <= now);
+                if over { vec![(*task, Tag::Due)] } else { vec![] }
+            }
             Input::Progress { task, attempt, .. } if self.is_running(*task, *attempt) => {
                 vec![(*task, Tag::Progress)]
             }

@@ -164,6 +164,8 @@ impl Model {
                 demand!(same, "{task:?} has another output");
             }
         }
+        let failed = run.failure().is_some();
+        demand!(failed == self.any_failed(), "that a task failed is {failed}");
         let items: usize = self.nodes.iter().map(|node| node.items.len()).sum();
         let counted: u64 = run.counts().iter().map(|(_, n)| n).sum();
         demand!(counted == items as u64, "{counted} tasks are counted, there are {items}");

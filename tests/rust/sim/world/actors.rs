@@ -73,8 +73,10 @@ impl World {
     pub fn handle(&mut self, mail: Mail) -> Went {
         match mail {
             Mail::Report { flight, input } => {
-                self.landed(flight, &input);
-                self.step(input)?;
+                for input in self.still_out(flight, input) {
+                    self.landed(flight, &input);
+                    self.step(input)?;
+                }
             }
             Mail::Plain(input) => drop(self.step(input)?),
             Mail::Fence(flight) => self.fence(flight)?,
@@ -84,6 +86,18 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Only calls that nobody has heard of can be taken back; a batch knows which these are.
+    fn still_out(&self, flight: u64, input: Input) -> Vec<Input> {
+        match (self.flights.get(&flight), input) {
+            (Some(flight), Input::TakenBack { span, attempt }) => {
+                let left = span.tasks().filter(|task| flight.left.contains(&task.index));
+                let back = |span| Input::TakenBack { span, attempt };
+                neighbours(left).into_iter().map(back).collect()
+            }
+            (_, input) => vec![input],
+        }
     }
 
     /// Gives back the permits of calls that are heard of for the first time.
@@ -120,14 +134,7 @@ impl World {
 
     /// Calls of a batch without an outcome, in spans of neighbours.
     pub fn still_running(&self, flight: &Flight) -> Vec<Span> {
-        let mut spans: Vec<Span> = Vec::new();
-        for task in flight.span.tasks().filter(|&t| self.run.is_running(t, flight.attempt)) {
-            match spans.last_mut() {
-                Some(last) if last.hi() == task.index => last.len += 1,
-                _ => spans.push(task.into()),
-            }
-        }
-        spans
+        neighbours(flight.span.tasks().filter(|&t| self.run.is_running(t, flight.attempt)))
     }
 
     pub fn act(&mut self, effect: Effect) -> Went {
@@ -211,6 +218,11 @@ impl World {
                 let input = Input::TimedOut { task, attempt, after_ms };
                 self.post(begins.plus(after_ms), Mail::Report { flight: id, input });
             }
+            if self.dice.chance(100) {
+                let at = begins.plus(self.dice.below(20));
+                let input = Input::Progress { task, attempt, done: 0.5, total: None, text: None };
+                self.post(at, Mail::Plain(input));
+            }
             let number = self.number();
             let outcome = scene::outcome(climate.fail, number, &mut self.dice);
             let ends = begins.plus(lasts);
@@ -283,7 +295,7 @@ impl World {
         }
         if self.dice.chance(climate.stray) {
             let input = self.stray();
-            if self.model.expect(&input).nothing() {
+            if self.model.expect(&input, self.now).nothing() {
                 self.note("stray message");
                 self.step(input)?;
             }
@@ -338,4 +350,16 @@ impl World {
             }
         }
     }
+}
+
+/// Tasks in order, as spans.
+fn neighbours(tasks: impl Iterator<Item = TaskRef>) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for task in tasks {
+        match spans.last_mut() {
+            Some(last) if last.hi() == task.index => last.len += 1,
+            _ => spans.push(task.into()),
+        }
+    }
+    spans
 }

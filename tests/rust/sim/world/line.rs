@@ -35,13 +35,13 @@ pub enum Ack {
 impl World {
     /// One input through the machine, past the reference, into the open record.
     pub fn step(&mut self, input: Input) -> Went<bool> {
-        let expected = self.model.expect(&input);
+        let expected = self.model.expect(&input, self.now);
         let before = self.mutant.map(|_| self.run.clone());
         let given = match self.mutant {
             Some(mutant) => mutant.redirect(input.clone(), &self.run),
             None => input.clone(),
         };
-        self.tell(|| format!("{input:?}"));
+        self.tell(|| told(&input));
         let mut turn = Turn::default();
         run::step(&mut self.run, given, self.now, self.dice.bits(), &mut turn);
         let tampered = match (self.mutant, before) {
@@ -237,5 +237,13 @@ impl World {
             self.staged.launches.push(id);
         }
         Ok(())
+    }
+}
+
+/// An input as a story tells it: of a growth only what is new.
+fn told(input: &Input) -> String {
+    match input {
+        Input::Grow { growth, .. } => format!("Grow {{ {:?} }}", growth.tasks),
+        input => format!("{input:?}"),
     }
 }

@@ -27,7 +27,7 @@ use super::mutant::Mutant;
 use super::scene::Scene;
 
 /// Turns within which every run must have ended.
-const TURNS_MAX: u64 = 5_000;
+const TURNS_MAX: u64 = 2_000;
 
 /// Lines of the story that a failure prints.
 const STORY_MAX: usize = 30;
@@ -83,7 +83,7 @@ impl World {
         let run = run::begin(id(), Arc::clone(&plan), submitted, &mut Turn::default());
         Self {
             lanes: Lanes::new(scene.lanes.iter().cloned(), scene.global),
-            thorough: dice.chance(250),
+            thorough: dice.chance(500),
             dice,
             scene,
             plan,

@@ -1,0 +1,28 @@
+"""Every stable code has a page, and every page a code."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "error_index.py"
+
+
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("error_index", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_codes_and_pages_belong_together() -> None:
+    assert script().faults() == []
+
+
+def test_codes_are_found_in_both_languages() -> None:
+    found = script().codes()
+    assert {"store.locked", "workflow.cycle", "config.duration", "task.timeout", "run.cancelled"} <= found
+    assert not found & {"task.started", "run.submitted"}  # events, no errors
