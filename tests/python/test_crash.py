@@ -27,6 +27,7 @@ HONEST: list[list[Any]] = [
 ]
 
 
+@pytest.mark.timeout(600)
 def test_five_kills_break_no_promise(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, "scripts/crash.py", "--times", "5", "--seed", str(random.getrandbits(32))]

@@ -78,7 +78,7 @@ impl Owner {
             slot.cell.set_state(slot.run.state());
         }
         let flight = Flight::new(Arc::clone(&batch), permit, entry.door, self.now);
-        self.paces.went_out(flight.agent(), entry.door);
+        self.paces.went_out(flight.agent(), entry.door, entry.span.len);
         if let Some(check) = flight.first_check(self.now) {
             self.timers.at(check, super::timers::Due::Batch(id));
         }

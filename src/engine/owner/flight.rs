@@ -113,7 +113,7 @@ impl Owner {
     /// Removes a batch; its permits go back with it.
     fn landed(&mut self, id: BatchId) {
         if let Some(flight) = self.flights.out.remove(&id) {
-            self.paces.came_back(&flight.agent, flight.door);
+            self.paces.came_back(&flight.agent, flight.door, flight.batch.span.len);
         }
     }
 

@@ -3,7 +3,8 @@
 //! Handing out calls one by one costs a wake-up each; handing out many delays those behind a slow
 //! one. So a thread gets about half a millisecond's worth. An agent that is short, or not known yet,
 //! goes to two threads at most until one of them has been busy for a millisecond: threads that only
-//! pass the interpreter's lock around make each other slower.
+//! pass the interpreter's lock around make each other slower. Where many runs have one call each,
+//! more go out, until they add up to as much: a commit for every two runs would cost far more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,8 +29,17 @@ struct Pace {
     call_ns: u64,
     /// Batches on threads that are out.
     out: u32,
+    /// Calls in them.
+    calls: u32,
     /// When the latest batch went out or came back.
     moved: Option<Instant>,
+}
+
+impl Pace {
+    /// True where all that is out together is less than what one thread would get of a map.
+    fn has_little_out(&self) -> bool {
+        self.call_ns > 0 && u64::from(self.calls) * self.call_ns < BATCH_NS
+    }
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +56,7 @@ impl Paces {
             return BATCH_CALLS_MAX;
         }
         let Some(pace) = pace else { return 1 };
-        if pace.call_ns < SHORT_NS && pace.out >= SHORT_BATCHES_MAX {
+        if pace.call_ns < SHORT_NS && pace.out >= SHORT_BATCHES_MAX && !pace.has_little_out() {
             let ripe = pace.moved.map_or_else(Instant::now, |moved| moved + PROBE);
             if Instant::now() < ripe {
                 self.wake_at = Some(self.wake_at.map_or(ripe, |at| at.min(ripe)));
@@ -59,17 +69,19 @@ impl Paces {
         }
     }
 
-    pub(super) fn went_out(&mut self, agent: &Arc<str>, door: Door) {
+    pub(super) fn went_out(&mut self, agent: &Arc<str>, door: Door, calls: u32) {
         if door == Door::Thread {
             let pace = self.agents.entry(Arc::clone(agent)).or_default();
             pace.out += 1;
+            pace.calls += calls;
             pace.moved = Some(Instant::now());
         }
     }
 
-    pub(super) fn came_back(&mut self, agent: &str, door: Door) {
+    pub(super) fn came_back(&mut self, agent: &str, door: Door, calls: u32) {
         if let (Door::Thread, Some(pace)) = (door, self.agents.get_mut(agent)) {
             pace.out = pace.out.saturating_sub(1);
+            pace.calls = pace.calls.saturating_sub(calls);
             pace.moved = Some(Instant::now());
         }
     }
