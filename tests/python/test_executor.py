@@ -93,7 +93,8 @@ def test_an_engine_in_memory_hands_objects_through(driver: Any) -> None:
     thing = object()
     agent = register(lambda x: x, "x")
     kind, value = the(driver.run(mapped(agent), items=[thing])[0])
-    assert kind == "completed" and value is thing
+    assert kind == "completed"
+    assert value is thing
 
 
 def test_arguments_go_by_position_or_by_name_as_the_function_wants(driver: Any) -> None:
@@ -128,7 +129,8 @@ def test_a_misfit_names_task_child_parameter_and_reason(driver: Any) -> None:
     agent = register(lambda x: x, "x", adapters={"x": int})
     fields = failure(driver, mapped(agent), items=["no"])
     assert (fields["kind"], fields["code"]) == ("Binding", "task.binding")
-    assert "`t[0]`" in fields["message"] and "`x`" in fields["message"]
+    assert "`t[0]`" in fields["message"]
+    assert "`x`" in fields["message"]
     assert "ValueError" in fields["message"]
 
 
@@ -194,7 +196,8 @@ def test_an_exception_becomes_a_failure_with_types_text_and_origin(driver: Any) 
         raise error
 
     fields = failure(driver, task(register(fail)))
-    assert fields["kind"] == "Exception" and fields["code"] == "task.exception"
+    assert fields["kind"] == "Exception"
+    assert fields["code"] == "task.exception"
     assert fields["types"] == [
         "builtins.KeyError",
         "builtins.LookupError",
@@ -247,7 +250,8 @@ def test_an_agent_that_exits_fails_alone(driver: Any, error: type[BaseException]
 
     agent = register({"sync": exits, "async": aexits}.get(style, later), "x")
     outcomes, _ = driver.run(mapped(agent), items=[0, 1, 2])
-    assert outcomes[0] == ("completed", 0) and outcomes[2] == ("completed", 2)
+    assert outcomes[0] == ("completed", 0)
+    assert outcomes[2] == ("completed", 2)
     assert outcomes[1][0] == "failed"
     assert outcomes[1][1]["code"] == "task.exit"
     assert the(driver.run(mapped(agent), items=[5])[0]) == ("completed", 5)
@@ -297,7 +301,8 @@ def test_an_optional_field_that_is_absent_leaves_the_default(driver: Any) -> Non
         driver, task(register(lambda x: x, "x"), args={"x": {"input": {"path": [{"key": "gone"}]}}}), input={"n": 1}
     )
     assert fields["code"] == "task.binding"
-    assert "task `t`, `x`" in fields["message"] and "`gone`" in fields["message"]
+    assert "task `t`, `x`" in fields["message"]
+    assert "`gone`" in fields["message"]
 
 
 def test_a_lone_template_keeps_its_type_and_others_render(driver: Any) -> None:
@@ -357,14 +362,17 @@ def test_resolve_answers_go_skip_and_items(driver: Any) -> None:
     assert resolve(when={"value": False}, each=each(whole), given=3) == ("skip",)
     for bad in ("text", b"bytes", {"k": 1}, 3, None):
         kind, fields = resolve(each=each(whole), given=bad)
-        assert kind == "failed" and fields["code"] == "task.binding" and "list" in fields["message"]
+        assert kind == "failed"
+        assert fields["code"] == "task.binding"
+        assert "list" in fields["message"]
 
     def broken():
         yield 1
         raise OSError("half way")
 
     kind, fields = resolve(each=each(whole), given=broken())
-    assert kind == "failed" and "half way" in fields["message"]
+    assert kind == "failed"
+    assert "half way" in fields["message"]
 
 
 # Context
@@ -393,8 +401,12 @@ def test_the_context_says_who_runs(driver: Any, style: str) -> None:
     for child, (kind, seen) in enumerate(outcomes):
         assert kind == "completed", seen
         task_id, attempt, key, cancelled, given, trace, deadline = seen
-        assert task_id == f"t[{child}]" and attempt == 1 and not cancelled
-        assert key.endswith(f"/t[{child}]") and given == {"a": 1} and len(trace) == 32
+        assert task_id == f"t[{child}]"
+        assert attempt == 1
+        assert not cancelled
+        assert key.endswith(f"/t[{child}]")
+        assert given == {"a": 1}
+        assert len(trace) == 32
         assert 50 < deadline - before < 120
     assert sorted(driver.progress()) == [(0, 5.0, 10.0, "half"), (1, 6.0, 10.0, "half")]
     with pytest.raises(RuntimeError):
@@ -417,8 +429,9 @@ def test_every_coroutine_has_its_own_context_variables(driver: Any) -> None:
 def test_the_first_step_runs_inside_a_real_task(driver: Any) -> None:
     async def first() -> bool:
         me = asyncio.current_task()
-        assert me is not None and me.get_name()
-        async with asyncio.timeout(10):
+        assert me is not None
+        assert me.get_name()
+        async with asyncio.timeout(10):  # noqa: ASYNC100
             loop = asyncio.get_running_loop()
             loop.call_soon(lambda: None)
             return me in asyncio.all_tasks(loop) and me.get_coro() is not None
@@ -573,7 +586,8 @@ def test_a_helper_runs_calls_on_its_own_thread(driver: Any) -> None:
 def test_a_helper_leaves_calls_with_a_timeout_to_others(driver: Any) -> None:
     agent = register(lambda x: threading.get_ident(), "x")
     outcomes, _ = driver.run(mapped(agent), items=[1], timeout_ms=60_000, help=True)
-    assert outcomes[0][0] == "completed" and outcomes[0][1] != threading.get_ident()
+    assert outcomes[0][0] == "completed"
+    assert outcomes[0][1] != threading.get_ident()
 
 
 def test_a_keyboard_interrupt_while_helping_reaches_the_caller_and_the_rest_goes_on(driver: Any) -> None:
