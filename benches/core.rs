@@ -18,7 +18,9 @@ use goclaw::plan::{self, Known, Plan};
 use goclaw::run::{self, Input, Turn};
 
 /// Measurements by name; `scale` is 1 normally and 10 with `--quick`.
-const ALL: &[(&str, fn(usize))] = &[
+type Scenario = (&'static str, fn(usize));
+
+const ALL: &[Scenario] = &[
     ("step-single", step_single),
     ("step-map", step_map),
     ("compile-chain", compile_chain),

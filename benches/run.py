@@ -21,8 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benches.harness import Contender, Figures, Scenario, Setting, machine  # noqa: E402
-from benches.scenarios import ALL  # noqa: E402
+from benches.harness import Contender, Figures, Scenario, Setting, machine
+from benches.scenarios import ALL
 
 ROUND_S = 600
 """A contender that takes longer than this for one round has failed."""

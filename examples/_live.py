@@ -58,7 +58,9 @@ class Live:
         self._rows = {task.id: _Row(task.lane) for task in run.tasks.values()}
         self._start = time.monotonic()
         self._drawn = 0
+        # What was done in this process.
         self._fresh = 0
+        self._retried = 0
         # Agent calls that are on record, before this process and in it.
         self.seen = _calls(event for event in run.events(follow=False) if event.at < began)
         self._reader = threading.Thread(target=self._read, name="live", daemon=True)
@@ -76,10 +78,9 @@ class Live:
     def summary(self) -> str:
         """What was done in this process, in a few words."""
         if not self._fresh:
-            return f"{self.seen} agent calls are on record, none was repeated"
-        retried = sum(row.retried for row in self._rows.values())
-        speed = f"{self._fresh} agent calls in {self._seconds:.1f} s ({self._fresh / self._seconds:.0f} a second"
-        return speed + (f", {retried} retried)" if retried else ")")
+            return f"{self.seen} agent calls on record, none repeated"
+        retried = f", {self._retried} retried" if self._retried else ""
+        return f"{self._fresh} agent calls in {self._seconds:.1f} s ({self._fresh / self._seconds:.0f}/s{retried})"
 
     def _read(self) -> None:
         try:
@@ -102,7 +103,9 @@ class Live:
             row.running += 1
         elif event.type in ("task.retrying", "task.interrupted"):
             row.running -= 1
-            row.retried += event.type == "task.retrying"
+            if event.type == "task.retrying":
+                row.retried += 1
+                self._retried += event.at >= self._began
         elif event.type in _ENDED:
             row.running -= event.attempt > 0
             row.ended += 1

@@ -1,6 +1,6 @@
 """The demo: a team of agents reads Python's own standard library and reports on it.
 
-    discover ──► read × 170 ──┬──► review × 170 ──┐
+    discover ──► read × 180 ──┬──► review × 180 ──┐
                               ├──► statistics ────┼──► write_report
                               └──► import_graph ──┘
 
@@ -93,8 +93,12 @@ def discover(limit: int) -> list[Module]:
     found = []
     for name in sorted(sys.stdlib_module_names):
         spec = None if name.startswith("_") else importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
-            found.append(Module(name, spec.origin))
+        if spec is None:
+            continue
+        # Modules that are frozen into the interpreter say elsewhere where their source is.
+        path = getattr(spec.loader_state, "filename", None) if spec.origin == "frozen" else spec.origin
+        if path is not None and path.endswith(".py") and Path(path).is_file():
+            found.append(Module(name, path))
     return found[:limit]
 
 
@@ -347,7 +351,8 @@ def main() -> int:
         for what, result in run.result():
             print(f"  {what:<17} {result}")
         print()
-        print(f"{live.summary()} · read {options.folder}/report.md · again: {command()} · anew: {command(fresh=True)}")
+        report = options.folder / "report.md"
+        print(f"{live.summary()} · read {report} · again: {command()} · anew: {command(fresh=True)}")
     return 0
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.crash.driver import Driver  # noqa: E402
+from tests.crash.driver import Driver
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -122,7 +123,7 @@ def langgraph(setting: Setting) -> Figures:
     names = [START, *(f"step-{index}" for index in range(STEPS)), END]
     for name in names[1:-1]:
         graph.add_node(name, lambda state: {"x": state["x"] + 1})
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in itertools.pairwise(names):
         graph.add_edge(before, after)
     compiled = graph.compile()
     limit: Any = {"recursion_limit": 2 * STEPS}

@@ -43,7 +43,7 @@ pub struct Batch {
     pub id: BatchId,
     pub call: Arc<NodeCall>,
     pub span: Span,
-    pub attempt: u16,
+    pub attempt: u32,
     /// Bound on each attempt of the span.
     pub timeout: Option<Millis>,
     /// Next child that nobody has begun, counted from `span.lo`. Threads claim with `claim`; the
@@ -72,7 +72,7 @@ impl Batch {
         id: BatchId,
         call: Arc<NodeCall>,
         span: Span,
-        attempt: u16,
+        attempt: u32,
         timeout: Option<Millis>,
     ) -> Self {
         Self {
@@ -161,7 +161,7 @@ pub enum Report {
     Progress {
         run: RunId,
         span: Span,
-        attempt: u16,
+        attempt: u32,
         done: f64,
         total: Option<f64>,
         text: Option<String>,

@@ -19,9 +19,15 @@ const INBOX_SUBMITS_MAX: usize = 65_536;
 /// Where the owner sends an answer.
 pub(super) type Reply<T> = mpsc::SyncSender<T>;
 
+/// A question about a run's state.
+pub(super) type Look = Box<dyn FnOnce(Option<&Run>) + Send>;
+
+/// New runs, each with what its handle will share.
+pub(super) type Submits = Vec<(Submit, Arc<Cell>)>;
+
 /// What the owner can be told.
 pub(super) enum Message {
-    Submit(Vec<(Submit, Arc<Cell>)>),
+    Submit(Submits),
     Reports(Vec<Report>),
     Cancel {
         run: RunId,
@@ -37,7 +43,7 @@ pub(super) enum Message {
     /// Runs a closure on a live run between two turns; `None` where the run is not live.
     Inspect {
         run: RunId,
-        look: Box<dyn FnOnce(Option<&Run>) + Send>,
+        look: Look,
     },
     Find {
         run: RunId,
@@ -107,9 +113,9 @@ impl Inbox {
     /// Leaves submits, waiting up to `patience` for room. Gives them back when there is none.
     pub(super) fn push_submits(
         &self,
-        submits: Vec<(Submit, Arc<Cell>)>,
+        submits: Submits,
         patience: Duration,
-    ) -> Result<Option<Vec<(Submit, Arc<Cell>)>>> {
+    ) -> Result<Option<Submits>> {
         let mut queue = self.lock();
         if queue.submits >= INBOX_SUBMITS_MAX {
             let full = |queue: &mut Queue| queue.submits >= INBOX_SUBMITS_MAX && !queue.closed;

@@ -20,7 +20,7 @@ pub struct Entry {
     pub run: RunId,
     pub span: Span,
     /// Attempts that the tasks have behind them.
-    pub attempts: u16,
+    pub attempts: u32,
     pub priority: Priority,
     pub door: Door,
 }

@@ -84,17 +84,17 @@ pub enum Event {
     },
     Started {
         span: Span,
-        attempt: u16,
+        attempt: u32,
     },
     /// One output per task of the span.
     Completed {
         span: Span,
-        attempt: u16,
+        attempt: u32,
         outputs: Vec<Payload>,
     },
     Retrying {
         task: TaskRef,
-        attempt: u16,
+        attempt: u32,
         failure: Arc<Failure>,
         due: Timestamp,
     },
@@ -104,13 +104,13 @@ pub enum Event {
     },
     Failed {
         task: TaskRef,
-        attempt: u16,
+        attempt: u32,
         failure: Arc<Failure>,
     },
     /// The attempt ended with no outcome and costs no retry: shutdown, crash, or a batch taken back.
     Interrupted {
         span: Span,
-        attempt: u16,
+        attempt: u32,
         crash: bool,
     },
     Skipped {
@@ -132,7 +132,7 @@ pub enum Event {
     },
     Progress {
         task: TaskRef,
-        attempt: u16,
+        attempt: u32,
         done: f64,
         total: Option<f64>,
         text: Option<String>,
@@ -167,7 +167,7 @@ pub struct Fact {
     pub kind: FactKind,
     /// `None` for facts about the run, and `index == WHOLE` for facts about a whole map.
     pub span: Option<Span>,
-    pub attempt: u16,
+    pub attempt: u32,
     pub detail: Option<Arc<Detail>>,
 }
 
@@ -272,7 +272,7 @@ impl Event {
     }
 
     /// What users see of the event, or `None` where it is of no concern to them.
-    fn fact(&self) -> Option<(FactKind, Option<Span>, u16, Option<Detail>)> {
+    fn fact(&self) -> Option<(FactKind, Option<Span>, u32, Option<Detail>)> {
         use FactKind as K;
         let whole = |node: NodeIx| Some(Span::new(node, WHOLE, 1));
         Some(match self {

@@ -116,7 +116,7 @@ impl Context {
 
     /// Which try this is, from 1 on.
     #[getter]
-    fn attempt(&self) -> u16 {
+    fn attempt(&self) -> u32 {
         self.batch.attempt
     }
 

@@ -18,7 +18,7 @@ pub(super) type FactRow<'py> = (
     Option<String>,
     Option<u32>,
     u32,
-    u16,
+    u32,
     Option<Bound<'py, PyDict>>,
 );
 

@@ -48,9 +48,9 @@ pub(super) struct PyRun {
     pub(super) lanes: Arc<[String]>,
 }
 
-type TaskRow = (String, String, String, &'static str, u16, Option<u32>, Option<String>);
+type TaskRow = (String, String, String, &'static str, u32, Option<u32>, Option<String>);
 type FailureRow =
-    (String, u16, &'static str, String, Vec<String>, String, Option<String>, Option<Py<PyAny>>);
+    (String, u32, &'static str, String, Vec<String>, String, Option<String>, Option<Py<PyAny>>);
 
 impl PyRun {
     fn inspect<T: Send + 'static>(

@@ -20,7 +20,7 @@ pub(super) fn end_unbegun(run: &Run) -> Vec<Event> {
 }
 
 /// Attempts under way, in spans of equal attempt.
-pub(super) fn under_way(run: &Run) -> impl Iterator<Item = (Span, u16)> {
+pub(super) fn under_way(run: &Run) -> impl Iterator<Item = (Span, u32)> {
     spans(run, |item| item.state == TaskState::Running)
 }
 
@@ -28,7 +28,7 @@ pub(super) fn under_way(run: &Run) -> impl Iterator<Item = (Span, u16)> {
 pub(super) fn spans(
     run: &Run,
     wanted: impl Fn(&Item) -> bool + Copy,
-) -> impl Iterator<Item = (Span, u16)> {
+) -> impl Iterator<Item = (Span, u32)> {
     run.nodes.iter().enumerate().flat_map(move |(node, state)| {
         let items = match &state.body {
             Body::One(item) => std::slice::from_ref(item),
@@ -42,7 +42,7 @@ fn spans_of(
     node: NodeIx,
     items: &[Item],
     wanted: impl Fn(&Item) -> bool,
-) -> impl Iterator<Item = (Span, u16)> {
+) -> impl Iterator<Item = (Span, u32)> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let lo = at + items[at..].iter().position(&wanted)?;

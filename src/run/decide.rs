@@ -79,7 +79,7 @@ fn claimed(run: &Run, span: Span) -> Vec<Event> {
     }
 }
 
-fn running(run: &Run, task: TaskRef, attempt: u16) -> bool {
+fn running(run: &Run, task: TaskRef, attempt: u32) -> bool {
     run.item(task).is_some_and(|item| item.state == TaskState::Running && item.attempt == attempt)
 }
 
@@ -87,7 +87,7 @@ fn running(run: &Run, task: TaskRef, attempt: u16) -> bool {
 fn done(
     run: &Run,
     span: Span,
-    attempt: u16,
+    attempt: u32,
     outcomes: Vec<Outcome>,
     now: Timestamp,
     dice: u64,
@@ -127,7 +127,7 @@ fn done(
 fn ended_badly(
     run: &Run,
     task: TaskRef,
-    attempt: u16,
+    attempt: u32,
     outcome: Outcome,
     now: Timestamp,
     dice: u64,
@@ -149,7 +149,7 @@ fn ended_badly(
 fn failed(
     run: &Run,
     task: TaskRef,
-    attempt: u16,
+    attempt: u32,
     failure: Failure,
     now: Timestamp,
     dice: u64,
@@ -191,7 +191,7 @@ fn resolved(run: &Run, node: NodeIx, resolution: Resolution) -> Vec<Event> {
     }]
 }
 
-fn taken_back(run: &Run, span: Span, attempt: u16) -> Vec<Event> {
+fn taken_back(run: &Run, span: Span, attempt: u32) -> Vec<Event> {
     if !all_running(run, span, attempt) {
         return Vec::new();
     }
@@ -201,13 +201,13 @@ fn taken_back(run: &Run, span: Span, attempt: u16) -> Vec<Event> {
     }
 }
 
-fn all_running(run: &Run, span: Span, attempt: u16) -> bool {
+fn all_running(run: &Run, span: Span, attempt: u32) -> bool {
     let first = TaskRef { node: span.node, index: span.lo };
     run.uniform(span, TaskState::Running) && running(run, first, attempt)
 }
 
 /// Attempts that died with their process. An at-most-once task is never repeated.
-fn lost(run: &Run, span: Span, attempt: u16, crash: bool) -> Vec<Event> {
+fn lost(run: &Run, span: Span, attempt: u32, crash: bool) -> Vec<Event> {
     let Some(items) = run.items(span).filter(|_| all_running(run, span, attempt)) else {
         return Vec::new();
     };

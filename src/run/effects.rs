@@ -10,7 +10,7 @@ pub enum Effect {
     /// These tasks are ready for their lane. `attempts` they have behind them.
     Offer {
         span: Span,
-        attempts: u16,
+        attempts: u32,
     },
     /// Evaluate the node's `when` and `each`.
     Resolve {
@@ -23,7 +23,7 @@ pub enum Effect {
     /// Take the run's tasks out of the lanes and ask these attempts to stop.
     Abandon {
         span: Span,
-        attempt: u16,
+        attempt: u32,
     },
     /// Nothing of the run may wait in a lane any more.
     Withdraw,

@@ -43,7 +43,7 @@ pub enum Input {
     /// Consecutive tasks from `span.lo` on ended; one outcome each.
     Done {
         span: Span,
-        attempt: u16,
+        attempt: u32,
         outcomes: Vec<Outcome>,
     },
     Resolved {
@@ -53,18 +53,18 @@ pub enum Input {
     /// An attempt ran longer than its timeout and is fenced.
     TimedOut {
         task: TaskRef,
-        attempt: u16,
+        attempt: u32,
         after_ms: u64,
     },
     /// Nobody had begun these calls of a batch; they go back to the lane.
     TakenBack {
         span: Span,
-        attempt: u16,
+        attempt: u32,
     },
     /// The process died, or was stopped, under these attempts.
     Lost {
         span: Span,
-        attempt: u16,
+        attempt: u32,
         crash: bool,
     },
     RetryDue {
@@ -77,7 +77,7 @@ pub enum Input {
     },
     Progress {
         task: TaskRef,
-        attempt: u16,
+        attempt: u32,
         done: f64,
         total: Option<f64>,
         text: Option<String>,

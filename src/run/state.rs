@@ -63,7 +63,7 @@ pub struct Item {
     /// Attempts under which the process died.
     pub(super) crashes: u8,
     /// Attempts begun. Fences results: only the latest attempt's counts.
-    pub(super) attempt: u16,
+    pub(super) attempt: u32,
     /// Attempts that failed.
     pub(super) failures: u16,
     pub(super) yields: Yield,

@@ -68,11 +68,11 @@ impl Run {
         self.uniform(span, state).then_some(state)
     }
     /// Attempts begun.
-    pub fn attempt(&self, task: TaskRef) -> u16 {
+    pub fn attempt(&self, task: TaskRef) -> u32 {
         self.item(task).map_or(0, |item| item.attempt)
     }
     /// True while this very attempt is under way.
-    pub fn is_running(&self, task: TaskRef, attempt: u16) -> bool {
+    pub fn is_running(&self, task: TaskRef, attempt: u32) -> bool {
         self.item(task)
             .is_some_and(|item| item.state == TaskState::Running && item.attempt == attempt)
     }

@@ -66,7 +66,7 @@ def test_a_finished_demo_says_so_and_runs_nothing_again(tmp_path: Path) -> None:
     second = demo(tmp_path)
     assert second.returncode == 0, second.stderr
     assert "This run is over" in second.stdout
-    assert "none was repeated" in second.stdout
+    assert "none repeated" in second.stdout
     table = [line for line in first.stdout.splitlines() if line.startswith("  modules")]
     assert table
     assert table[0] in second.stdout

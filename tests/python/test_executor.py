@@ -15,9 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 import goclaw
+import pytest
 from goclaw import _goclaw
 from goclaw.context import current
 from goclaw.errors import Cancelled
@@ -29,9 +28,7 @@ _names = itertools.count()
 def register(fn: Callable[..., Any], params: str = "", *, adapters: Any = None, name: str | None = None) -> str:
     """Registers under a fresh name; `params` are names, `ctx` is the context, `p?` is optional."""
     name = name or f"test.{fn.__name__}.{next(_names)}"
-    listed = [
-        {"name": p.rstrip("?"), "required": not p.endswith("?"), "context": p == "ctx"} for p in params.split()
-    ]
+    listed = [{"name": p.rstrip("?"), "required": not p.endswith("?"), "context": p == "ctx"} for p in params.split()]
     info = {"name": name, "params": listed, "isolation": "auto"}
     _goclaw.register_agent(name, fn, json.dumps(info), asyncio.iscoroutinefunction(fn), adapters)
     return name
@@ -318,7 +315,9 @@ def test_a_lone_template_keeps_its_type_and_others_render(driver: Any) -> None:
     assert render("on {{ when }} in {{ input.lang }} for {{ intake.tags | join(',') }}") == "on 2026-01-02 in en for a"
     assert render("{{ [intake.id, {'k': input.lang}] }}") == [7, {"k": "en"}]
     assert render("{{ intake.id }}{{ intake.id }}") == "77"
-    assert value_of(driver, {"condition": "input.lang == 'en' and intake.id in [7]"}, results=results, input={"lang": "en"})
+    assert value_of(
+        driver, {"condition": "input.lang == 'en' and intake.id in [7]"}, results=results, input={"lang": "en"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -456,7 +455,10 @@ def test_an_abandoned_thread_is_stopped_and_its_next_call_is_spared(driver: Any)
     assert the(driver.wait(1)) == ("cancelled",)
     eventually(lambda: driver.stuck == 0)
     for n in range(50):
-        assert the(driver.run(mapped(register(lambda x: sum(range(x)), "x")), items=[n])[0]) == ("completed", sum(range(n)))
+        assert the(driver.run(mapped(register(lambda x: sum(range(x)), "x")), items=[n])[0]) == (
+            "completed",
+            sum(range(n)),
+        )
 
 
 def test_a_stop_never_hits_another_call(driver: Any) -> None:

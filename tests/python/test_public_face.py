@@ -137,12 +137,18 @@ WRONG = [
 ]
 
 
+def env() -> dict[str, str]:
+    """Where mypy finds the package: an installed one by itself, one that lies elsewhere by its path."""
+    root = Path(goclaw.__file__).parent.parent
+    return {**os.environ} if root.name == "site-packages" else {**os.environ, "MYPYPATH": str(root)}
+
+
 def check(tool: list[str], source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     file = folder / "code.py"
     file.write_text(textwrap.dedent(source))
-    root = str(Path(goclaw.__file__).parent.parent)
-    env = {**os.environ, "MYPYPATH": root}
-    return subprocess.run([sys.executable, "-m", *tool, str(file)], capture_output=True, text=True, cwd=folder, env=env)
+    return subprocess.run(
+        [sys.executable, "-m", *tool, str(file)], capture_output=True, text=True, cwd=folder, env=env()
+    )
 
 
 def tools(folder: Path) -> dict[str, list[str]]:
@@ -167,7 +173,6 @@ def test_wrong_code_is_refused_by_type_checkers(tool: str, tmp_path: Path) -> No
 
 
 def test_the_stub_says_what_the_native_module_has(tmp_path: Path) -> None:
-    root = str(Path(goclaw.__file__).parent.parent)
     command = [sys.executable, "-m", "mypy.stubtest", "goclaw._goclaw"]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "MYPYPATH": root})
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env())
     assert found.returncode == 0, found.stdout

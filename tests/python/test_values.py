@@ -22,10 +22,9 @@ import zlib
 import zoneinfo
 
 import pytest
+from goclaw._goclaw import _decode, _encode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from goclaw._goclaw import _decode, _encode
 
 np = pytest.importorskip("numpy")
 pydantic = pytest.importorskip("pydantic")
@@ -143,9 +142,7 @@ def same(a: object, b: object) -> bool:
             a.fold == b.fold and repr(a.tzinfo) == repr(b.tzinfo)
         )
     if dataclasses.is_dataclass(a):
-        return all(
-            same(getattr(a, f.name, None), getattr(b, f.name, None)) for f in dataclasses.fields(a)
-        )
+        return all(same(getattr(a, f.name, None), getattr(b, f.name, None)) for f in dataclasses.fields(a))
     return bool(a == b)
 
 
@@ -354,9 +351,7 @@ REFUSED: list[tuple[object, str, str]] = [
 
 
 @pytest.mark.parametrize(("value", "path", "hint"), REFUSED, ids=lambda value: type(value).__name__)
-def test_what_has_no_lasting_form_is_refused_with_its_path(
-    value: object, path: str, hint: str
-) -> None:
+def test_what_has_no_lasting_form_is_refused_with_its_path(value: object, path: str, hint: str) -> None:
     code, where, message, help = refused(value)
     assert (code, where) == ("payload.unsupported", path)
     assert hint in message + help and help
@@ -569,9 +564,7 @@ def test_a_class_of_main_is_found_in_main(monkeypatch: pytest.MonkeyPatch) -> No
     assert type(there_and_back(made(1))) is made
 
 
-def test_a_module_is_imported_when_it_is_needed(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_module_is_imported_when_it_is_needed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "late_shapes.py").write_text("import enum\nclass Late(enum.Enum):\n    A = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     import late_shapes  # type: ignore[import-not-found]

@@ -127,8 +127,10 @@ impl Owner {
         let Some(waiting) = self.blocked.get_mut(&lane) else { return };
         let overdue = |blocked: &Blocked| blocked.until.is_some_and(|until| until <= now);
         let error = lane_full(self.lanes.lane(lane).spec());
-        while let Some(blocked) = waiting.pop_front_if(|blocked| overdue(blocked)) {
-            blocked.cell.accept(Err(error.clone()));
+        while waiting.front().is_some_and(overdue) {
+            if let Some(blocked) = waiting.pop_front() {
+                blocked.cell.accept(Err(error.clone()));
+            }
         }
         if waiting.is_empty() {
             self.blocked.remove(&lane);

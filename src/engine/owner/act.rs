@@ -30,7 +30,7 @@ impl Owner {
         }
     }
 
-    fn offer(&mut self, run: RunId, span: Span, attempts: u16) {
+    fn offer(&mut self, run: RunId, span: Span, attempts: u32) {
         let Some(slot) = self.runs.get(&run) else { return };
         let task = slot.run.plan().task(span.node);
         let priority = slot.run.submitted().priority.saturating_add(task.priority);

@@ -60,7 +60,7 @@ impl Staged {
         }
         let weight: u64 = turn.events.iter().map(|event| event.weight()).sum();
         match self.records.last_mut() {
-            Some(last) if last.run == run => last.events.extend(turn.events),
+            Some(last) if last.run == run && last.at == at => last.events.extend(turn.events),
             _ => self.records.push(Record { run, seq: self.next_seq, at, events: turn.events }),
         }
         self.next_seq += weight;
@@ -108,11 +108,11 @@ impl Owner {
     }
 
     fn written(&mut self) -> bool {
-        if self.staged.records.is_empty() {
-            return self.staged.stalled.is_none();
-        }
         if self.staged.retry_at().is_some_and(|at| Instant::now() < at) {
             return false;
+        }
+        if self.staged.records.is_empty() {
+            return true;
         }
         match self.store.append(&self.staged.records) {
             Ok(()) => {

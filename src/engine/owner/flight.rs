@@ -213,7 +213,7 @@ impl Owner {
     }
 
     /// Asks attempts of a run to stop. They end when their agent ends, or with their timeout.
-    pub(super) fn abandon(&mut self, run: RunId, span: Span, attempt: u16) {
+    pub(super) fn abandon(&mut self, run: RunId, span: Span, attempt: u32) {
         let batches: Vec<_> = self
             .flights
             .out

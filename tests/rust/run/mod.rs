@@ -82,7 +82,7 @@ impl Case {
         assert!(!started.is_empty(), "{span:?} does not start");
     }
 
-    pub fn done(&mut self, span: Span, attempt: u16, outcomes: Vec<Outcome>) -> Vec<Event> {
+    pub fn done(&mut self, span: Span, attempt: u32, outcomes: Vec<Outcome>) -> Vec<Event> {
         self.input(Input::Done { span, attempt, outcomes })
     }
 
@@ -109,7 +109,7 @@ impl Case {
         self.input(Input::Resolved { node, resolution: Resolution::Items { items, count } })
     }
 
-    fn attempt(&self, span: Span) -> u16 {
+    fn attempt(&self, span: Span) -> u32 {
         self.run.attempt(TaskRef { node: span.node, index: span.lo })
     }
 
@@ -144,7 +144,7 @@ pub fn task(node: u32) -> TaskRef {
     TaskRef { node, index: 0 }
 }
 
-pub fn offer(node: u32, lo: u32, len: u32, attempts: u16) -> Effect {
+pub fn offer(node: u32, lo: u32, len: u32, attempts: u32) -> Effect {
     Effect::Offer { span: Span::new(node, lo, len), attempts }
 }
 

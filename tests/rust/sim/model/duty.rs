@@ -59,7 +59,7 @@ impl Model {
         }
     }
 
-    fn offer(&mut self, span: Span, attempts: u16) -> Verdict {
+    fn offer(&mut self, span: Span, attempts: u32) -> Verdict {
         let n = span.node as usize;
         demand!(span.len > 0, "an empty offer");
         demand!(self.nodes.get(n).is_some_and(|node| node.resolved), "offered unresolved");
@@ -98,7 +98,7 @@ impl Model {
         Ok(())
     }
 
-    fn abandon(&mut self, span: Span, attempt: u16) -> Verdict {
+    fn abandon(&mut self, span: Span, attempt: u32) -> Verdict {
         demand!(self.cancel.is_some(), "nobody asked to stop");
         for task in span.tasks() {
             demand!(self.is_running(task, attempt), "{task:?}/{attempt} is not under way");

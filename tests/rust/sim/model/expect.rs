@@ -55,7 +55,7 @@ impl Model {
         expected
     }
 
-    fn expect_outcomes(&self, span: Span, attempt: u16, outcomes: &[Outcome], to: &mut Expected) {
+    fn expect_outcomes(&self, span: Span, attempt: u32, outcomes: &[Outcome], to: &mut Expected) {
         let stopping = self.cancel.is_some();
         for (task, outcome) in span.tasks().zip(outcomes) {
             let tag = match outcome {

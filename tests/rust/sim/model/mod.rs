@@ -60,7 +60,7 @@ pub struct Node {
 #[derive(Clone, Debug, Default)]
 pub struct Item {
     pub state: TaskState,
-    pub attempt: u16,
+    pub attempt: u32,
     /// Attempts that failed and were repeated.
     pub retried: u16,
     crashes: u32,
@@ -131,7 +131,7 @@ impl Model {
         self.run.is_terminal()
     }
 
-    pub fn is_running(&self, task: TaskRef, attempt: u16) -> bool {
+    pub fn is_running(&self, task: TaskRef, attempt: u32) -> bool {
         self.item(task)
             .is_some_and(|item| item.state == TaskState::Running && item.attempt == attempt)
     }

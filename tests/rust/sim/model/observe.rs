@@ -111,7 +111,7 @@ impl Model {
         Ok(())
     }
 
-    fn started(&mut self, span: Span, attempt: u16) -> Verdict {
+    fn started(&mut self, span: Span, attempt: u32) -> Verdict {
         demand!(self.run == RunState::Running, "{span:?} started in a run that had not");
         demand!(self.may_start(span.node as usize), "{span:?} started too early");
         demand!(self.cancel.is_none(), "{span:?} started in a stopping run");
@@ -125,14 +125,14 @@ impl Model {
     }
 
     /// The attempt whose outcome comes is the one under way.
-    fn under_way(&mut self, task: TaskRef, attempt: u16) -> Verdict<&mut Item> {
+    fn under_way(&mut self, task: TaskRef, attempt: u32) -> Verdict<&mut Item> {
         let item = self.item_mut(task)?;
         let is = (item.state, item.attempt);
         demand!(is == (S::Running, attempt), "an outcome of {task:?}/{attempt}, which is {is:?}");
         Ok(item)
     }
 
-    fn completed(&mut self, span: Span, attempt: u16, outputs: &[Payload]) -> Verdict {
+    fn completed(&mut self, span: Span, attempt: u32, outputs: &[Payload]) -> Verdict {
         demand!(outputs.len() == span.len as usize, "{} outputs of {span:?}", outputs.len());
         demand!(span.len > 0, "an empty span");
         for (task, output) in span.tasks().zip(outputs) {
@@ -146,7 +146,7 @@ impl Model {
     fn retrying(
         &mut self,
         task: TaskRef,
-        attempt: u16,
+        attempt: u32,
         failure: &Failure,
         due: Timestamp,
         now: Timestamp,
@@ -168,7 +168,7 @@ impl Model {
         Ok(())
     }
 
-    fn failed(&mut self, task: TaskRef, attempt: u16, failure: &Failure) -> Verdict {
+    fn failed(&mut self, task: TaskRef, attempt: u32, failure: &Failure) -> Verdict {
         demand!(self.cancel.is_none(), "{task:?} failed in a stopping run");
         let spec = self.node(task.node)?.task.clone();
         let item = self.under_way(task, attempt)?;
@@ -180,7 +180,7 @@ impl Model {
         Ok(())
     }
 
-    fn interrupted(&mut self, span: Span, attempt: u16, crash: bool) -> Verdict {
+    fn interrupted(&mut self, span: Span, attempt: u32, crash: bool) -> Verdict {
         demand!(self.cancel.is_none(), "{span:?} goes back to its lane in a stopping run");
         demand!(span.len > 0, "an empty span");
         for task in span.tasks() {

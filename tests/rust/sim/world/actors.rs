@@ -31,7 +31,7 @@ pub enum Mail {
 /// A batch that is out, with the permits it holds.
 pub struct Flight {
     pub span: Span,
-    pub attempt: u16,
+    pub attempt: u32,
     door: Door,
     timeout: Option<Millis>,
     permit: Permit,
@@ -42,7 +42,7 @@ pub struct Flight {
 impl Flight {
     pub fn new(
         span: Span,
-        attempt: u16,
+        attempt: u32,
         door: Door,
         timeout: Option<Millis>,
         permit: Permit,
@@ -163,7 +163,7 @@ impl World {
         Ok(())
     }
 
-    fn offer(&mut self, span: Span, attempts: u16) {
+    fn offer(&mut self, span: Span, attempts: u32) {
         let task = self.run.plan().task(span.node);
         let door = if task.agent == "loop" { Door::Loop } else { Door::Thread };
         let lane = self.lanes.index(&task.lane).expect("the scene names its lanes");
@@ -171,7 +171,7 @@ impl World {
         self.offered(entry, lane);
     }
 
-    fn abandon(&mut self, span: Span, attempt: u16) {
+    fn abandon(&mut self, span: Span, attempt: u32) {
         let meant = |flight: &&u64| {
             let of = self.flights[flight].span;
             let overlaps = of.lo < span.hi() && span.lo < of.hi();
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    fn report(&mut self, at: Timestamp, flight: u64, attempt: u16, span: Span, of: Vec<Outcome>) {
+    fn report(&mut self, at: Timestamp, flight: u64, attempt: u32, span: Span, of: Vec<Outcome>) {
         let input = Input::Done { span, attempt, outcomes: of };
         self.post(at, Mail::Report { flight, input });
     }
@@ -245,7 +245,7 @@ impl World {
     }
 
     /// The calls from `from` on go back to the lane; nobody has begun them.
-    fn take_back(&mut self, flight: u64, attempt: u16, span: Span, from: u32, at: Timestamp) {
+    fn take_back(&mut self, flight: u64, attempt: u32, span: Span, from: u32, at: Timestamp) {
         if from < span.hi() {
             self.note("batch taken back");
             let span = Span::new(span.node, from, span.hi() - from);
@@ -257,7 +257,7 @@ impl World {
     fn report_in_chunks(
         &mut self,
         flight: u64,
-        attempt: u16,
+        attempt: u32,
         done: Vec<(TaskRef, Timestamp, Outcome)>,
     ) {
         let mut chunk: Option<(Span, Timestamp, Vec<Outcome>)> = None;
@@ -330,7 +330,7 @@ impl World {
         let lo = dice.below(items + 1);
         let span = Span::new(node as u32, lo as u32, dice.below(items - lo + 2) as u32);
         let task = TaskRef { node: span.node, index: span.lo };
-        let attempt = dice.below(4) as u16;
+        let attempt = dice.below(4) as u32;
         let crash = dice.chance(500);
         match dice.below(9) {
             0 => Input::Admitted { span },
