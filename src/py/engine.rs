@@ -74,16 +74,22 @@ impl PyEngine {
     }
 
     /// The plan of a run, with at least `nodes` nodes where it has grown so far.
-    fn plan_of(&self, run: RunId, nodes: usize) -> Option<Arc<Plan>> {
+    /// `None` where the run was forgotten.
+    fn plan_of(&self, run: RunId, nodes: usize) -> crate::model::Result<Option<Arc<Plan>>> {
         let known = self.plans().by_run.get(&run).cloned();
         if known.as_ref().is_some_and(|plan| plan.nodes.len() >= nodes) {
-            return known;
+            return Ok(known);
         }
         let found =
             self.engine.get(run).and_then(|handle| handle.inspect(|run| Arc::clone(run.plan())));
-        let plan = found.ok().or(known)?;
+        let plan = match found {
+            Ok(plan) => plan,
+            Err(error) if error.code == "run.unknown" => return Ok(known),
+            // Never a made-up name: whoever watches asks again, or hears that the engine is closed.
+            Err(error) => return Err(error),
+        };
         self.plans().insert(run, Arc::clone(&plan));
-        Some(plan)
+        Ok(Some(plan))
     }
 
     /// Waits for the answers to submits; gives them up when a signal ends the wait.
@@ -257,7 +263,9 @@ impl PyEngine {
             })?;
         let found = found.transpose().map_err(|error| errors::raised(py, &error))?;
         let found = found.unwrap_or_default();
-        let plan = |run, nodes| py.detach(|| self.plan_of(run, nodes));
+        let plan = |run, nodes| {
+            py.detach(|| self.plan_of(run, nodes)).map_err(|error| errors::raised(py, &error))
+        };
         found.iter().map(|fact| facts::row(py, fact, plan)).collect()
     }
 

@@ -26,13 +26,16 @@ pub(super) type FactRow<'py> = (
 pub(super) fn row<'py>(
     py: Python<'py>,
     fact: &Fact,
-    plan: impl Fn(RunId, usize) -> Option<Arc<Plan>>,
+    plan: impl Fn(RunId, usize) -> PyResult<Option<Arc<Plan>>>,
 ) -> PyResult<FactRow<'py>> {
-    let named = fact.span.map(|span| {
-        let plan = plan(fact.run, span.node as usize + 1);
-        name(span, plan.as_deref())
-    });
-    let (task, first) = named.map_or((None, None), |(task, first)| (Some(task), first));
+    let (task, first) = match fact.span {
+        None => (None, None),
+        Some(span) => {
+            let plan = plan(fact.run, span.node as usize + 1)?;
+            let (task, first) = name(span, plan.as_deref());
+            (Some(task), first)
+        }
+    };
     let data = fact.detail.as_deref().map(|detail| data(py, detail)).transpose()?;
     let (run, len) = (fact.run.to_string(), fact.span.map_or(1, |span| span.len));
     Ok((fact.seq, fact.at.0, fact.kind.as_str(), run, task, first, len, fact.attempt, data))

@@ -1,10 +1,13 @@
 //! Worker threads: one Python thread state for life, calls made one after the other.
 //!
-//! A job goes straight to a resting thread, the one that rested last, or to a new one: nothing ever
-//! waits for a thread, because the engine bounds what runs by permits. A thread that rests too long
-//! retires. A thread whose agent does not stop counts as stuck until it comes back.
+//! A job lies on the counter, and a thread is on its way to it: one that rests (the one that rested
+//! last), or a new one. Whoever comes first takes it, so a thread that has just finished goes on
+//! without a pause; where more lies there, it first sends for one more. So nothing waits behind an
+//! agent that hangs, and a burst of short jobs costs one wake-up instead of one each. The engine
+//! bounds what runs by permits. A thread that rests too long retires. A thread whose agent does not
+//! stop counts as stuck until it comes back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -20,6 +23,8 @@ use crate::model::Span;
 
 /// How long a thread rests before it retires.
 const REST_MAX: Duration = Duration::from_secs(10);
+/// How long a thread goes from job to job before it lets go of the GIL.
+const TURN_MAX: Duration = Duration::from_micros(500);
 /// How long a closing executor waits for threads that were told to stop.
 const STOP_WAIT: Duration = Duration::from_secs(1);
 
@@ -42,6 +47,8 @@ pub(super) struct Desk {
 
 pub(super) enum Order {
     Job(Job),
+    /// Something lies on the counter.
+    Come,
     Leave,
 }
 
@@ -75,6 +82,10 @@ struct Running {
 
 #[derive(Default)]
 struct State {
+    /// Jobs that nobody has taken yet.
+    counter: VecDeque<Job>,
+    /// A thread is on its way to the counter.
+    coming: bool,
     resting: Vec<Arc<Desk>>,
     threads: usize,
     closing: bool,
@@ -98,77 +109,110 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands a job to a resting thread or to a new one. Never blocks.
+    /// Puts a job on the counter and sees to it that a thread comes. Never blocks.
     pub(super) fn give(self: &Arc<Self>, job: Job) {
         if slot::exiting() {
             return;
         }
         let mut state = self.state();
+        state.counter.push_back(job);
+        self.send_for(state);
+    }
+
+    /// Sends a thread to the counter, unless one is on its way or nothing lies there.
+    fn send_for(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.coming || state.counter.is_empty() {
+            return;
+        }
+        state.coming = true;
         if let Some(desk) = state.resting.pop() {
             drop(state);
-            desk.put(Order::Job(job));
+            desk.put(Order::Come);
             return;
         }
         state.threads += 1;
         state.handles.retain(|handle| !handle.is_finished());
         let pool = Arc::clone(self);
-        // The job waits in a cell, so that it is still ours where no thread can be had.
-        let cell = Arc::new(Mutex::new(Some(job)));
-        let taken = Arc::clone(&cell);
-        let spawned = std::thread::Builder::new().name("goclaw-worker".into()).spawn(move || {
-            let job = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
-            pool.work(job);
-        });
+        let spawned =
+            std::thread::Builder::new().name("goclaw-worker".into()).spawn(move || pool.work());
         match spawned {
             Ok(handle) => state.handles.push(handle),
             Err(error) => {
                 state.threads -= 1;
+                state.coming = false;
+                let left = std::mem::take(&mut state.counter);
                 drop(state);
-                let job = cell.lock().unwrap_or_else(PoisonError::into_inner).take();
-                self.refuse(job, &error);
+                left.into_iter().for_each(|job| self.refuse(job, &error));
             }
         }
     }
 
+    /// Takes the next job from the counter, and sends for the next thread where more lies there.
+    /// `arrived` is true for the thread that was sent for.
+    fn take(self: &Arc<Self>, arrived: bool) -> Option<Job> {
+        let mut state = self.state();
+        state.coming &= !arrived;
+        let job = state.counter.pop_front();
+        self.send_for(state);
+        job
+    }
+
     /// The system gives no thread: what was to run fails, and is retried like a crash.
-    fn refuse(&self, job: Option<Job>, error: &std::io::Error) {
+    fn refuse(&self, job: Job, error: &std::io::Error) {
         let message = format!("no thread could be started: {error}");
         match job {
-            Some(Job::Batch(batch)) => batch::fail(&self.core, &batch, &batch::crash(message)),
-            Some(Job::Resolve(call)) => {
+            Job::Batch(batch) => batch::fail(&self.core, &batch, &batch::crash(message)),
+            Job::Resolve(call) => {
                 let resolution = crate::agent::Resolution::Failed(batch::crash(message));
                 let (run, node) = (call.run, call.node);
                 self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
             }
-            Some(Job::StartLoop) => looper::refuse(&batch::crash(message)),
-            Some(Job::Stop(..) | Job::Import(_)) | None => {}
+            Job::StartLoop => looper::refuse(&batch::crash(message)),
+            Job::Stop(..) | Job::Import(_) => {}
         }
     }
 
     /// A thread's life.
-    fn work(self: Arc<Self>, first: Option<Job>) {
+    fn work(self: Arc<Self>) {
         // `None`: the interpreter is gone, and everything with it.
         let _ = Python::try_attach(|py| {
             let slot = Slot::own(true);
             let desk = Arc::new(Desk::default());
-            let mut next = first;
-            while let Some(job) = next {
-                slot.begin(py);
-                self.run(py, &slot, job);
-                slot.end();
-                next = py.detach(|| self.rest(&desk));
+            loop {
+                self.serve(py, &slot);
+                if !py.detach(|| self.rest(&desk)) {
+                    break;
+                }
             }
         });
         self.state().threads -= 1;
         self.changed.notify_all();
     }
 
-    /// Waits for the next job; `None` when the thread is to end.
-    fn rest(&self, desk: &Arc<Desk>) -> Option<Job> {
+    /// Works until nothing lies on the counter. Jobs are taken with the GIL held, so that none is in
+    /// the hands of a thread that cannot begin.
+    fn serve(self: &Arc<Self>, py: Python<'_>, slot: &Arc<Slot>) {
+        let mut next = self.take(true);
+        let mut since = Instant::now();
+        while let Some(job) = next {
+            slot.begin(py);
+            self.run(py, slot, job);
+            slot.end();
+            if since.elapsed() >= TURN_MAX {
+                // Other threads of the program want to run, too.
+                py.detach(|| ());
+                since = Instant::now();
+            }
+            next = self.take(false);
+        }
+    }
+
+    /// Rests until it is sent for; false when the thread is to end.
+    fn rest(&self, desk: &Arc<Desk>) -> bool {
         {
             let mut state = self.state();
             if state.closing {
-                return None;
+                return false;
             }
             state.resting.push(Arc::clone(desk));
         }
@@ -178,7 +222,7 @@ impl Pool {
             let at = state.resting.iter().position(|other| Arc::ptr_eq(other, desk));
             if let Some(at) = at {
                 state.resting.remove(at);
-                return None;
+                return false;
             }
             drop(state);
             // Somebody took the desk off the list just now: the order is on its way.
@@ -186,10 +230,7 @@ impl Pool {
                 order = desk.wait(REST_MAX);
             }
         }
-        match order {
-            Some(Order::Job(job)) => Some(job),
-            Some(Order::Leave) | None => None,
-        }
+        matches!(order, Some(Order::Come))
     }
 
     fn run(self: &Arc<Self>, py: Python<'_>, slot: &Arc<Slot>, job: Job) {
@@ -281,7 +322,11 @@ impl Pool {
         for desk in state.resting.drain(..) {
             desk.put(Order::Leave);
         }
-        drop(self.wait(state, grace, |state| state.running.is_empty()));
+        let idle = |state: &State| state.running.is_empty() && state.counter.is_empty();
+        let mut state = self.wait(state, grace, idle);
+        let never_begun = std::mem::take(&mut state.counter);
+        drop(state);
+        drop(never_begun);
         let left: Vec<_> =
             self.state().running.values().map(|run| Arc::clone(&run.batch)).collect();
         for batch in left {
