@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 __version__: str
+# In debug builds only, which is what the tests run on.
 _selftest: ModuleType
 
 _FactRow: TypeAlias = tuple[int, int, str, str, str | None, int | None, int, int, dict[str, Any] | None]
