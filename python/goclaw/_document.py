@@ -301,8 +301,8 @@ def _shown(expr: Mapping[str, Any], task: str | None) -> Any:
         return [_shown(part, task) for part in body]
     if kind == "dict":
         return {key: _shown(part, task) for key, part in body}
-    if kind == "const":
-        raise _not_portable(task, "a literal")
+    if kind in ("const", "tuple"):
+        raise _not_portable(task, "a literal" if kind == "const" else "a tuple")
     return "{{ " + _condition(expr, task) + " }}"
 
 
