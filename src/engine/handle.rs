@@ -16,7 +16,7 @@ use super::watch::Watch;
 use crate::agent::{Executor, Reports};
 use crate::lane::LaneView;
 use crate::model::{Durability, Error, Fact, Millis, Result, RunId, RunState, Stats, Timestamp};
-use crate::store::{self, Filter, Summary};
+use crate::store::{self, Filter, Store, Summary};
 
 /// How long a submit without patience tries to get into the inbox.
 const NO_PATIENCE: Duration = Duration::ZERO;
@@ -36,8 +36,17 @@ impl Engine {
         options: Options,
         executor: impl FnOnce(Arc<dyn Reports>) -> Arc<dyn Executor>,
     ) -> Result<Self> {
-        let lanes = lanes(&options)?;
         let store = store::open(options.path.as_deref(), &store::Options::default())?;
+        Self::start(options, store, executor)
+    }
+
+    /// Starts an engine on a store that is open.
+    pub(super) fn start(
+        options: Options,
+        store: Arc<dyn Store>,
+        executor: impl FnOnce(Arc<dyn Reports>) -> Arc<dyn Executor>,
+    ) -> Result<Self> {
+        let lanes = lanes(&options)?;
         let inbox = Arc::new(Inbox::default());
         let stats = Arc::new(Stats::default());
         let watch = Arc::new(Watch::default());
