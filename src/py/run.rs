@@ -87,6 +87,9 @@ impl PyRun {
     fn workflow(&self, py: Python<'_>) -> PyResult<String> {
         self.inspect(py, |run| run.plan().workflow.name.clone())
     }
+    fn code(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        self.inspect(py, run::Run::code)
+    }
     fn reason(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.inspect(py, |run| run.reason().map(str::to_owned))
     }
