@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::errors;
 use super::notify::Notifier;
 use super::object::{Mode, PyObj};
 use super::output::{self, Wanted};
 use super::plan::{World, parse, payloads};
+use super::{context, errors};
 use crate::engine::Handle;
 use crate::model::{Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
 use crate::plan::Plan;
@@ -26,6 +26,10 @@ pub(super) fn wait<T: Send>(
     mut poll: impl FnMut(Duration) -> Option<T> + Send,
 ) -> PyResult<Option<T>> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    if let Some(answer) = poll(Duration::ZERO) {
+        return Ok(Some(answer));
+    }
+    context::waits();
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let slice = left.map_or(SIGNALS_EVERY, |left| left.min(SIGNALS_EVERY));

@@ -137,6 +137,7 @@ fn ended_badly(
         Outcome::Cancelled if run.cancel.is_some() => {
             return vec![Event::Cancelled { span: task.into() }];
         }
+        Outcome::Interrupted => return lost(run, task.into(), attempt, false),
         Outcome::Completed(_) | Outcome::Cancelled => Failure::new(
             FailureKind::Exception,
             "task.cancelled_itself",
