@@ -51,7 +51,8 @@ def codes() -> set[str]:
                 if code.startswith("goclaw."):
                     sure = path.name == "errors.py"  # elsewhere: the name of a log
                 else:
-                    sure = code not in events or SAYS_CODE.search(" ".join(lines[max(0, number - 2) : number + 1]))
+                    near = " ".join(lines[max(0, number - 6) : number + 1])
+                    sure = code not in events or (path.stem != "event" and SAYS_CODE.search(near))
                 if sure:
                     found.add(code)
     return found

@@ -48,7 +48,7 @@ def read(document: Any, workflow: type[Workflow]) -> Workflow:
 
 def _error(document: Any, problems: list[Problem]) -> GoclawError:
     name = document.get("name") if isinstance(document, Mapping) else None
-    more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    more = {1: "", 2: " (and 1 more problem)"}.get(len(problems), f" (and {len(problems) - 1} more problems)")
     message = f"workflow {f'`{name}` ' if name else ''}is refused: {problems[0].message}{more}"
     return from_code("workflow.invalid", message, problems[0].help, problems)
 
@@ -301,8 +301,8 @@ def _shown(expr: Mapping[str, Any], task: str | None) -> Any:
         return [_shown(part, task) for part in body]
     if kind == "dict":
         return {key: _shown(part, task) for key, part in body}
-    if kind == "const":
-        raise _not_portable(task, "a literal")
+    if kind in ("const", "tuple"):
+        raise _not_portable(task, "a literal" if kind == "const" else "a tuple")
     return "{{ " + _condition(expr, task) + " }}"
 
 

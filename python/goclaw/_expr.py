@@ -60,7 +60,7 @@ def _open(
     given: Any, constants: list[Any], leaf: Callable[[Any], Expr | None], refuse: Callable[[str], Exception]
 ) -> Expr:
     if type(given) in (list, tuple):
-        return {"list": [build(part, constants, leaf, refuse) for part in given]}
+        return {type(given).__name__: [build(part, constants, leaf, refuse) for part in given]}
     if type(given) is dict:
         for key in given:
             if not isinstance(key, str):

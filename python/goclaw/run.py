@@ -14,7 +14,7 @@ from ._options import UNSET as _UNSET
 from ._options import Delivery, Trigger, Unset
 from ._stream import EventStream
 from .durations import Duration, to_seconds
-from .errors import GoclawError, RemoteError, ResultTimeout, RunCancelled, RunTimedOut, TaskFailed, TaskTimedOut
+from .errors import GoclawError, RemoteError, ResultTimeout, TaskFailed, TaskTimedOut, class_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -305,17 +305,12 @@ class Run(Generic[R_co]):
 
     def _error(self) -> GoclawError:
         reason = self._native.reason()
-        if self.state == "cancelled":
-            return RunCancelled(f"run `{self.id}` was cancelled" + (f": {reason}" if reason else ""))
-        if self._native.timed_out():
-            return RunTimedOut(
-                f"run `{self.id}` failed: {reason}",
-                help="raise the workflow's `timeout`, or see what held it up in run.events()",
-            )
-        failure = self._native.failure()
-        if failure is None:
-            return GoclawError(f"run `{self.id}` {self.state}: {reason or 'no task failed'}", code="run.failed")
-        return _task_failed(failure)
+        code = self._native.code()
+        failure = self._native.failure() if code is None else None
+        if failure is not None:
+            return _task_failed(failure)
+        said = f"run `{self.id}` {_ENDED.get(self.state, self.state)}" + (f": {reason}" if reason else "")
+        return class_of(code or "run.failed")(said, code=code or "run.failed")
 
     def __repr__(self) -> str:
         return f"<Run {self.id} {self._handle.state}>"
@@ -348,6 +343,7 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
     return error
 
 
+_ENDED = {"cancelled": "was cancelled", "quarantined": "was quarantined"}
 _HELP = {
     "timeout": "raise the task's `timeout`, or make the agent faster",
     "payload": "return values that can travel, or use an engine without a path",

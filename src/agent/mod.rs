@@ -153,6 +153,10 @@ pub enum Report {
         outcomes: Vec<Outcome>,
         busy_ns: u64,
     },
+    /// The agent of a thread batch waits for something other than itself: its permit is free.
+    Waiting {
+        batch: BatchId,
+    },
     Resolved {
         run: RunId,
         node: NodeIx,

@@ -1,25 +1,21 @@
-//! The handle users hold.
+//! An engine as users hold it.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::cell::{Cell, End, Handle, Ticket};
+use super::cell::{Cell, End};
 use super::inbox::{Inbox, Message};
-use super::options::{OnConflict, Options, builtin_lanes};
+use super::options::{Closed, Options, Submit, lanes};
 use super::owner::Owner;
 use super::refusal;
+use super::shared::{Plans, Shared, unless_closed};
+use super::ticket::{Handle, Ticket};
 use super::watch::Watch;
 use crate::agent::{Executor, Reports};
-use crate::lane::{LaneView, Lanes};
-use crate::model::{
-    BlobHash, Durability, Error, Fact, LaneSpec, Millis, Payload, Priority, Result, RunId,
-    RunState, Stats, Submitted, Timestamp,
-};
-use crate::plan::{self, Plan};
-use crate::run::{self, Run};
+use crate::lane::LaneView;
+use crate::model::{Durability, Error, Fact, Millis, Result, RunId, RunState, Stats, Timestamp};
 use crate::store::{self, Filter, Store, Summary};
 
 /// How long a submit without patience tries to get into the inbox.
@@ -27,102 +23,6 @@ const NO_PATIENCE: Duration = Duration::ZERO;
 
 /// Longest wait for news, so that adding it to the clock cannot overflow: 34 years.
 const WAIT_MAX: Duration = Duration::from_secs(1 << 30);
-
-/// What a new run is made of.
-#[derive(Clone, Debug)]
-pub struct Submit {
-    /// `None`: the engine makes one.
-    pub id: Option<RunId>,
-    pub plan: Arc<Plan>,
-    pub input: Payload,
-    pub priority: Priority,
-    pub tags: Vec<String>,
-    /// `None`: as the engine.
-    pub durability: Option<Durability>,
-    /// 32 hexadecimal digits; `None`: derived from the run id.
-    pub trace_id: Option<String>,
-    pub on_conflict: OnConflict,
-    /// Wait for a place in a full lane, instead of being refused at once.
-    pub block: bool,
-}
-
-/// What was left when an engine closed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closed {
-    /// Threads that did not come back from their agent.
-    pub stuck_threads: usize,
-    /// Attempts that were interrupted; they cost no retry.
-    pub interrupted: u64,
-    /// Runs that had not ended. With a path they go on when it is opened again.
-    pub unfinished: usize,
-}
-
-/// What all handles of an engine share.
-pub(super) struct Shared {
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) stats: Arc<Stats>,
-    pub(super) watch: Arc<Watch>,
-    path: Option<PathBuf>,
-    durability: Durability,
-    recovered: usize,
-    /// Plans by definition, so that runs of one workflow share theirs.
-    plans: Plans,
-    ids: Mutex<ulid::Generator>,
-    owner: Mutex<Option<thread::JoinHandle<()>>>,
-    closed: Mutex<Option<Closed>>,
-}
-
-/// Plans by definition. Weak: a plan lives as long as a run needs it.
-#[derive(Clone, Default)]
-pub(super) struct Plans(Arc<Mutex<HashMap<BlobHash, Weak<Plan>>>>);
-
-impl Plans {
-    /// The plan of a stored definition.
-    pub(super) fn of(&self, submitted: &Submitted) -> Result<Arc<Plan>> {
-        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = plans.get(&submitted.definition).and_then(Weak::upgrade) {
-            return Ok(plan);
-        }
-        let workflow = submitted.workflow.as_ref().ok_or_else(|| {
-            Error::new(
-                "store.corrupt",
-                "a run's workflow definition is missing",
-                "restore the store from a backup",
-            )
-        })?;
-        let plan = Arc::new(plan::restore(Arc::clone(workflow))?);
-        plans.retain(|_, plan| plan.strong_count() > 0);
-        plans.insert(submitted.definition, Arc::downgrade(&plan));
-        Ok(plan)
-    }
-}
-
-impl Shared {
-    pub(super) fn is_memory(&self) -> bool {
-        self.path.is_none()
-    }
-
-    /// Loads a run from the store.
-    pub(super) fn load(&self, id: RunId) -> Result<Arc<Run>> {
-        let records =
-            unless_closed(self.store.load(id))?.ok_or_else(|| refusal::unknown_run(id))?;
-        run::replay(&records, |submitted| self.plans.of(submitted)).map(Arc::new)
-    }
-}
-
-/// The store closes with its engine: whoever asks later is told of the engine.
-fn unless_closed<T>(answer: Result<T>) -> Result<T> {
-    answer.map_err(|error| if error.code == "store.closed" { refusal::closed() } else { error })
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // The last handle is gone: nobody can wait for anything any more.
-        let (reply, _) = mpsc::sync_channel(1);
-        let _ = self.inbox.push(Message::Close { drain: 0, reply });
-    }
-}
 
 /// An open engine. Cheap to clone; closes when the last handle is gone.
 #[derive(Clone)]
@@ -139,8 +39,17 @@ impl Engine {
         options: Options,
         executor: impl FnOnce(Arc<dyn Reports>) -> Arc<dyn Executor>,
     ) -> Result<Self> {
-        let lanes = lanes(&options)?;
         let store = store::open(options.path.as_deref(), &store::Options::default())?;
+        Self::start(options, store, executor)
+    }
+
+    /// Starts an engine on a store that is open.
+    pub(super) fn start(
+        options: Options,
+        store: Arc<dyn Store>,
+        executor: impl FnOnce(Arc<dyn Reports>) -> Arc<dyn Executor>,
+    ) -> Result<Self> {
+        let lanes = lanes(&options)?;
         let inbox = Arc::new(Inbox::default());
         let stats = Arc::new(Stats::default());
         let watch = Arc::new(Watch::default());
@@ -379,27 +288,4 @@ impl Engine {
         self.shared.inbox.push(message(reply))?;
         answer.recv().map_err(|_| refusal::closed())
     }
-}
-
-/// The built-in lanes, with the declared ones in their place or beside them.
-fn lanes(options: &Options) -> Result<Lanes> {
-    let mut specs: Vec<LaneSpec> = options.lanes.clone();
-    for (at, spec) in specs.iter().enumerate() {
-        let bad = |why: &str| {
-            Err(Error::new(
-                "lane.invalid",
-                format!("lane `{}` {why}", spec.name),
-                "give each lane a name of its own, and a concurrency and capacity of at least 1",
-            ))
-        };
-        if spec.concurrency == 0 || spec.capacity == 0 || spec.name.is_empty() {
-            return bad("has no name, no concurrency or no capacity");
-        }
-        if specs[..at].iter().any(|other| other.name == spec.name) {
-            return bad("is declared twice");
-        }
-    }
-    let declared: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
-    specs.extend(builtin_lanes().into_iter().filter(|spec| !declared.contains(&spec.name)));
-    Ok(Lanes::new(specs, options.global))
 }

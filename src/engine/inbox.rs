@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::cell::Cell;
-use super::handle::{Closed, Submit};
+use super::options::{Closed, Submit};
 use super::refusal;
 use crate::agent::{Report, Reports};
 use crate::lane::LaneView;

@@ -12,14 +12,16 @@ mod handle;
 mod inbox;
 mod options;
 mod owner;
+mod shared;
+mod ticket;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-pub use cell::{Handle, Ticket};
-pub use handle::{Closed, Engine, Submit};
-pub use options::{OnConflict, Options, builtin_lanes};
+pub use handle::Engine;
+pub use options::{Closed, OnConflict, Options, Submit, builtin_lanes};
+pub use ticket::{Handle, Ticket};
 
 /// Reasons that several places give in the same words.
 mod refusal {

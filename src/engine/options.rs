@@ -1,9 +1,12 @@
-//! How an engine is set up.
+//! What engines and runs are made of, and what is left of them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use crate::model::{Durability, LaneSpec, Millis};
+use crate::lane::Lanes;
+use crate::model::{Durability, Error, LaneSpec, Millis, Payload, Priority, Result, RunId};
+use crate::plan::Plan;
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -61,4 +64,56 @@ pub fn builtin_lanes() -> Vec<LaneSpec> {
         lane("memory", (cpus / 2).max(1), None),
         lane("gpu", 1, None),
     ]
+}
+
+/// What a new run is made of.
+#[derive(Clone, Debug)]
+pub struct Submit {
+    /// `None`: the engine makes one.
+    pub id: Option<RunId>,
+    pub plan: Arc<Plan>,
+    pub input: Payload,
+    pub priority: Priority,
+    pub tags: Vec<String>,
+    /// `None`: as the engine.
+    pub durability: Option<Durability>,
+    /// 32 hexadecimal digits; `None`: derived from the run id.
+    pub trace_id: Option<String>,
+    pub on_conflict: OnConflict,
+    /// Wait for a place in a full lane, instead of being refused at once.
+    pub block: bool,
+}
+
+/// What was left when an engine closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// Threads that did not come back from their agent.
+    pub stuck_threads: usize,
+    /// Attempts that were interrupted; they cost no retry.
+    pub interrupted: u64,
+    /// Runs that had not ended. With a path they go on when it is opened again.
+    pub unfinished: usize,
+}
+
+/// The built-in lanes, with the declared ones in their place or beside them.
+pub(super) fn lanes(options: &Options) -> Result<Lanes> {
+    let mut specs: Vec<LaneSpec> = options.lanes.clone();
+    for (at, spec) in specs.iter().enumerate() {
+        let bad = |why: &str| {
+            Err(Error::new(
+                "lane.invalid",
+                format!("lane `{}` {why}", spec.name),
+                "give each lane a name of its own, and a concurrency and capacity of at least 1",
+            ))
+        };
+        if spec.concurrency == 0 || spec.capacity == 0 || spec.name.is_empty() {
+            return bad("has no name, no concurrency or no capacity");
+        }
+        if specs[..at].iter().any(|other| other.name == spec.name) {
+            return bad("is declared twice");
+        }
+    }
+    let declared: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
+    specs.extend(builtin_lanes().into_iter().filter(|spec| !declared.contains(&spec.name)));
+    Ok(Lanes::new(specs, options.global))
 }

@@ -137,6 +137,7 @@ pub enum Expr {
     /// minijinja expression (not a template) over the same names, such as a `when` condition.
     Condition(String),
     List(Vec<Expr>),
+    Tuple(Vec<Expr>),
     Dict(Vec<(String, Expr)>),
     /// Logical negation of a value's truth: the `else` of a traced `when`.
     Not(Box<Expr>),

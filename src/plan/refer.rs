@@ -33,7 +33,7 @@ fn walk<'e>(expr: &'e Expr, depth: usize, found: &mut dyn FnMut(Mention<'e>)) {
         Expr::Task { id, .. } => found(Mention::Task(id)),
         Expr::Template(source) => found(Mention::Source(Form::Template, source)),
         Expr::Condition(source) => found(Mention::Source(Form::Condition, source)),
-        Expr::List(parts) | Expr::All(parts) => {
+        Expr::List(parts) | Expr::Tuple(parts) | Expr::All(parts) => {
             parts.iter().for_each(|part| walk(part, depth - 1, found));
         }
         Expr::Dict(parts) => parts.iter().for_each(|(_, part)| walk(part, depth - 1, found)),
@@ -90,7 +90,7 @@ pub(super) fn change_constants(task: &mut Task, change: &mut dyn FnMut(&mut u32)
 fn change_in(expr: &mut Expr, change: &mut dyn FnMut(&mut u32)) {
     match expr {
         Expr::Const(at) => change(at),
-        Expr::List(parts) | Expr::All(parts) => {
+        Expr::List(parts) | Expr::Tuple(parts) | Expr::All(parts) => {
             parts.iter_mut().for_each(|part| change_in(part, change));
         }
         Expr::Dict(parts) => parts.iter_mut().for_each(|(_, part)| change_in(part, change)),

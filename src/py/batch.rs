@@ -79,15 +79,17 @@ pub(super) fn run(
     while interrupt.is_none() && !batch.abandoned.load(Ordering::Acquire) {
         let Some(child) = batch.claim() else { break };
         batch.begin(child);
-        let outcome = if batch.abandoned.load(Ordering::SeqCst) {
+        let mut outcome = if batch.abandoned.load(Ordering::SeqCst) {
             Outcome::Cancelled
         } else {
             worker.here.0.child.set(child);
             worker.here.0.began.set(now);
             caught(|| worker.one(child, now)).unwrap_or_else(Outcome::Failed)
         };
-        if helping {
-            interrupt = keyboard_interrupt(py, &outcome);
+        if helping && let Some(raised) = keyboard_interrupt(py, &outcome) {
+            // Ctrl-C is meant for the caller whose thread this is, not for the agent.
+            interrupt = Some(raised);
+            outcome = Outcome::Interrupted;
         }
         now = Instant::now();
         chunk.push(outcome);

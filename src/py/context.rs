@@ -289,6 +289,14 @@ fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     Ok(found)
 }
 
+/// Tells the engine that the agent of this thread, if there is one, is about to wait for a run.
+pub(super) fn waits() {
+    let here = HERE.with_borrow(|stack| stack.last().cloned());
+    if let Some(here) = here {
+        here.core.reports.report(vec![Report::Waiting { batch: here.batch.id }]);
+    }
+}
+
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Context>()?;
     module.add_function(wrap_pyfunction!(current, module)?)

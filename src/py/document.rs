@@ -36,7 +36,9 @@ fn read(text: &str) -> Result<Value, Error> {
             format!("the document has {} bytes, and {SOURCE_BYTES_MAX} are allowed", text.len());
         return Err(Error::new("workflow.yaml", message, "pass large values as input"));
     }
-    serde_saphyr::from_str(text).map_err(|error| {
+    // YAML 1.2: only `true` and `false` are booleans; `y`, `no` and `off` are words.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let message = format!("the document is no YAML that can be read: {error}");
         Error::new("workflow.yaml", message, "correct the line that it names")
     })

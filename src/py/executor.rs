@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
-use super::{mailbox, registry};
+use super::{context, mailbox, registry};
 use crate::agent::{Batch, Executor, NodeCall, Reports, Style};
 use crate::model::{Millis, RunId, Span};
 
@@ -89,6 +89,7 @@ impl PythonExecutor {
     ) -> PyResult<()> {
         let slot = Slot::own(false);
         let desk = Arc::new(Desk::default());
+        context::waits();
         loop {
             self.helpers().entry(run).or_default().push(Arc::clone(&desk));
             // Asked after the desk stands there: a nudge from now on reaches it.

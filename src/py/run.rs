@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::errors;
 use super::notify::Notifier;
 use super::object::{Mode, PyObj};
 use super::output::{self, Wanted};
 use super::plan::{World, parse, payloads};
+use super::{context, errors};
 use crate::engine::Handle;
-use crate::model::{CancelCause, Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
+use crate::model::{Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
 use crate::plan::Plan;
 use crate::run;
 
@@ -26,6 +26,10 @@ pub(super) fn wait<T: Send>(
     mut poll: impl FnMut(Duration) -> Option<T> + Send,
 ) -> PyResult<Option<T>> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    if let Some(answer) = poll(Duration::ZERO) {
+        return Ok(Some(answer));
+    }
+    context::waits();
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let slice = left.map_or(SIGNALS_EVERY, |left| left.min(SIGNALS_EVERY));
@@ -87,13 +91,11 @@ impl PyRun {
     fn workflow(&self, py: Python<'_>) -> PyResult<String> {
         self.inspect(py, |run| run.plan().workflow.name.clone())
     }
+    fn code(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        self.inspect(py, run::Run::code)
+    }
     fn reason(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.inspect(py, |run| run.reason().map(str::to_owned))
-    }
-
-    /// True where the workflow's own timeout stopped the run.
-    fn timed_out(&self, py: Python<'_>) -> PyResult<bool> {
-        self.inspect(py, |run| run.cause() == Some(CancelCause::Deadline))
     }
 
     /// Waits for the end of the run; false when the time (seconds) is over first.

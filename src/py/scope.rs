@@ -63,6 +63,16 @@ impl<'a, 'py> Scope<'a, 'py> {
         })
     }
 
+    fn list(&self, parts: &[Expr], site: Site<'_>) -> Result<Bound<'py, PyList>, Box<Failure>> {
+        let list = PyList::empty(self.py);
+        for part in parts {
+            let value = self.value(part, site)?;
+            let value = value.unwrap_or_else(|| self.py.None().into_bound(self.py));
+            list.append(value).map_err(|error| unreadable(self.py, &error))?;
+        }
+        Ok(list)
+    }
+
     fn value(
         &self,
         expr: &Expr,
@@ -89,14 +99,8 @@ impl<'a, 'py> Scope<'a, 'py> {
             Expr::Task { id, path } => self.task(id, path)?,
             Expr::Template(source) => template::render(py, source, self.names())?,
             Expr::Condition(source) => template::condition(py, source, self.names())?,
-            Expr::List(parts) => {
-                let list = PyList::empty(py);
-                for part in parts {
-                    let value = self.value(part, site)?.unwrap_or_else(|| py.None().into_bound(py));
-                    list.append(value).map_err(|error| unreadable(py, &error))?;
-                }
-                list.into_any()
-            }
+            Expr::List(parts) => self.list(parts, site)?.into_any(),
+            Expr::Tuple(parts) => self.list(parts, site)?.to_tuple().into_any(),
             Expr::Dict(parts) => {
                 let dict = PyDict::new(py);
                 for (key, part) in parts {

@@ -137,6 +137,7 @@ fn ended_badly(
         Outcome::Cancelled if run.cancel.is_some() => {
             return vec![Event::Cancelled { span: task.into() }];
         }
+        Outcome::Interrupted => return lost(run, task.into(), attempt, false),
         Outcome::Completed(_) | Outcome::Cancelled => Failure::new(
             FailureKind::Exception,
             "task.cancelled_itself",
@@ -168,10 +169,20 @@ fn failed(
     }]
 }
 
+/// What users catch a timeout as, and name in a retry policy: the class and its bases.
+const TIMEOUT_TYPES: [&str; 6] = [
+    "goclaw.errors.TaskTimedOut",
+    "goclaw.errors.GoclawTimeout",
+    "goclaw.errors.GoclawError",
+    "builtins.TimeoutError",
+    "builtins.OSError",
+    "builtins.Exception",
+];
+
 fn timeout(after_ms: u64) -> Failure {
     let text = format!("the attempt took longer than {after_ms} ms");
     let mut failure = Failure::new(FailureKind::Timeout, "task.timeout", text);
-    failure.types = vec!["goclaw.errors.AttemptTimeout".into(), "builtins.Exception".into()];
+    failure.types = TIMEOUT_TYPES.iter().map(|&name| name.into()).collect();
     failure
 }
 

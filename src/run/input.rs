@@ -12,6 +12,8 @@ pub enum Outcome {
     Failed(Box<Failure>),
     /// The agent saw the cancellation and stopped.
     Cancelled,
+    /// The call was broken off from outside, by no fault of the agent: it is repeated.
+    Interrupted,
 }
 
 /// What the evaluation of `when` and `each` answered.

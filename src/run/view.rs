@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::state::{Body, Yield};
 use super::{Run, TaskResult};
 use crate::model::{
-    Failure, NodeIx, Payload, RunId, RunState, Span, Submitted, TaskRef, TaskState, Timestamp,
+    CancelCause, Failure, NodeIx, Payload, RunId, RunState, Span, Submitted, TaskRef, TaskState,
+    Timestamp,
 };
 use crate::plan::Plan;
 
@@ -35,6 +36,15 @@ impl Run {
     /// Why the run ended as it did, where there is more to say than its state.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
+    }
+    /// Stable code of why the run did not complete, where that is not one task's failure.
+    pub fn code(&self) -> Option<&'static str> {
+        match self.cause()? {
+            CancelCause::Asked => Some("run.cancelled"),
+            CancelCause::Deadline => Some("run.timeout"),
+            CancelCause::Quarantine => Some("run.quarantined"),
+            CancelCause::Failure => None,
+        }
     }
     /// The first task that failed.
     pub fn failure(&self) -> Option<(TaskRef, &Arc<Failure>)> {

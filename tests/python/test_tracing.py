@@ -304,3 +304,19 @@ def test_inputs_are_checked_by_name() -> None:
         for given, words in (({}, "lacks `url`"), ({"url": "u", "x": 1}, "no input `x`"), (3, "is a int")):
             with pytest.raises(goclaw.InputError, match=words):
                 engine.submit(flow, given)
+
+
+def test_a_tuple_that_holds_a_result_arrives_as_a_tuple() -> None:
+    @goclaw.agent
+    def one() -> int:
+        return 1
+
+    @goclaw.agent
+    def kind(pair: object) -> object:
+        return pair
+
+    @goclaw.workflow
+    def flow() -> object:
+        return {"given": kind((one(), [one(), 2])), "returned": (one(), 3)}
+
+    assert goclaw.run(flow) == {"given": (1, [1, 2]), "returned": (1, 3)}

@@ -7,8 +7,7 @@ use std::sync::atomic::Ordering;
 use super::timers::Due;
 use super::{Owner, Slot};
 use crate::engine::cell::{Cell, End};
-use crate::engine::handle::Submit;
-use crate::engine::options::OnConflict;
+use crate::engine::options::{OnConflict, Submit};
 use crate::engine::refusal;
 use crate::model::{Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
 use crate::plan::{Known, Plan};
@@ -26,9 +25,12 @@ impl Owner {
         if cell.given_up.load(Ordering::Acquire) {
             return;
         }
+        if let Some(error) = self.staged.stall() {
+            return cell.accept(Err(error.clone()));
+        }
         if let Some(answer) = self.answer_now(&submit, &cell) {
-            // An existing run, or the refusal: nothing was written that could be waited for.
-            cell.accept(answer);
+            // With the turn's commit: a run that is there already may be as young as this turn.
+            self.staged.acks.push(Box::new(move || cell.accept(answer)));
             return;
         }
         match self.full_lane(&submit.plan) {
@@ -43,14 +45,11 @@ impl Owner {
         if self.closing.is_some() {
             return Some(Err(refusal::closed()));
         }
-        if let Some(error) = self.staged.stall() {
-            return Some(Err(error.clone()));
-        }
         if submit.id.is_some() {
             match self.existing(cell.id) {
                 Ok(None) => {}
                 Ok(Some(there)) if submit.on_conflict == OnConflict::Existing => {
-                    return Some(Ok(there));
+                    return Some(self.same_workflow(submit, there));
                 }
                 Ok(Some(there)) => return Some(Err(conflict(&there))),
                 Err(error) => return Some(Err(error)),
@@ -73,6 +72,22 @@ impl Owner {
             ),
             "declare it: Engine(lanes=[Lane(…)]), or in the workflow",
         )))
+    }
+
+    /// The run that is there, if it is of the submitted workflow.
+    fn same_workflow(&self, submit: &Submit, there: Arc<Cell>) -> Result<Arc<Cell>> {
+        let wanted = &submit.plan.workflow.name;
+        match self.store.summary(there.id)? {
+            Some(summary) if summary.workflow != *wanted => Err(Error::new(
+                "run.conflict",
+                format!(
+                    "run `{}` exists already and is of workflow `{}`, not `{wanted}`",
+                    there.id, summary.workflow
+                ),
+                "choose another run_id; an existing run answers for its own workflow only",
+            )),
+            _ => Ok(there),
+        }
     }
 
     fn existing(&self, id: RunId) -> Result<Option<Arc<Cell>>> {
@@ -119,6 +134,10 @@ impl Owner {
                     break;
                 };
                 if next.cell.given_up.load(Ordering::Acquire) {
+                    continue;
+                }
+                if let Some(error) = self.staged.stall() {
+                    next.cell.accept(Err(error.clone()));
                     continue;
                 }
                 match self.answer_now(&next.submit, &next.cell) {

@@ -76,6 +76,7 @@ impl Owner {
             Report::Done { batch, lo, outcomes, busy_ns } => {
                 self.done(batch, lo, outcomes, busy_ns)
             }
+            Report::Waiting { batch } => self.waits(batch),
             Report::Resolved { run, node, resolution } => {
                 self.step(run, Input::Resolved { node, resolution });
                 self.forget_call(run, node);
@@ -87,6 +88,15 @@ impl Owner {
                 self.step(run, Input::Progress { task, attempt, done, total, text });
             }
         }
+    }
+
+    /// An agent waits, for a run that it started perhaps: whoever is needed for that must not find
+    /// the lane full of waiting parents. When the agent goes on it takes no permit again.
+    fn waits(&mut self, id: BatchId) {
+        let Some(flight) = self.flights.out.get_mut(&id) else { return };
+        flight.permit.release(1);
+        let batch = Arc::clone(&flight.batch);
+        self.take_back(&batch);
     }
 
     fn done(&mut self, id: BatchId, lo: u32, outcomes: Vec<Outcome>, busy_ns: u64) {

@@ -2,8 +2,8 @@
 
 use super::Owner;
 use crate::engine::cell::Cell;
-use crate::engine::handle::Plans;
 use crate::engine::refusal;
+use crate::engine::shared::Plans;
 use crate::model::Result;
 use crate::run;
 

@@ -25,7 +25,7 @@ fn say(expr: &Expr, depth: usize) -> String {
             let parts: Vec<String> = parts.iter().map(|part| say(part, depth - 1)).collect();
             parts.join(" and ")
         }
-        Expr::Const(_) | Expr::List(_) | Expr::Dict(_) => "…".into(),
+        Expr::Const(_) | Expr::List(_) | Expr::Tuple(_) | Expr::Dict(_) => "…".into(),
     }
 }
 

@@ -340,7 +340,7 @@ pub(super) fn refuse_pickle() -> Box<Fault> {
     Fault::new(
         "payload.pickle_refused",
         "holds a pickle, and loading one runs whatever code it names",
-        "open the engine with pickle allowed if you trust who wrote this",
+        "write the value again with a version that needs no pickle",
     )
 }
 

@@ -331,8 +331,7 @@ fn refusal(value: &Bound<'_, PyAny>, ty: &Bound<'_, PyType>) -> Box<Fault> {
              in a dataclass"
         ),
         None => "return data instead of a live object: JSON-like values, bytes, dates, UUID, \
-                 Decimal, set, tuple, Enum, dataclasses, pydantic models, numpy arrays; or open the \
-                 engine with pickle allowed"
+                 Decimal, set, tuple, Enum, dataclasses, pydantic models, numpy arrays"
             .into(),
     };
     Fault::unsupported(reason, help)

@@ -40,6 +40,7 @@ fn the_first_reason_to_stop_stands() {
     assert!(case.input(cancel()).is_empty());
     case.input(Input::Lost { span: Span::one(0, 0), attempt: 1, crash: false });
     assert_eq!(case.ended(), Some(RunState::Failed));
+    assert_eq!(case.run.code(), Some("run.timeout"));
 }
 
 #[test]

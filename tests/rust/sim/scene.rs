@@ -180,6 +180,9 @@ pub fn outcome(fail: u64, output: u64, dice: &mut Dice) -> Outcome {
     if dice.chance(fail / 20) {
         return Outcome::Cancelled;
     }
+    if dice.chance(10) {
+        return Outcome::Interrupted;
+    }
     if !dice.chance(fail) {
         let output: [u8; 8] = output.to_be_bytes();
         return Outcome::Completed(goclaw::model::Payload::bytes(output.to_vec()));

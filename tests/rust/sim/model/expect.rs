@@ -60,7 +60,11 @@ impl Model {
         for (task, outcome) in span.tasks().zip(outcomes) {
             let tag = match outcome {
                 Outcome::Completed(_) => Tag::Completed,
-                Outcome::Failed(_) | Outcome::Cancelled if stopping => Tag::Cancelled,
+                Outcome::Failed(_) | Outcome::Cancelled | Outcome::Interrupted if stopping => {
+                    Tag::Cancelled
+                }
+                Outcome::Interrupted if self.is_once(span) => Tag::Failed,
+                Outcome::Interrupted => Tag::Interrupted(false),
                 Outcome::Failed(_) => Tag::Failure,
                 // Nobody had asked.
                 Outcome::Cancelled => Tag::Failed,
@@ -74,6 +78,11 @@ impl Model {
                 to.outputs.push((task, output.clone()));
             }
         }
+    }
+
+    fn is_once(&self, span: Span) -> bool {
+        let node = self.nodes.get(span.node as usize);
+        node.is_some_and(|node| node.task.delivery == Delivery::AtMostOnce)
     }
 
     fn expect_tasks(&self, input: &Input, now: Timestamp) -> Vec<(TaskRef, Tag)> {
@@ -99,13 +108,9 @@ impl Model {
                 whole(*span, &|task| self.is_running(task, *attempt), tag)
             }
             Input::Lost { span, attempt, crash } => {
-                let once = |span: Span| {
-                    let node = self.nodes.get(span.node as usize);
-                    node.is_some_and(|node| node.task.delivery == Delivery::AtMostOnce)
-                };
                 let tag = match stopping {
                     true => Tag::Cancelled,
-                    false if once(*span) => Tag::Failed,
+                    false if self.is_once(*span) => Tag::Failed,
                     false => Tag::Interrupted(*crash),
                 };
                 whole(*span, &|task| self.is_running(task, *attempt), tag)

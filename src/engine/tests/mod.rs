@@ -1,5 +1,7 @@
 //! The whole line with closures as agents: no Python, both stores.
 
+mod faults;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};

@@ -1,0 +1,82 @@
+//! What all handles of an engine share: the way to the owner, the store, the plans in use.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::thread;
+
+use super::inbox::{Inbox, Message};
+use super::options::Closed;
+use super::refusal;
+use super::watch::Watch;
+use crate::model::{BlobHash, Durability, Error, Result, RunId, Stats, Submitted};
+use crate::plan::{self, Plan};
+use crate::run::{self, Run};
+use crate::store::Store;
+
+/// What all handles of an engine share.
+pub(super) struct Shared {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) path: Option<PathBuf>,
+    pub(super) durability: Durability,
+    pub(super) recovered: usize,
+    /// Plans by definition, so that runs of one workflow share theirs.
+    pub(super) plans: Plans,
+    pub(super) ids: Mutex<ulid::Generator>,
+    pub(super) owner: Mutex<Option<thread::JoinHandle<()>>>,
+    pub(super) closed: Mutex<Option<Closed>>,
+}
+
+/// Plans by definition. Weak: a plan lives as long as a run needs it.
+#[derive(Clone, Default)]
+pub(super) struct Plans(Arc<Mutex<HashMap<BlobHash, Weak<Plan>>>>);
+
+impl Plans {
+    /// The plan of a stored definition.
+    pub(super) fn of(&self, submitted: &Submitted) -> Result<Arc<Plan>> {
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = plans.get(&submitted.definition).and_then(Weak::upgrade) {
+            return Ok(plan);
+        }
+        let workflow = submitted.workflow.as_ref().ok_or_else(|| {
+            Error::new(
+                "store.corrupt",
+                "a run's workflow definition is missing",
+                "restore the store from a backup",
+            )
+        })?;
+        let plan = Arc::new(plan::restore(Arc::clone(workflow))?);
+        plans.retain(|_, plan| plan.strong_count() > 0);
+        plans.insert(submitted.definition, Arc::downgrade(&plan));
+        Ok(plan)
+    }
+}
+
+impl Shared {
+    pub(super) fn is_memory(&self) -> bool {
+        self.path.is_none()
+    }
+
+    /// Loads a run from the store.
+    pub(super) fn load(&self, id: RunId) -> Result<Arc<Run>> {
+        let records =
+            unless_closed(self.store.load(id))?.ok_or_else(|| refusal::unknown_run(id))?;
+        run::replay(&records, |submitted| self.plans.of(submitted)).map(Arc::new)
+    }
+}
+
+/// The store closes with its engine: whoever asks later is told of the engine.
+pub(super) fn unless_closed<T>(answer: Result<T>) -> Result<T> {
+    answer.map_err(|error| if error.code == "store.closed" { refusal::closed() } else { error })
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The last handle is gone: nobody can wait for anything any more.
+        let (reply, _) = mpsc::sync_channel(1);
+        let _ = self.inbox.push(Message::Close { drain: 0, reply });
+    }
+}

@@ -1,0 +1,116 @@
+//! A store that refuses for a while.
+
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
+use crate::store::{self, Filter, Store, Summary};
+
+/// A store in memory that is full while it is told to be.
+struct Full {
+    inner: Arc<dyn Store>,
+    appends_fail: AtomicBool,
+    syncs_fail: AtomicBool,
+}
+
+impl Full {
+    fn new() -> Arc<Self> {
+        let inner = store::open(None, &store::Options::default()).expect("RAM");
+        Arc::new(Self { inner, appends_fail: false.into(), syncs_fail: false.into() })
+    }
+    fn check(&self, fails: &AtomicBool) -> Result<()> {
+        if fails.load(Ordering::Acquire) {
+            return Err(Error::new("store.full", "no space left", "make room"));
+        }
+        Ok(())
+    }
+}
+
+impl Store for Full {
+    fn next_seq(&self) -> u64 {
+        self.inner.next_seq()
+    }
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+    fn journal_bytes(&self) -> u64 {
+        0
+    }
+    fn unfinished(&self) -> Result<Vec<RunId>> {
+        self.inner.unfinished()
+    }
+    fn append(&self, records: &[Record]) -> Result<()> {
+        self.check(&self.appends_fail)?;
+        self.inner.append(records)
+    }
+    fn sync(&self) -> Result<()> {
+        self.check(&self.syncs_fail)
+    }
+    fn load(&self, run: RunId) -> Result<Option<Vec<Record>>> {
+        self.inner.load(run)
+    }
+    fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>> {
+        self.inner.facts(run, from, limit)
+    }
+    fn summary(&self, run: RunId) -> Result<Option<Summary>> {
+        self.inner.summary(run)
+    }
+    fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
+        self.inner.list(filter)
+    }
+    fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
+        self.inner.purge(run, before)
+    }
+    fn close(&self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+/// An engine that believes in a path, so that its runs are strict.
+fn engine(store: &Arc<Full>, local: &Arc<Local>) -> Engine {
+    let options = Options { path: Some("not/used".into()), ..Options::default() };
+    let store = Arc::clone(store) as Arc<dyn Store>;
+    Engine::start(options, store, |reports| local.connect(reports)).expect("the engine opens")
+}
+
+fn heals(pick: impl Fn(&Full) -> &AtomicBool) {
+    let store = Full::new();
+    let local = Local::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&calls);
+    local.agent("one", move |_, _| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        Outcome::Completed(number(1))
+    });
+    let engine = engine(&store, &local);
+    let plan = plan(vec![task("a", "one", &[])]);
+    pick(&store).store(true, Ordering::Release);
+
+    let waiting = engine.submit(request(&plan)).expect("the inbox is open");
+    while engine.stats().store_errors.load(Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    assert!(waiting.wait(Some(Duration::ZERO)).is_none(), "nothing is acknowledged");
+    assert_eq!(calls.load(Ordering::Relaxed), 0, "no agent runs for what could be forgotten");
+    let seen = engine.facts(None, 0, 9, Duration::ZERO).expect("facts");
+    assert!(seen.is_empty(), "watchers see nothing that could be forgotten");
+    let refused = engine.submit(request(&plan)).expect("the inbox is open");
+    let refused = refused.wait(SOON).expect("answered at once").expect_err("refused");
+    assert_eq!(refused.code, "store.full");
+
+    pick(&store).store(false, Ordering::Release);
+    let handle = waiting.wait(SOON).expect("answered").expect("accepted after all");
+    assert_eq!(ended(&handle), RunState::Completed);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    engine.close(0);
+}
+
+#[test]
+fn a_full_store_stops_admission_and_heals_when_there_is_room() {
+    heals(|store| &store.appends_fail);
+}
+
+#[test]
+fn a_failed_sync_acknowledges_nothing_and_is_tried_again() {
+    heals(|store| &store.syncs_fail);
+}
