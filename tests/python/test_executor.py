@@ -431,7 +431,7 @@ def test_the_first_step_runs_inside_a_real_task(driver: Any) -> None:
         me = asyncio.current_task()
         assert me is not None
         assert me.get_name()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(10):  # noqa: ASYNC100
             loop = asyncio.get_running_loop()
             loop.call_soon(lambda: None)
             return me in asyncio.all_tasks(loop) and me.get_coro() is not None
