@@ -14,7 +14,7 @@ from ._options import UNSET as _UNSET
 from ._options import Delivery, Trigger, Unset
 from ._stream import EventStream
 from .durations import Duration, to_seconds
-from .errors import GoclawError, RemoteError, ResultTimeout, RunCancelled, TaskFailed, TaskTimedOut, class_of
+from .errors import GoclawError, RemoteError, ResultTimeout, RunCancelled, RunTimedOut, TaskFailed, TaskTimedOut
 
 if TYPE_CHECKING:
     import asyncio
@@ -165,6 +165,7 @@ class Run(Generic[R_co]):
         Raises:
             TaskFailed: with the agent's exception as `__cause__`.
             RunCancelled: `run.cancelled`.
+            RunTimedOut: `run.timeout` when the workflow's own `timeout` was over.
             ResultTimeout: `run.wait_timeout` when the time is over; the run goes on.
             EngineClosed: `engine.closed` when the engine closes first.
         """
@@ -303,11 +304,13 @@ class Run(Generic[R_co]):
         reason = self._native.reason()
         if self.state == "cancelled":
             return RunCancelled(f"run `{self.id}` was cancelled" + (f": {reason}" if reason else ""))
+        if self._native.timed_out():
+            return RunTimedOut(
+                f"run `{self.id}` failed: {reason}", help="raise the workflow's `timeout`, or see what held it up in run.events()"
+            )
         failure = self._native.failure()
         if failure is None:
-            code, _, text = (reason or "run.failed: no task failed").partition(": ")
-            cls = class_of(code) if "." in code else GoclawError
-            return cls(f"run `{self.id}` failed: {text or code}", code=code if "." in code else "run.failed")
+            return GoclawError(f"run `{self.id}` {self.state}: {reason or 'no task failed'}", code="run.failed")
         return _task_failed(failure)
 
     def __repr__(self) -> str:

@@ -25,6 +25,9 @@ use crate::store::{self, Filter, Store, Summary};
 /// How long a submit without patience tries to get into the inbox.
 const NO_PATIENCE: Duration = Duration::ZERO;
 
+/// Longest wait for news, so that adding it to the clock cannot overflow: 34 years.
+const WAIT_MAX: Duration = Duration::from_secs(1 << 30);
+
 /// What a new run is made of.
 #[derive(Clone, Debug)]
 pub struct Submit {
@@ -279,7 +282,7 @@ impl Engine {
         limit: usize,
         wait: Duration,
     ) -> Result<Vec<Fact>> {
-        let deadline = Instant::now() + wait;
+        let deadline = Instant::now() + wait.min(WAIT_MAX);
         let mut seen = from;
         loop {
             let visible = self.shared.watch.visible();
@@ -318,8 +321,8 @@ impl Engine {
     /// `engine.closed`, `store.*`.
     pub fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
         let forgotten = unless_closed(self.shared.store.purge(run, before))?;
-        if let Some(run) = run {
-            self.shared.inbox.push(Message::Forget { run })?;
+        if self.is_memory() {
+            self.shared.inbox.push(Message::Forget { run, before })?;
         }
         Ok(forgotten)
     }

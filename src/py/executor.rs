@@ -130,15 +130,19 @@ impl PythonExecutor {
         }
     }
 
-    /// The helper that gets the batch, if one rests.
-    fn helper(&self, batch: &Batch) -> Option<Arc<Desk>> {
+    /// Gives the batch to a helper that rests; false where none does.
+    fn helped(&self, batch: &Arc<Batch>) -> bool {
         // A caller's thread cannot be left behind when an attempt times out.
         if batch.timeout.is_some() {
-            return None;
+            return false;
         }
         let mut helpers = self.helpers();
-        let desks = helpers.get_mut(&batch.call.run)?;
-        desks.pop()
+        let desk = helpers.get_mut(&batch.call.run).and_then(Vec::pop);
+        // Under the lock: a helper that withdraws and leaves either finds the batch or was not chosen.
+        desk.is_some_and(|desk| {
+            desk.put(Order::Job(Job::Batch(Arc::clone(batch))));
+            true
+        })
     }
 
     fn agent_of(batch: &Batch) -> &str {
@@ -168,9 +172,7 @@ impl Executor for PythonExecutor {
             if looper::feed(looper::Feed::Start(batch, Arc::clone(&self.core))) {
                 self.pool.give(Job::StartLoop);
             }
-        } else if let Some(desk) = self.helper(&batch) {
-            desk.put(Order::Job(Job::Batch(batch)));
-        } else {
+        } else if !self.helped(&batch) {
             self.pool.give(Job::Batch(batch));
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,22 +47,41 @@ struct Mailbox {
     started: AtomicBool,
     /// The loop's ear and our bell; the error is told to whoever starts the loop.
     bell: Result<(UnixStream, UnixStream), String>,
+    /// The mailbox of a forked child.
+    next: OnceLock<Box<Mailbox>>,
 }
 
-static MAILBOX: LazyLock<Mailbox> = LazyLock::new(|| {
-    let pair = || -> std::io::Result<(UnixStream, UnixStream)> {
-        let (ear, bell) = UnixStream::pair()?;
-        ear.set_nonblocking(true)?;
-        bell.set_nonblocking(true)?;
-        Ok((ear, bell))
-    };
-    Mailbox {
-        queue: Mutex::default(),
-        rung: AtomicBool::new(false),
-        started: AtomicBool::new(false),
-        bell: pair().map_err(|error| error.to_string()),
+impl Mailbox {
+    fn new() -> Self {
+        let pair = || -> std::io::Result<(UnixStream, UnixStream)> {
+            let (ear, bell) = UnixStream::pair()?;
+            ear.set_nonblocking(true)?;
+            bell.set_nonblocking(true)?;
+            Ok((ear, bell))
+        };
+        Self {
+            queue: Mutex::default(),
+            rung: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+            bell: pair().map_err(|error| error.to_string()),
+            next: OnceLock::new(),
+        }
     }
-});
+}
+
+static FIRST: LazyLock<Mailbox> = LazyLock::new(Mailbox::new);
+/// Forks between the process of `FIRST` and this one.
+static FORKS: AtomicUsize = AtomicUsize::new(0);
+
+/// The mailbox of this process. A forked child has neither its parent's loop nor the right to ring its
+/// bell, and the parent's locks may be held for ever; so it gets one of its own.
+fn mailbox() -> &'static Mailbox {
+    let mut own = &*FIRST;
+    for _ in 0..FORKS.load(Ordering::Relaxed) {
+        own = own.next.get_or_init(|| Box::new(Mailbox::new()));
+    }
+    own
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -70,7 +89,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Tells the loop. True when the caller is to see to it that the loop is started.
 pub(super) fn feed(news: Feed) -> bool {
-    let mailbox = &*MAILBOX;
+    let mailbox = mailbox();
     let starts = matches!(news, Feed::Start(..));
     if !starts && !mailbox.started.load(Ordering::Acquire) {
         return false;
@@ -96,9 +115,10 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
 
 /// There is no loop: what waits for it fails.
 pub(super) fn refuse(failure: &Failure) {
-    MAILBOX.started.store(false, Ordering::Release);
-    MAILBOX.rung.store(false, Ordering::Release);
-    for news in std::mem::take(&mut *lock(&MAILBOX.queue)) {
+    let mailbox = mailbox();
+    mailbox.started.store(false, Ordering::Release);
+    mailbox.rung.store(false, Ordering::Release);
+    for news in std::mem::take(&mut *lock(&mailbox.queue)) {
         if let Feed::Start(batch, core) = news {
             batch::fail(&core, &batch, failure);
             core.loop_batches.fetch_sub(1, Ordering::Release);
@@ -163,9 +183,15 @@ impl Feeder {
         }
     }
 
+    /// In a forked child: the loop is the parent's, and the next coroutine starts another.
+    #[staticmethod]
+    fn forked() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The file descriptor that is readable when there is news.
     fn fileno(&self) -> PyResult<i32> {
-        let bell = MAILBOX.bell.as_ref();
+        let bell = mailbox().bell.as_ref();
         let (ear, _) = bell.map_err(|error| PyRuntimeError::new_err(error.clone()))?;
         Ok(ear.as_raw_fd())
     }
@@ -226,13 +252,14 @@ impl Feeder {
 
     /// One turn of the loop for us; true when there is more to start.
     fn turn(&self, py: Python<'_>, slot: &Slot) -> PyResult<bool> {
-        if let Ok((ear, _)) = &MAILBOX.bell {
+        let mailbox = mailbox();
+        if let Ok((ear, _)) = &mailbox.bell {
             let mut bytes = [0; 64];
             while matches!((&*ear).read(&mut bytes), Ok(64)) {}
         }
         // Silenced before the queue is taken: what comes later rings again.
-        MAILBOX.rung.store(false, Ordering::Release);
-        let news = std::mem::take(&mut *lock(&MAILBOX.queue));
+        mailbox.rung.store(false, Ordering::Release);
+        let news = std::mem::take(&mut *lock(&mailbox.queue));
         for news in news {
             self.take(py, news);
         }

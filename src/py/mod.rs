@@ -19,6 +19,7 @@ mod plan;
 mod registry;
 mod run;
 mod scope;
+#[cfg(debug_assertions)]
 mod selftest;
 mod slot;
 mod steps;
@@ -49,6 +50,8 @@ mod _goclaw {
         context::register(module)?;
         looper::register(module)?;
         slot::register(module)?;
-        selftest::register(module)
+        #[cfg(debug_assertions)]
+        selftest::register(module)?;
+        Ok(())
     }
 }
