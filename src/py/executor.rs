@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
-use super::{looper, registry};
+use super::{mailbox, registry};
 use crate::agent::{Batch, Executor, NodeCall, Reports, Style};
 use crate::model::{Millis, RunId, Span};
 
@@ -169,7 +169,7 @@ impl Executor for PythonExecutor {
         let agent = registry::find(Self::agent_of(&batch));
         if agent.is_some_and(|agent| agent.style == Style::Loop) {
             self.core.loop_batches.fetch_add(1, Ordering::Relaxed);
-            if looper::feed(looper::Feed::Start(batch, Arc::clone(&self.core))) {
+            if mailbox::feed(mailbox::Feed::Start(batch, Arc::clone(&self.core))) {
                 self.pool.give(Job::StartLoop);
             }
         } else if !self.helped(&batch) {
@@ -189,7 +189,7 @@ impl Executor for PythonExecutor {
             batch.abandoned.store(true, Ordering::SeqCst);
         }
         if !self.pool.abandon(batch, span) {
-            looper::feed(looper::Feed::Cancel(Arc::clone(batch), span));
+            mailbox::feed(mailbox::Feed::Cancel(Arc::clone(batch), span));
         }
     }
 
@@ -199,7 +199,7 @@ impl Executor for PythonExecutor {
         let idle = || self.core.loop_batches.load(Ordering::Acquire) == 0;
         wait_for(until, idle);
         if !idle() {
-            looper::feed(looper::Feed::Release(Arc::clone(&self.core)));
+            mailbox::feed(mailbox::Feed::Release(Arc::clone(&self.core)));
             wait_for(Instant::now() + LOOP_STOP_WAIT, idle);
         }
         let stuck = self.pool.close(until.saturating_duration_since(Instant::now()));

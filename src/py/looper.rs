@@ -5,11 +5,10 @@
 //! once inside a real task; one that ends in it costs the loop nothing. See `python/goclaw/_loop.py`.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -19,11 +18,12 @@ use pyo3::types::PyList;
 
 use super::bind::{self, Binding};
 use super::executor::Core;
+use super::mailbox::{self, Feed, mailbox};
 use super::slot::Slot;
 use super::steps::{Steps, Tools};
 use super::{batch, call, failure};
 use crate::agent::{Batch, Outcome, Report};
-use crate::model::{Failure, Span};
+use crate::model::Span;
 
 /// Coroutines that are started together. More than this many live coroutines, tasks and contexts at a
 /// time set off Python's garbage collector in every chunk (its youngest generation has 700 objects).
@@ -31,77 +31,8 @@ const CHUNK_CALLS_MAX: usize = 48;
 /// How long the loop starts coroutines before it lets the others go on.
 const TURN_MAX: Duration = Duration::from_millis(4);
 
-/// What the loop is told.
-pub(super) enum Feed {
-    Start(Arc<Batch>, Arc<Core>),
-    Cancel(Arc<Batch>, Span),
-    /// The executor closes: cancel all it has.
-    Release(Arc<Core>),
-}
-
-struct Mailbox {
-    queue: Mutex<Vec<Feed>>,
-    /// True while the loop knows that there is news.
-    rung: AtomicBool,
-    /// Somebody was asked to start the loop.
-    started: AtomicBool,
-    /// The loop's ear and our bell; the error is told to whoever starts the loop.
-    bell: Result<(UnixStream, UnixStream), String>,
-    /// The mailbox of a forked child.
-    next: OnceLock<Box<Mailbox>>,
-}
-
-impl Mailbox {
-    fn new() -> Self {
-        let pair = || -> std::io::Result<(UnixStream, UnixStream)> {
-            let (ear, bell) = UnixStream::pair()?;
-            ear.set_nonblocking(true)?;
-            bell.set_nonblocking(true)?;
-            Ok((ear, bell))
-        };
-        Self {
-            queue: Mutex::default(),
-            rung: AtomicBool::new(false),
-            started: AtomicBool::new(false),
-            bell: pair().map_err(|error| error.to_string()),
-            next: OnceLock::new(),
-        }
-    }
-}
-
-static FIRST: LazyLock<Mailbox> = LazyLock::new(Mailbox::new);
-/// Forks between the process of `FIRST` and this one.
-static FORKS: AtomicUsize = AtomicUsize::new(0);
-
-/// The mailbox of this process. A forked child has neither its parent's loop nor the right to ring its
-/// bell, and the parent's locks may be held for ever; so it gets one of its own.
-fn mailbox() -> &'static Mailbox {
-    let mut own = &*FIRST;
-    for _ in 0..FORKS.load(Ordering::Relaxed) {
-        own = own.next.get_or_init(|| Box::new(Mailbox::new()));
-    }
-    own
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Tells the loop. True when the caller is to see to it that the loop is started.
-pub(super) fn feed(news: Feed) -> bool {
-    let mailbox = mailbox();
-    let starts = matches!(news, Feed::Start(..));
-    if !starts && !mailbox.started.load(Ordering::Acquire) {
-        return false;
-    }
-    lock(&mailbox.queue).push(news);
-    if !mailbox.rung.swap(true, Ordering::AcqRel)
-        && let Ok((_, bell)) = &mailbox.bell
-    {
-        // A full socket has rung often enough.
-        let _ = (&*bell).write(&[1]);
-    }
-    !mailbox.started.swap(true, Ordering::AcqRel)
 }
 
 /// Starts the loop's thread unless it runs. On a worker thread.
@@ -111,19 +42,6 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
     let module = call::call(&import, &[intern!(py, "goclaw._loop").as_any()])?;
     call::call(&module.getattr(intern!(py, "ensure"))?, &[])?;
     Ok(())
-}
-
-/// There is no loop: what waits for it fails.
-pub(super) fn refuse(failure: &Failure) {
-    let mailbox = mailbox();
-    mailbox.started.store(false, Ordering::Release);
-    mailbox.rung.store(false, Ordering::Release);
-    for news in std::mem::take(&mut *lock(&mailbox.queue)) {
-        if let Feed::Start(batch, core) = news {
-            batch::fail(&core, &batch, failure);
-            core.loop_batches.fetch_sub(1, Ordering::Release);
-        }
-    }
 }
 
 /// A batch on the loop.
@@ -186,7 +104,7 @@ impl Feeder {
     /// In a forked child: the loop is the parent's, and the next coroutine starts another.
     #[staticmethod]
     fn forked() {
-        FORKS.fetch_add(1, Ordering::Relaxed);
+        mailbox::forked();
     }
 
     /// The file descriptor that is readable when there is news.
@@ -258,8 +176,8 @@ impl Feeder {
             while matches!((&*ear).read(&mut bytes), Ok(64)) {}
         }
         // Silenced before the queue is taken: what comes later rings again.
-        mailbox.rung.store(false, Ordering::Release);
-        let news = std::mem::take(&mut *lock(&mailbox.queue));
+        mailbox.silence();
+        let news = mailbox.take();
         for news in news {
             self.take(py, news);
         }

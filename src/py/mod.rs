@@ -12,6 +12,7 @@ mod facts;
 mod failure;
 mod logging;
 mod looper;
+mod mailbox;
 mod notify;
 mod object;
 mod output;
