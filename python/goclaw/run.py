@@ -199,6 +199,9 @@ class Run(Generic[R_co]):
 
         Returns:
             An iterator, for `for` and `async for`.
+
+        Raises:
+            UnknownRun: `run.unknown`, while it is read, where the run was purged.
         """
         pull = partial(self._engine._pull, self.id)
         return EventStream(pull, start=0, follow=follow, whole_run=True)

@@ -274,7 +274,7 @@ impl Engine {
     /// there is none yet. Late readers replay; nobody is skipped.
     ///
     /// # Errors
-    /// `events.gone` where an engine in memory has forgotten them; `engine.closed`, `store.*`.
+    /// `run.unknown` where the run was forgotten; `engine.closed`, `store.*`.
     pub fn facts(
         &self,
         run: Option<RunId>,
@@ -287,6 +287,11 @@ impl Engine {
         loop {
             let visible = self.shared.watch.visible();
             let mut facts = unless_closed(self.shared.store.facts(run, from, limit))?;
+            if let (true, Some(run)) = (facts.is_empty(), run) {
+                // Of a run that was forgotten nothing will ever come.
+                let there = unless_closed(self.shared.store.summary(run))?;
+                there.ok_or_else(|| refusal::unknown_run(run))?;
+            }
             facts.retain(|fact| fact.seq < visible);
             if !facts.is_empty() || Instant::now() >= deadline {
                 return Ok(facts);

@@ -398,6 +398,8 @@ fn what_is_purged_is_unknown_in_memory_too() {
     assert_eq!(engine.purge(None, Timestamp(u64::MAX)).expect("purged"), 2);
     for handle in &handles {
         assert_eq!(engine.get(handle.id()).expect_err("forgotten").code, "run.unknown");
+        let facts = engine.facts(Some(handle.id()), 0, 9, Duration::MAX);
+        assert_eq!(facts.expect_err("forgotten").code, "run.unknown");
     }
     engine.close(0);
 }

@@ -352,6 +352,8 @@ def test_runs_are_listed_by_state_workflow_and_tag(engine: goclaw.Engine) -> Non
     assert engine.purge() == 1
     with pytest.raises(goclaw.UnknownRun):
         engine.get(b.id)
+    with pytest.raises(goclaw.UnknownRun):
+        list(b.events())
 
 
 @goclaw.agent
