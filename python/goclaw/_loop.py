@@ -83,6 +83,7 @@ class _Loop:
                 # No task's step: the finaliser of something that was collected just now.
                 return call_soon(callback, *args, context=context)
             keep(callback)
+            return None
 
         return capture
 
