@@ -82,7 +82,8 @@ class _Loop:
             if args:
                 # No task's step: the finaliser of something that was collected just now.
                 return call_soon(callback, *args, context=context)
-            return keep(callback)
+            keep(callback)
+            return None
 
         return capture
 

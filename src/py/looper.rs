@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -108,10 +107,10 @@ impl Feeder {
     }
 
     /// The file descriptor that is readable when there is news.
-    fn fileno(&self) -> PyResult<i32> {
+    fn fileno(&self) -> PyResult<i64> {
         let bell = mailbox().bell.as_ref();
         let (ear, _) = bell.map_err(|error| PyRuntimeError::new_err(error.clone()))?;
-        Ok(ear.as_raw_fd())
+        Ok(mailbox::number(ear))
     }
 
     /// Called once by the loop's thread, with what is needed to make tasks.

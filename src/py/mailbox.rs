@@ -1,7 +1,6 @@
 //! The way to the event loop from threads without the GIL: a queue, and a bell that the loop hears.
 
 use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -9,6 +8,47 @@ use super::batch;
 use super::executor::Core;
 use crate::agent::Batch;
 use crate::model::{Failure, Span};
+
+/// Two ends that the loop can select on.
+#[cfg(unix)]
+mod line {
+    use std::io;
+    use std::os::fd::AsRawFd;
+    pub(in crate::py) use std::os::unix::net::UnixStream as Line;
+
+    pub(super) fn pair() -> io::Result<(Line, Line)> {
+        Line::pair()
+    }
+    pub(in crate::py) fn number(line: &Line) -> i64 {
+        line.as_raw_fd().into()
+    }
+}
+
+/// Two ends that the loop can select on; Windows selects on sockets of the network only.
+#[cfg(windows)]
+mod line {
+    use std::io;
+    use std::net::TcpListener;
+    pub(in crate::py) use std::net::TcpStream as Line;
+    use std::os::windows::io::AsRawSocket;
+
+    pub(super) fn pair() -> io::Result<(Line, Line)> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let bell = Line::connect(listener.local_addr()?)?;
+        loop {
+            let (ear, from) = listener.accept()?;
+            // Somebody else may have called first.
+            if from == bell.local_addr()? {
+                return Ok((ear, bell));
+            }
+        }
+    }
+    pub(in crate::py) fn number(line: &Line) -> i64 {
+        line.as_raw_socket() as i64
+    }
+}
+
+pub(super) use line::{Line, number};
 
 /// What the loop is told.
 pub(super) enum Feed {
@@ -25,15 +65,15 @@ pub(super) struct Mailbox {
     /// Somebody was asked to start the loop.
     started: AtomicBool,
     /// The loop's ear and our bell; the error is told to whoever starts the loop.
-    pub(super) bell: Result<(UnixStream, UnixStream), String>,
+    pub(super) bell: Result<(Line, Line), String>,
     /// The mailbox of a forked child.
     next: OnceLock<Box<Mailbox>>,
 }
 
 impl Mailbox {
     fn new() -> Self {
-        let pair = || -> std::io::Result<(UnixStream, UnixStream)> {
-            let (ear, bell) = UnixStream::pair()?;
+        let pair = || -> std::io::Result<(Line, Line)> {
+            let (ear, bell) = line::pair()?;
             ear.set_nonblocking(true)?;
             bell.set_nonblocking(true)?;
             Ok((ear, bell))

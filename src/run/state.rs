@@ -121,7 +121,7 @@ impl Run {
     }
 
     /// Why the run was stopped before its plan was done, if it was.
-    pub(super) fn cause(&self) -> Option<CancelCause> {
+    pub fn cause(&self) -> Option<CancelCause> {
         self.cancel.as_ref().map(|(cause, _)| *cause)
     }
 }
