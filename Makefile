@@ -42,6 +42,7 @@ lint-rust: $(VENV)/.python
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --lib --features python -- -D warnings
+	scripts/check-free-threaded
 
 lint-python: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -75,13 +75,16 @@ class _Loop:
         self.thread = threading.Thread(target=self._main, name="goclaw-loop", daemon=True)
         self.thread.start()
 
-    def _capture(self) -> Callable[..., None]:
-        keep = self.steps.append
+    def _capture(self) -> Callable[..., Any]:
+        keep, call_soon = self.steps.append, self.loop.call_soon
 
-        def call_soon(callback: Callable[[], None], *, context: Any = None) -> None:
+        def capture(callback: Callable[..., None], *args: Any, context: Any = None) -> Any:
+            if args:
+                # No task's step: the finaliser of something that was collected just now.
+                return call_soon(callback, *args, context=context)
             keep(callback)
 
-        return call_soon
+        return capture
 
     def _done_callback(self) -> Callable[[asyncio.Task[Any]], None]:
         done: list[asyncio.Task[Any]] = []
@@ -164,6 +167,13 @@ def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
         if not future.done():
             future.cancel()
         raise
+
+
+def forget() -> None:
+    """In a forked child: the loop and its thread are the parent's."""
+    global _running, _lock
+    _running = None
+    _lock = threading.Lock()
 
 
 @atexit.register

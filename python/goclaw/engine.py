@@ -6,6 +6,7 @@ import atexit
 import builtins
 import json
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
@@ -462,6 +463,10 @@ def _after_fork() -> None:
     for engine in list(_open):
         engine._native.leak()
     _open.clear()
+    _goclaw._Feeder.forked()
+    loop = sys.modules.get("goclaw._loop")
+    if loop is not None:
+        loop.forget()
     _shared_engine = None
     _shared_lock = threading.Lock()
 

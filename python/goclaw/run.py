@@ -165,6 +165,7 @@ class Run(Generic[R_co]):
         Raises:
             TaskFailed: with the agent's exception as `__cause__`.
             RunCancelled: `run.cancelled`.
+            RunTimedOut: `run.timeout` when the workflow's own `timeout` was over.
             ResultTimeout: `run.wait_timeout` when the time is over; the run goes on.
             EngineClosed: `engine.closed` when the engine closes first.
         """
@@ -198,6 +199,9 @@ class Run(Generic[R_co]):
 
         Returns:
             An iterator, for `for` and `async for`.
+
+        Raises:
+            UnknownRun: `run.unknown`, while it is read, where the run was purged.
         """
         pull = partial(self._engine._pull, self.id)
         return EventStream(pull, start=0, follow=follow, whole_run=True)

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::model::{Durability, Result, RunId, RunState};
+use super::refusal;
+use crate::model::{Durability, Result, RunId, RunState, Timestamp};
 use crate::run::Run;
 
 /// Shared by the owner and all handles of one run.
@@ -68,10 +69,22 @@ impl Cell {
         self.changed.notify_all();
     }
 
+    /// True for a run that ended before `before`, where its end is kept in memory.
+    pub(super) fn ended_before(&self, before: Timestamp) -> bool {
+        match &self.lock().end {
+            Some(End::Kept(run)) => run.ended_at().is_some_and(|ended| ended < before),
+            _ => false,
+        }
+    }
+
     /// Releases every waiter.
     pub(super) fn finish(&self, end: End) {
         let mut inner = self.lock();
         if inner.end.is_none() {
+            // A store that refuses may have kept the run from being accepted: its submitter waits, too.
+            if matches!(end, End::Closed) && inner.acceptance.is_none() {
+                inner.acceptance = Some(Err(refusal::closed()));
+            }
             inner.end = Some(end);
         }
         let at_end = std::mem::take(&mut inner.at_end);
@@ -115,7 +128,7 @@ impl Cell {
         timeout: Option<Duration>,
         mut ready: impl FnMut(&Inner) -> Option<T>,
     ) -> Option<T> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut inner = self.lock();
         loop {
             if let Some(value) = ready(&inner) {
@@ -133,5 +146,28 @@ impl Cell {
                 }
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_submitter_that_was_never_answered_is_told_that_the_engine_closed() {
+        let cell = Cell::new(RunId::from_u128(1), Durability::Strict, RunState::Pending);
+        cell.finish(End::Closed);
+        let answer = cell.wait_until(Some(Duration::ZERO), |inner| inner.acceptance.clone());
+        let refusal = answer.expect("an answer").err().expect("a refusal");
+        assert_eq!(refusal.code, "engine.closed");
+    }
+
+    #[test]
+    fn an_accepted_run_stays_accepted_when_the_engine_closes() {
+        let cell = Cell::new(RunId::from_u128(1), Durability::Strict, RunState::Pending);
+        cell.accept(Ok(Arc::clone(&cell)));
+        cell.finish(End::Closed);
+        let answer = cell.wait_until(Some(Duration::MAX), |inner| inner.acceptance.clone());
+        assert!(answer.expect("an answer").is_ok());
     }
 }

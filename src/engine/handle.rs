@@ -21,6 +21,9 @@ use crate::store::{self, Filter, Store, Summary};
 /// How long a submit without patience tries to get into the inbox.
 const NO_PATIENCE: Duration = Duration::ZERO;
 
+/// Longest wait for news, so that adding it to the clock cannot overflow: 34 years.
+const WAIT_MAX: Duration = Duration::from_secs(1 << 30);
+
 /// An open engine. Cheap to clone; closes when the last handle is gone.
 #[derive(Clone)]
 pub struct Engine {
@@ -180,7 +183,7 @@ impl Engine {
     /// there is none yet. Late readers replay; nobody is skipped.
     ///
     /// # Errors
-    /// `events.gone` where an engine in memory has forgotten them; `engine.closed`, `store.*`.
+    /// `run.unknown` where the run was forgotten; `engine.closed`, `store.*`.
     pub fn facts(
         &self,
         run: Option<RunId>,
@@ -188,11 +191,16 @@ impl Engine {
         limit: usize,
         wait: Duration,
     ) -> Result<Vec<Fact>> {
-        let deadline = Instant::now() + wait;
+        let deadline = Instant::now() + wait.min(WAIT_MAX);
         let mut seen = from;
         loop {
             let visible = self.shared.watch.visible();
             let mut facts = unless_closed(self.shared.store.facts(run, from, limit))?;
+            if let (true, Some(run)) = (facts.is_empty(), run) {
+                // Of a run that was forgotten nothing will ever come.
+                let there = unless_closed(self.shared.store.summary(run))?;
+                there.ok_or_else(|| refusal::unknown_run(run))?;
+            }
             facts.retain(|fact| fact.seq < visible);
             if !facts.is_empty() || Instant::now() >= deadline {
                 return Ok(facts);
@@ -227,8 +235,8 @@ impl Engine {
     /// `engine.closed`, `store.*`.
     pub fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
         let forgotten = unless_closed(self.shared.store.purge(run, before))?;
-        if let Some(run) = run {
-            self.shared.inbox.push(Message::Forget { run })?;
+        if self.is_memory() {
+            self.shared.inbox.push(Message::Forget { run, before })?;
         }
         Ok(forgotten)
     }

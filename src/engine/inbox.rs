@@ -9,7 +9,7 @@ use super::options::{Closed, Submit};
 use super::refusal;
 use crate::agent::{Report, Reports};
 use crate::lane::LaneView;
-use crate::model::{Growth, Millis, Result, RunId};
+use crate::model::{Growth, Millis, Result, RunId, Timestamp};
 use crate::plan::Known;
 use crate::run::Run;
 
@@ -52,9 +52,10 @@ pub(super) enum Message {
     Lanes {
         reply: Reply<Vec<LaneView>>,
     },
-    /// Forgets a run that an engine in memory keeps.
+    /// Forgets ended runs that an engine in memory keeps: the one named, or all that ended before.
     Forget {
-        run: RunId,
+        run: Option<RunId>,
+        before: Timestamp,
     },
     /// Agents that parked runs wait for.
     Missing {

@@ -39,7 +39,7 @@ mod refusal {
         Error::new(
             "run.unknown",
             format!("there is no run `{run}` in this engine"),
-            "look the id up with engine.list(); finished runs are forgotten after their retention",
+            "look the id up with engine.list(); an engine in memory keeps the last 1000 finished runs, a store all until they are purged",
         )
     }
 }

@@ -16,7 +16,9 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn visible(&self) -> u64 {
-        self.visible.load(Ordering::Acquire)
+        // Sequentially consistent with `waiting`: whoever waits and whoever advances must not miss
+        // each other.
+        self.visible.load(Ordering::SeqCst)
     }
 
     /// Shows everything before `seq`.

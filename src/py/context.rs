@@ -28,6 +28,25 @@ pub(super) struct Here {
     pub(super) core: Arc<Core>,
     pub(super) child: Cell<u32>,
     pub(super) began: Cell<Instant>,
+    /// What `current()` answered, and for which child: asked again, it is the same call.
+    asked: RefCell<Option<(u32, Py<PyAny>)>>,
+}
+
+impl Here {
+    fn context<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let child = self.child.get();
+        let known = self.asked.borrow().as_ref().map(|(of, made)| (*of, made.clone_ref(py)));
+        if let Some((of, made)) = known
+            && of == child
+        {
+            return Ok(made.into_bound(py));
+        }
+        let made = Context::new(&self.batch, &self.core, child, self.began.get(), Style::Thread);
+        let made = Bound::new(py, made)?.into_any();
+        let replaced = self.asked.replace(Some((child, made.clone().unbind())));
+        drop(replaced);
+        Ok(made)
+    }
 }
 
 thread_local! {
@@ -44,6 +63,7 @@ impl Entered {
             core: Arc::clone(core),
             child: Cell::new(batch.span.lo),
             began: Cell::new(Instant::now()),
+            asked: RefCell::default(),
         });
         HERE.with_borrow_mut(|stack| stack.push(Rc::clone(&here)));
         Self(here)
@@ -67,7 +87,8 @@ pub(super) struct Context {
     style: Style,
     input: PyOnceLock<Py<PyAny>>,
     log: PyOnceLock<Py<PyAny>>,
-    reported: std::sync::Mutex<Option<Instant>>,
+    /// When progress was passed on, and whether it was the last.
+    reported: std::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 impl Context {
@@ -191,11 +212,11 @@ impl Context {
         {
             let mut reported =
                 self.reported.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let soon = reported.is_some_and(|at| now.duration_since(at) < PROGRESS_PAUSE);
-            if soon && !last {
+            let soon = reported.filter(|(at, _)| now.duration_since(*at) < PROGRESS_PAUSE);
+            if soon.is_some_and(|(_, was_last)| was_last || !last) {
                 return;
             }
-            *reported = Some(now);
+            *reported = Some((now, last));
         }
         let call = &self.batch.call;
         let span = Span::one(call.node, self.child);
@@ -226,7 +247,9 @@ impl Context {
         }
         let length = Duration::try_from_secs_f64(seconds)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let until = Instant::now() + length;
+        let until = Instant::now()
+            .checked_add(length)
+            .ok_or_else(|| PyValueError::new_err("nobody sleeps that long"))?;
         loop {
             this.checkpoint(py)?;
             let rest = until.saturating_duration_since(Instant::now());
@@ -257,9 +280,7 @@ pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let here = HERE.with_borrow(|stack| stack.last().cloned());
     if let Some(here) = here {
-        let (child, began) = (here.child.get(), here.began.get());
-        let context = Context::new(&here.batch, &here.core, child, began, Style::Thread);
-        return Ok(Bound::new(py, context)?.into_any());
+        return here.context(py);
     }
     let found = variable(py)?.call_method1(intern!(py, "get"), (py.None(),))?;
     if found.is_none() {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -47,15 +48,16 @@ struct Plans {
 }
 
 impl Plans {
-    fn insert(&mut self, run: RunId, plan: Arc<Plan>) {
-        if self.by_run.insert(run, plan).is_none() {
+    /// Returns what had to go, to be dropped without the lock: constants may have finalisers.
+    #[must_use]
+    fn insert(&mut self, run: RunId, plan: Arc<Plan>) -> [Option<Arc<Plan>>; 2] {
+        let replaced = self.by_run.insert(run, plan);
+        if replaced.is_none() {
             self.order.push_back(run);
         }
-        if self.order.len() > PLANS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_run.remove(&oldest);
-        }
+        let is_full = self.order.len() > PLANS_MAX;
+        let oldest = if is_full { self.order.pop_front() } else { None };
+        [replaced, oldest.and_then(|oldest| self.by_run.remove(&oldest))]
     }
 }
 
@@ -88,7 +90,8 @@ impl PyEngine {
             // Never a made-up name: whoever watches asks again, or hears that the engine is closed.
             Err(error) => return Err(error),
         };
-        self.plans().insert(run, Arc::clone(&plan));
+        let gone = self.plans().insert(run, Arc::clone(&plan));
+        drop(gone);
         Ok(Some(plan))
     }
 
@@ -106,7 +109,8 @@ impl PyEngine {
             })?;
             let handle =
                 answer.expect("there is no time limit").map_err(|e| errors::raised(py, &e))?;
-            self.plans().insert(handle.id(), Arc::clone(plan));
+            let gone = self.plans().insert(handle.id(), Arc::clone(plan));
+            drop(gone);
             runs.push(self.wrap(handle));
         }
         Ok(runs)
@@ -270,8 +274,11 @@ impl PyEngine {
     }
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.engine.stats();
+        // The one gauge that only the executor knows.
+        stats.threads_stuck.store(self.executor.stuck() as u64, Ordering::Relaxed);
         let by_name = PyDict::new(py);
-        for (name, value) in self.engine.stats().read() {
+        for (name, value) in stats.read() {
             by_name.set_item(name, value)?;
         }
         Ok(by_name)

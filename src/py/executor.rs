@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
-use super::{context, looper, registry};
+use super::{context, mailbox, registry};
 use crate::agent::{Batch, Executor, NodeCall, Reports, Style};
 use crate::model::{Millis, RunId, Span};
 
@@ -131,15 +131,19 @@ impl PythonExecutor {
         }
     }
 
-    /// The helper that gets the batch, if one rests.
-    fn helper(&self, batch: &Batch) -> Option<Arc<Desk>> {
+    /// Gives the batch to a helper that rests; false where none does.
+    fn helped(&self, batch: &Arc<Batch>) -> bool {
         // A caller's thread cannot be left behind when an attempt times out.
         if batch.timeout.is_some() {
-            return None;
+            return false;
         }
         let mut helpers = self.helpers();
-        let desks = helpers.get_mut(&batch.call.run)?;
-        desks.pop()
+        let desk = helpers.get_mut(&batch.call.run).and_then(Vec::pop);
+        // Under the lock: a helper that withdraws and leaves either finds the batch or was not chosen.
+        desk.is_some_and(|desk| {
+            desk.put(Order::Job(Job::Batch(Arc::clone(batch))));
+            true
+        })
     }
 
     fn agent_of(batch: &Batch) -> &str {
@@ -166,12 +170,10 @@ impl Executor for PythonExecutor {
         let agent = registry::find(Self::agent_of(&batch));
         if agent.is_some_and(|agent| agent.style == Style::Loop) {
             self.core.loop_batches.fetch_add(1, Ordering::Relaxed);
-            if looper::feed(looper::Feed::Start(batch, Arc::clone(&self.core))) {
+            if mailbox::feed(mailbox::Feed::Start(batch, Arc::clone(&self.core))) {
                 self.pool.give(Job::StartLoop);
             }
-        } else if let Some(desk) = self.helper(&batch) {
-            desk.put(Order::Job(Job::Batch(batch)));
-        } else {
+        } else if !self.helped(&batch) {
             self.pool.give(Job::Batch(batch));
         }
     }
@@ -188,7 +190,7 @@ impl Executor for PythonExecutor {
             batch.abandoned.store(true, Ordering::SeqCst);
         }
         if !self.pool.abandon(batch, span) {
-            looper::feed(looper::Feed::Cancel(Arc::clone(batch), span));
+            mailbox::feed(mailbox::Feed::Cancel(Arc::clone(batch), span));
         }
     }
 
@@ -198,7 +200,7 @@ impl Executor for PythonExecutor {
         let idle = || self.core.loop_batches.load(Ordering::Acquire) == 0;
         wait_for(until, idle);
         if !idle() {
-            looper::feed(looper::Feed::Release(Arc::clone(&self.core)));
+            mailbox::feed(mailbox::Feed::Release(Arc::clone(&self.core)));
             wait_for(Instant::now() + LOOP_STOP_WAIT, idle);
         }
         let stuck = self.pool.close(until.saturating_duration_since(Instant::now()));

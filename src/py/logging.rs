@@ -154,14 +154,17 @@ fn logger_name(target: &str) -> &'static str {
 
 fn log(py: Python<'_>, line: &Line) -> PyResult<()> {
     let logging = py.import("logging")?;
-    let logger = logging.call_method1("getLogger", (logger_name(line.target),))?;
+    // All of this may let go of the GIL, and the interpreter may end meanwhile: guarded calls only.
+    let name = logger_name(line.target).into_pyobject(py)?;
+    let logger = call::call(&logging.getattr("getLogger")?, &[name.as_any()])?;
     let dropped = DROPPED.swap(0, Ordering::Relaxed);
     if dropped > 0 {
         let text = format!("{dropped} log lines were dropped: the log is slower than the engine");
         call::call(&logger.getattr("warning")?, &[text.into_pyobject(py)?.as_any()])?;
     }
-    let wanted: bool = logger.call_method1("isEnabledFor", (line.level,))?.extract()?;
-    if !wanted {
+    let level = line.level.into_pyobject(py)?;
+    let wanted = call::call(&logger.getattr("isEnabledFor")?, &[level.as_any()])?;
+    if !wanted.is_truthy()? {
         return Ok(());
     }
     let options = PyDict::new(py);
@@ -171,6 +174,9 @@ fn log(py: Python<'_>, line: &Line) -> PyResult<()> {
     }
     options.set_item("extra", extra)?;
     // The text is data, not a format: it goes in as an argument.
-    logger.call_method("log", (line.level, "%s", &line.text), Some(&options))?;
+    let partial = py.import("functools")?.getattr("partial")?;
+    let write = partial.call((logger.getattr("log")?,), Some(&options))?;
+    let (format, text) = ("%s".into_pyobject(py)?, line.text.as_str().into_pyobject(py)?);
+    call::call(&write, &[level.as_any(), format.as_any(), text.as_any()])?;
     Ok(())
 }

@@ -5,11 +5,9 @@
 //! once inside a real task; one that ends in it costs the loop nothing. See `python/goclaw/_loop.py`.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::io::Read;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -19,11 +17,12 @@ use pyo3::types::PyList;
 
 use super::bind::{self, Binding};
 use super::executor::Core;
+use super::mailbox::{self, Feed, mailbox};
 use super::slot::Slot;
 use super::steps::{Steps, Tools};
 use super::{batch, call, failure};
 use crate::agent::{Batch, Outcome, Report};
-use crate::model::{Failure, Span};
+use crate::model::Span;
 
 /// Coroutines that are started together. More than this many live coroutines, tasks and contexts at a
 /// time set off Python's garbage collector in every chunk (its youngest generation has 700 objects).
@@ -31,58 +30,8 @@ const CHUNK_CALLS_MAX: usize = 48;
 /// How long the loop starts coroutines before it lets the others go on.
 const TURN_MAX: Duration = Duration::from_millis(4);
 
-/// What the loop is told.
-pub(super) enum Feed {
-    Start(Arc<Batch>, Arc<Core>),
-    Cancel(Arc<Batch>, Span),
-    /// The executor closes: cancel all it has.
-    Release(Arc<Core>),
-}
-
-struct Mailbox {
-    queue: Mutex<Vec<Feed>>,
-    /// True while the loop knows that there is news.
-    rung: AtomicBool,
-    /// Somebody was asked to start the loop.
-    started: AtomicBool,
-    /// The loop's ear and our bell; the error is told to whoever starts the loop.
-    bell: Result<(UnixStream, UnixStream), String>,
-}
-
-static MAILBOX: LazyLock<Mailbox> = LazyLock::new(|| {
-    let pair = || -> std::io::Result<(UnixStream, UnixStream)> {
-        let (ear, bell) = UnixStream::pair()?;
-        ear.set_nonblocking(true)?;
-        bell.set_nonblocking(true)?;
-        Ok((ear, bell))
-    };
-    Mailbox {
-        queue: Mutex::default(),
-        rung: AtomicBool::new(false),
-        started: AtomicBool::new(false),
-        bell: pair().map_err(|error| error.to_string()),
-    }
-});
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Tells the loop. True when the caller is to see to it that the loop is started.
-pub(super) fn feed(news: Feed) -> bool {
-    let mailbox = &*MAILBOX;
-    let starts = matches!(news, Feed::Start(..));
-    if !starts && !mailbox.started.load(Ordering::Acquire) {
-        return false;
-    }
-    lock(&mailbox.queue).push(news);
-    if !mailbox.rung.swap(true, Ordering::AcqRel)
-        && let Ok((_, bell)) = &mailbox.bell
-    {
-        // A full socket has rung often enough.
-        let _ = (&*bell).write(&[1]);
-    }
-    !mailbox.started.swap(true, Ordering::AcqRel)
 }
 
 /// Starts the loop's thread unless it runs. On a worker thread.
@@ -92,18 +41,6 @@ pub(super) fn start(py: Python<'_>) -> PyResult<()> {
     let module = call::call(&import, &[intern!(py, "goclaw._loop").as_any()])?;
     call::call(&module.getattr(intern!(py, "ensure"))?, &[])?;
     Ok(())
-}
-
-/// There is no loop: what waits for it fails.
-pub(super) fn refuse(failure: &Failure) {
-    MAILBOX.started.store(false, Ordering::Release);
-    MAILBOX.rung.store(false, Ordering::Release);
-    for news in std::mem::take(&mut *lock(&MAILBOX.queue)) {
-        if let Feed::Start(batch, core) = news {
-            batch::fail(&core, &batch, failure);
-            core.loop_batches.fetch_sub(1, Ordering::Release);
-        }
-    }
 }
 
 /// A batch on the loop.
@@ -163,11 +100,17 @@ impl Feeder {
         }
     }
 
+    /// In a forked child: the loop is the parent's, and the next coroutine starts another.
+    #[staticmethod]
+    fn forked() {
+        mailbox::forked();
+    }
+
     /// The file descriptor that is readable when there is news.
-    fn fileno(&self) -> PyResult<i32> {
-        let bell = MAILBOX.bell.as_ref();
+    fn fileno(&self) -> PyResult<i64> {
+        let bell = mailbox().bell.as_ref();
         let (ear, _) = bell.map_err(|error| PyRuntimeError::new_err(error.clone()))?;
-        Ok(ear.as_raw_fd())
+        Ok(mailbox::number(ear))
     }
 
     /// Called once by the loop's thread, with what is needed to make tasks.
@@ -226,13 +169,14 @@ impl Feeder {
 
     /// One turn of the loop for us; true when there is more to start.
     fn turn(&self, py: Python<'_>, slot: &Slot) -> PyResult<bool> {
-        if let Ok((ear, _)) = &MAILBOX.bell {
+        let mailbox = mailbox();
+        if let Ok((ear, _)) = &mailbox.bell {
             let mut bytes = [0; 64];
             while matches!((&*ear).read(&mut bytes), Ok(64)) {}
         }
         // Silenced before the queue is taken: what comes later rings again.
-        MAILBOX.rung.store(false, Ordering::Release);
-        let news = std::mem::take(&mut *lock(&MAILBOX.queue));
+        mailbox.silence();
+        let news = mailbox.take();
         for news in news {
             self.take(py, news);
         }

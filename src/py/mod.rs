@@ -12,6 +12,7 @@ mod facts;
 mod failure;
 mod logging;
 mod looper;
+mod mailbox;
 mod notify;
 mod object;
 mod output;
@@ -19,6 +20,7 @@ mod plan;
 mod registry;
 mod run;
 mod scope;
+#[cfg(debug_assertions)]
 mod selftest;
 mod slot;
 mod steps;
@@ -49,6 +51,8 @@ mod _goclaw {
         context::register(module)?;
         looper::register(module)?;
         slot::register(module)?;
-        selftest::register(module)
+        #[cfg(debug_assertions)]
+        selftest::register(module)?;
+        Ok(())
     }
 }

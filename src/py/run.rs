@@ -12,7 +12,7 @@ use super::output::{self, Wanted};
 use super::plan::{World, parse, payloads};
 use super::{context, errors};
 use crate::engine::Handle;
-use crate::model::{Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
+use crate::model::{CancelCause, Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
 use crate::plan::Plan;
 use crate::run;
 
@@ -96,6 +96,11 @@ impl PyRun {
     }
     fn reason(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.inspect(py, |run| run.reason().map(str::to_owned))
+    }
+
+    /// True where the workflow's own timeout stopped the run.
+    fn timed_out(&self, py: Python<'_>) -> PyResult<bool> {
+        self.inspect(py, |run| run.cause() == Some(CancelCause::Deadline))
     }
 
     /// Waits for the end of the run; false when the time (seconds) is over first.

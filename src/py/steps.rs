@@ -189,8 +189,11 @@ impl<'a, 'py> Steps<'a, 'py> {
             }
         }
         event_loop.delattr(call_soon).expect("set a moment ago");
-        let kept: Vec<_> = steps.iter().collect();
+        let mut kept: Vec<_> = steps.iter().collect();
         let _ = steps.del_slice(0, kept.len());
+        if kept.len() != tasks.len() {
+            kept = self.own(kept, &tasks);
+        }
         assert_eq!(kept.len(), tasks.len(), "every new task asks for its first step once");
         let run = intern!(py, "run");
         for ((child, task, context), step) in tasks.into_iter().zip(kept) {
@@ -208,6 +211,25 @@ impl<'a, 'py> Steps<'a, 'py> {
             };
             tell(child, state);
         }
+    }
+
+    /// The steps that are of these tasks. The garbage collector may have run while they were made, and
+    /// a finaliser may have made a task of its own: its step goes to the loop.
+    fn own(
+        &self,
+        kept: Vec<Bound<'py, PyAny>>,
+        tasks: &[(u32, Bound<'py, PyAny>, Bound<'py, PyAny>)],
+    ) -> Vec<Bound<'py, PyAny>> {
+        let is_own = |step: &Bound<'py, PyAny>| {
+            let owner = step.getattr(intern!(self.py, "__self__"));
+            owner.is_ok_and(|owner| tasks.iter().any(|(_, task, _)| task.is(&owner)))
+        };
+        let (own, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_own);
+        for step in others {
+            // A closed loop needs no steps.
+            let _ = self.tools.call_soon.bind(self.py).call1((step,));
+        }
+        own
     }
 
     fn raised(&self, raised: PyErr, child: u32) -> Outcome {

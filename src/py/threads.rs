@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 
 use super::executor::Core;
 use super::slot::{self, Slot};
-use super::{batch, bind, failure, looper, registry};
+use super::{batch, bind, failure, looper, mailbox, registry};
 use crate::agent::{Batch, NodeCall, Report};
 use crate::model::Span;
 
@@ -167,7 +167,7 @@ impl Pool {
                 let (run, node) = (call.run, call.node);
                 self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
             }
-            Job::StartLoop => looper::refuse(&batch::crash(message)),
+            Job::StartLoop => mailbox::refuse(&batch::crash(message)),
             Job::Stop(..) | Job::Import(_) => {}
         }
     }
@@ -253,7 +253,7 @@ impl Pool {
             }
             Job::StartLoop => {
                 if let Err(raised) = slot.outside(py, || looper::start(py)) {
-                    looper::refuse(&failure::caused_by(
+                    mailbox::refuse(&failure::caused_by(
                         py,
                         &raised,
                         "task.loop",

@@ -120,7 +120,8 @@ impl Run {
         items.iter().all(|item| item.state == state && item.attempt == first.attempt)
     }
 
-    pub(super) fn cause(&self) -> Option<CancelCause> {
+    /// Why the run was stopped before its plan was done, if it was.
+    pub fn cause(&self) -> Option<CancelCause> {
         self.cancel.as_ref().map(|(cause, _)| *cause)
     }
 }

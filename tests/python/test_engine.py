@@ -349,6 +349,49 @@ def test_runs_are_listed_by_state_workflow_and_tag(engine: goclaw.Engine) -> Non
         engine.list(state="nonsense")
     assert engine.purge(a.id) == 1
     assert [row.id for row in engine.list()] == [b.id]
+    assert engine.purge() == 1
+    with pytest.raises(goclaw.UnknownRun):
+        engine.get(b.id)
+    with pytest.raises(goclaw.UnknownRun):
+        list(b.events())
+
+
+@goclaw.agent
+async def sleeps(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+@goclaw.workflow(timeout="50ms")
+def too_long() -> None:
+    sleeps(30.0)
+
+
+def test_a_run_over_its_workflows_timeout_says_so(engine: goclaw.Engine) -> None:
+    with pytest.raises(goclaw.RunTimedOut, match="longer than 50 ms") as caught:
+        engine.run(too_long)
+    assert caught.value.code == "run.timeout"
+
+
+def test_a_thread_that_does_not_come_back_is_counted() -> None:
+    free = threading.Event()
+
+    @goclaw.agent(retries=0, timeout="50ms")
+    def hangs() -> None:
+        while not free.is_set():
+            try:
+                free.wait(30)
+            except goclaw.Cancelled:
+                pass
+
+    @goclaw.workflow
+    def hanging() -> None:
+        hangs()
+
+    with goclaw.Engine() as engine:
+        with pytest.raises(goclaw.TaskFailed):
+            engine.run(hanging)
+        assert engine.stats()["goclaw_threads_stuck"] == 1
+        free.set()
 
 
 def test_stats_and_lanes(engine: goclaw.Engine) -> None:

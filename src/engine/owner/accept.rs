@@ -22,6 +22,9 @@ pub(super) struct Blocked {
 
 impl Owner {
     pub(super) fn accept(&mut self, submit: Submit, cell: Arc<Cell>) {
+        if cell.given_up.load(Ordering::Acquire) {
+            return;
+        }
         if let Some(error) = self.staged.stall() {
             return cell.accept(Err(error.clone()));
         }
@@ -104,7 +107,12 @@ impl Owner {
         let lanes = plan.sources.iter().map(|&node| &plan.task(node).lane);
         lanes
             .filter_map(|name| self.lanes.index(name))
-            .find(|&lane| self.lanes.lane(lane).is_full() || self.blocked.contains_key(&lane))
+            .find(|&lane| self.lanes.lane(lane).is_full() || self.is_waited_for(lane))
+    }
+
+    /// True where submits wait for the lane already: nobody overtakes them.
+    fn is_waited_for(&self, lane: usize) -> bool {
+        self.blocked.get(&lane).is_some_and(|waiting| !waiting.is_empty())
     }
 
     fn block(&mut self, lane: usize, submit: Submit, cell: Arc<Cell>) {

@@ -44,7 +44,8 @@ impl Owner {
             }
             // A recovered run whose agent or lane this process does not have (yet).
             _ => {
-                tracing::warn!(target: "goclaw.engine", run = %run, agent = %task.agent, lane = %task.lane, "the run waits for its agent to be registered");
+                let missing = if style.is_none() { "agent" } else { "lane" };
+                tracing::warn!(target: "goclaw.engine", run = %run, agent = %task.agent, lane = %task.lane, "the run waits: its {missing} is not there");
                 slot.cell.set_state(RunState::Incompatible);
                 self.parked.entry(task.agent.clone()).or_default().push(entry);
             }
@@ -102,6 +103,14 @@ impl Owner {
         } else {
             slot.cell.finish(End::Stored);
         }
+    }
+
+    /// Lets go of ended runs that an engine in memory keeps.
+    pub(super) fn forget(&mut self, run: Option<RunId>, before: Timestamp) {
+        let goes =
+            |cell: &Cell| run.map_or_else(|| cell.ended_before(before), |run| cell.id == run);
+        self.kept.retain(|cell| !goes(cell));
+        self.kept_by_id.retain(|_, cell| !goes(cell));
     }
 
     fn keep(&mut self, cell: Arc<Cell>) {

@@ -12,10 +12,11 @@ use crate::run::Input;
 impl Owner {
     /// Lets lanes admit and grant for as long as there are places and permits.
     pub(super) fn dispatch(&mut self) {
+        // Before anything else: a moment that has passed would keep the owner awake.
+        self.paces.look_again();
         if self.staged.stall().is_some() {
             return;
         }
-        self.paces.look_again();
         for lane in 0..self.lanes.len() {
             self.admit(lane);
             if self.closing.is_none() {

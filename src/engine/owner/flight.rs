@@ -81,6 +81,8 @@ impl Owner {
                 self.step(run, Input::Resolved { node, resolution });
                 self.forget_call(run, node);
             }
+            // Reports of progress gate nothing; while the store refuses they would only pile up.
+            Report::Progress { .. } if self.staged.stall().is_some() => {}
             Report::Progress { run, span, attempt, done, total, text } => {
                 let task = TaskRef { node: span.node, index: span.lo };
                 self.step(run, Input::Progress { task, attempt, done, total, text });

@@ -163,7 +163,7 @@ impl Owner {
                 let _ = reply.send(live.or(self.kept_by_id.get(&run)).cloned());
             }
             Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
-            Message::Forget { run } => drop(self.kept_by_id.remove(&run)),
+            Message::Forget { run, before } => self.forget(run, before),
             Message::Missing { reply } => {
                 drop(reply.send(self.parked.keys().cloned().collect()));
             }

@@ -12,7 +12,7 @@ use crate::agent::local::Local;
 use crate::agent::{Outcome, Resolution, TaskResult};
 use crate::model::{
     Each, Expr, Failure, FailureKind, LaneSpec, OnFailure, Payload, Retry, RunState, Task,
-    TaskState, Workflow,
+    TaskState, Timestamp, Workflow,
 };
 use crate::plan::{self, Plan};
 
@@ -385,4 +385,23 @@ fn a_closed_engine_refuses_everything_with_one_code() {
     engine.close(0);
     assert_eq!(engine.submit(request(&plan)).err().expect("refused").code, "engine.closed");
     assert_eq!(engine.lanes().expect_err("refused").code, "engine.closed");
+}
+
+#[test]
+fn what_is_purged_is_unknown_in_memory_too() {
+    let local = Local::new();
+    local.agent("one", |_, _| Outcome::Completed(number(1)));
+    let engine = open(&local, None, vec![]);
+    let plan = plan(vec![task("a", "one", &[])]);
+    let handles: Vec<_> = (0..3).map(|_| start(&engine, &plan)).collect();
+    handles.iter().for_each(|handle| assert_eq!(ended(handle), RunState::Completed));
+    assert_eq!(engine.purge(Some(handles[0].id()), Timestamp(0)).expect("purged"), 1);
+    engine.get(handles[1].id()).expect("only the one named is forgotten");
+    assert_eq!(engine.purge(None, Timestamp(u64::MAX)).expect("purged"), 2);
+    for handle in &handles {
+        assert_eq!(engine.get(handle.id()).expect_err("forgotten").code, "run.unknown");
+        let facts = engine.facts(Some(handle.id()), 0, 9, Duration::MAX);
+        assert_eq!(facts.expect_err("forgotten").code, "run.unknown");
+    }
+    engine.close(0);
 }

@@ -30,7 +30,7 @@ struct Holder {
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -67,13 +67,18 @@ impl Lock {
         let text = serde_json::to_vec(&holder).expect("plain fields have a JSON form");
         file.set_len(0).and_then(|()| file.write_all(&text)).map_err(|e| fail(&e))?;
         open.insert(path.clone());
-        Ok(Self { path, _file: file })
+        Ok(Self { path, file })
     }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        OPEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        // Closing the file alone gives nothing back while a forked child has it open, too.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(target: "goclaw.store", %error, "unlocking {}", self.path.display());
+        }
+        open.remove(&self.path);
     }
 }
 

@@ -60,7 +60,12 @@ impl Core {
     ) -> Result<Option<BlobHash>, WriteError> {
         let key = run.to_bytes();
         let Some(value) = tables.runs.get(txn, &key)? else { return Ok(None) };
-        let definition = read_line(&self.lmdb, value)?.definition;
+        let line = read_line(&self.lmdb, value)?;
+        if line.ended.is_none() {
+            // Purged by somebody else and submitted again since we looked.
+            return Ok(None);
+        }
+        let definition = line.definition;
         for (table, is_index) in [(&tables.index, true), (&tables.blobs, false)] {
             let keys: Result<Vec<Vec<u8>>, heed::Error> =
                 table.prefix_iter(txn, &key)?.map(|entry| Ok(entry?.0.to_vec())).collect();
