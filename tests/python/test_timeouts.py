@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import goclaw
@@ -50,6 +52,41 @@ def test_a_policy_names_timeouts_by_their_class(policy: goclaw.Retry, attempts: 
         engine.run(flow, {"x": 1})
     assert (raised.value.code, raised.value.attempts) == ("task.timeout", attempts)
     assert isinstance(raised.value.__cause__, goclaw.TaskTimedOut)
+
+
+TRACED_AFTER_A_STOP = """
+import sys, time, goclaw
+
+@goclaw.agent(timeout="30ms", retries=0)
+def dawdle(x: int) -> int:
+    while True:
+        time.sleep(0.005)
+
+@goclaw.workflow
+def slow(x: int) -> int:
+    return dawdle(x)
+
+with goclaw.Engine() as engine:
+    run = engine.submit(slow, {"x": 1})
+    run.wait()
+    while engine.stats()["goclaw_threads_stuck"]:
+        time.sleep(0.01)
+
+def traced() -> int:
+    return 1
+
+sys.settrace(lambda *_: None)
+traced()
+sys.settrace(None)
+print(run.error.code)
+"""
+
+
+def test_a_stopped_thread_leaves_nothing_behind_for_debuggers() -> None:
+    """Python 3.11 spins in traced functions when an exception for another thread is taken back."""
+    command = [sys.executable, "-c", TRACED_AFTER_A_STOP]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.returncode) == ("task.timeout\n", 0), done.stderr
 
 
 @goclaw.agent
