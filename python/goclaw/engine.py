@@ -75,6 +75,12 @@ class Engine:
         payload_max: int = _PAYLOAD_MAX,
     ) -> None:
         one_of("durability", durability, DURABILITIES)
+        if path is None and durability == "relaxed":
+            raise ConfigError(
+                'an engine in memory cannot have durability="relaxed"',
+                code="config.contradiction",
+                help="give the engine a path, or leave durability out",
+            )
         if path is not None and durability == "none":
             raise ConfigError(
                 'an engine with a path cannot have durability="none"',

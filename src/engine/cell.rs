@@ -93,6 +93,16 @@ impl Cell {
         at_end.into_iter().for_each(|call| call());
     }
 
+    /// Tells a submitter who has had no answer yet that the engine closed.
+    pub(super) fn refuse_unanswered(&self) {
+        let mut inner = self.lock();
+        if inner.acceptance.is_none() {
+            inner.acceptance = Some(Err(refusal::closed()));
+            drop(inner);
+            self.changed.notify_all();
+        }
+    }
+
     /// Where the results are, once the run or the engine has ended.
     pub(super) fn end(&self) -> Option<End> {
         self.lock().end.clone()

@@ -102,3 +102,9 @@ def test_only_true_and_false_are_booleans_in_yaml() -> None:
     flow = goclaw.Workflow.from_yaml("name: y\ntasks: [{id: n, agent: no}]\n")
     assert flow.name == "y"
     assert [task["id"] for task in flow.to_dict()["tasks"]] == ["n"]
+
+
+def test_an_engine_in_memory_refuses_a_durability_that_it_cannot_have() -> None:
+    with pytest.raises(goclaw.ConfigError) as refused:
+        goclaw.Engine(durability="relaxed")
+    assert refused.value.code == "config.contradiction"

@@ -20,6 +20,15 @@ pub(super) struct Blocked {
     until: Option<Timestamp>,
 }
 
+/// An answer that waits for the commit. Where the engine closes first, its submitter is told so.
+struct Answer(Arc<Cell>);
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.0.refuse_unanswered();
+    }
+}
+
 impl Owner {
     pub(super) fn accept(&mut self, submit: Submit, cell: Arc<Cell>) {
         if cell.given_up.load(Ordering::Acquire) {
@@ -30,7 +39,8 @@ impl Owner {
         }
         if let Some(answer) = self.answer_now(&submit, &cell) {
             // With the turn's commit: a run that is there already may be as young as this turn.
-            self.staged.acks.push(Box::new(move || cell.accept(answer)));
+            let late = Answer(cell);
+            self.staged.acks.push(Box::new(move || late.0.accept(answer)));
             return;
         }
         match self.full_lane(&submit.plan) {

@@ -114,3 +114,24 @@ fn a_full_store_stops_admission_and_heals_when_there_is_room() {
 fn a_failed_sync_acknowledges_nothing_and_is_tried_again() {
     heals(|store| &store.syncs_fail);
 }
+
+#[test]
+fn an_answer_that_waits_for_a_stalled_commit_is_given_when_the_engine_closes() {
+    let store = Full::new();
+    let local = Local::new();
+    local.agent("one", |_, _| Outcome::Completed(number(1)));
+    let engine = engine(&store, &local);
+    let plan = plan(vec![task("a", "one", &[])]);
+    let handle = start(&engine, &plan);
+    ended(&handle);
+    store.appends_fail.store(true, Ordering::Release);
+    let same =
+        Submit { id: Some(handle.id()), on_conflict: OnConflict::Existing, ..request(&plan) };
+    // One message: the first stalls the commit that the second one's answer waits for.
+    let tickets = engine.submit_many(vec![request(&plan), same]).expect("the inbox is open");
+    engine.close(0);
+    for ticket in tickets {
+        let answer = ticket.wait(SOON).expect("answered");
+        assert_eq!(answer.expect_err("refused").code, "engine.closed");
+    }
+}
