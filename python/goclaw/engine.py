@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -362,6 +362,8 @@ class Engine:
             one_of("durability", durability, DURABILITIES)
         if isinstance(tags, str):
             raise ConfigError("`tags` is a text", code="config.tags", help=f'write tags=["{tags}"]')
+        if isinstance(tags, Mapping):
+            raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
         plan = flow._compile(self._lane_names, memory=self._path is None)
         handles = native.submit(
             plan,

@@ -40,7 +40,7 @@ class TaskView:
         state: ``pending scheduled running retrying waiting completed failed cancelled skipped``.
         attempts: How often it was tried; of a map, 0.
         children: Of a map that knows its items, how many there are.
-        error: What its last failed attempt said.
+        error: What its last failed attempt said; of a map, what its first failed child said.
     """
 
     id: str

@@ -195,7 +195,14 @@ fn task_row(run: &run::Run, node: u32) -> TaskRow {
     let alone = TaskRef { node, index: 0 };
     let is_map = task.each.is_some();
     let attempts = if is_map { 0 } else { run.attempt(alone) };
-    let error = if is_map { None } else { run.failure_of(alone).map(|f| f.message.clone()) };
+    let said = |index| run.failure_of(TaskRef { node, index }).map(|f| f.message.clone());
+    let error = match run.children(node) {
+        // Of a map, the first child that has something to say.
+        Some(children) => {
+            (0..children).find_map(|at| said(at).map(|text| format!("[{at}] {text}")))
+        }
+        None => said(0),
+    };
     let state = run.node_state(node).as_str();
     (
         task.id.clone(),

@@ -108,3 +108,24 @@ def test_an_engine_in_memory_refuses_a_durability_that_it_cannot_have() -> None:
     with pytest.raises(goclaw.ConfigError) as refused:
         goclaw.Engine(durability="relaxed")
     assert refused.value.code == "config.contradiction"
+
+
+def test_a_map_says_what_its_first_failed_child_said() -> None:
+    @goclaw.agent(retries=0)
+    def odd(x: int) -> int:
+        if x % 2:
+            raise LookupError(f"{x} is odd")
+        return x
+
+    flow = goclaw.Workflow("odd", on_failure="continue")
+    flow.task("odd", odd, for_each=[0, 2, 3, 5])
+    with goclaw.Engine() as engine:
+        run = engine.submit(flow)
+        run.wait(30)
+        assert run.tasks["odd"].error == "[2] 3 is odd"
+
+
+def test_tags_are_words() -> None:
+    with goclaw.Engine() as engine, pytest.raises(goclaw.ConfigError) as refused:
+        engine.submit(inner, {"x": 1}, tags={"team": "x"})  # type: ignore[arg-type]
+    assert refused.value.code == "config.tags"
