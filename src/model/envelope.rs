@@ -181,7 +181,7 @@ fn damaged(why: &str) -> Error {
     Error::new(
         "payload.damaged",
         format!("a stored value is damaged: {why}"),
-        "check the disk, then `goclaw store check`; restore from a backup or run the task again",
+        "check the disk; restore the store from a backup, or run the task again",
     )
 }
 

@@ -109,7 +109,7 @@ impl Fault {
         Self::new(
             "payload.damaged",
             format!("cannot be read back: {}", why.into()),
-            "check the disk, then `goclaw store check`; restore from a backup or run the task again",
+            "check the disk; restore the store from a backup, or run the task again",
         )
     }
 
