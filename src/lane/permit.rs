@@ -14,9 +14,6 @@ impl Slots {
     pub(super) fn new(limit: u32) -> Self {
         Self { limit, taken: Arc::default() }
     }
-    pub(super) fn limit(&self) -> u32 {
-        self.limit
-    }
     pub(super) fn taken(&self) -> u32 {
         self.taken.load(Ordering::Acquire)
     }

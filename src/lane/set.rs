@@ -217,7 +217,4 @@ impl Lanes {
     pub fn view(&self) -> Vec<LaneView> {
         self.lanes.iter().map(Lane::view).collect()
     }
-    pub fn global_limit(&self) -> Option<u32> {
-        self.global.as_ref().map(Slots::limit)
-    }
 }

@@ -275,6 +275,9 @@ impl Event {
     fn fact(&self) -> Option<(FactKind, Option<Span>, u32, Option<Detail>)> {
         use FactKind as K;
         let whole = |node: NodeIx| Some(Span::new(node, WHOLE, 1));
+        let why = |failure: &Arc<Failure>, retry_at| {
+            Some(Detail::Failure { failure: Arc::clone(failure), retry_at })
+        };
         Some(match self {
             Self::Submitted(_) => (K::RunSubmitted, None, 0, None),
             Self::Grown(growth) => {
@@ -291,16 +294,13 @@ impl Event {
                 (K::TaskCompleted, Some(*span), *attempt, None)
             }
             Self::Retrying { task, attempt, failure, due } => {
-                let detail = Detail::Failure { failure: Arc::clone(failure), retry_at: Some(*due) };
-                (K::TaskRetrying, Some((*task).into()), *attempt, Some(detail))
+                (K::TaskRetrying, Some((*task).into()), *attempt, why(failure, Some(*due)))
             }
             Self::Failed { task, attempt, failure } => {
-                let detail = Detail::Failure { failure: Arc::clone(failure), retry_at: None };
-                (K::TaskFailed, Some((*task).into()), *attempt, Some(detail))
+                (K::TaskFailed, Some((*task).into()), *attempt, why(failure, None))
             }
             Self::Unresolved { node, failure } => {
-                let detail = Detail::Failure { failure: Arc::clone(failure), retry_at: None };
-                (K::TaskFailed, whole(*node), 0, Some(detail))
+                (K::TaskFailed, whole(*node), 0, why(failure, None))
             }
             Self::Interrupted { span, attempt, crash } => {
                 let reason = if *crash { "crash" } else { "released" };
