@@ -8,11 +8,11 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use goclaw::agent::{Batch, Executor, NodeCall, Outcome, Report, Reports, Resolution, Style};
+use goclaw::agent::{Batch, Executor, NodeCall, Outcome, Report, Reports, Resolution};
 use goclaw::engine::{Engine, OnConflict, Options, Submit};
 use goclaw::model::{
     AgentInfo, Durability, Each, Expr, Isolation, LaneSpec, Millis, Payload, RunId, RunState, Span,
-    Submitted, Task, Timestamp, Workflow,
+    Style, Submitted, Task, Timestamp, Workflow,
 };
 use goclaw::plan::{self, Known, Plan};
 use goclaw::run::{self, Input, Turn};
@@ -112,6 +112,8 @@ fn begin(plan: &Arc<Plan>) -> run::Run {
         priority: 0,
         durability: Durability::None,
         tags: Vec::new(),
+        session: None,
+        weight: 1,
         trace_id: String::new(),
         at: Timestamp(0),
     };
@@ -240,7 +242,7 @@ fn answer(batch: &Batch) -> Option<Report> {
 }
 
 impl Executor for Worker {
-    fn style(&self, _agent: &str) -> Option<Style> {
+    fn style(&self, _agent: &str, _: goclaw::model::Isolation) -> Option<Style> {
         Some(Style::Thread)
     }
     fn execute(&self, batch: Arc<Batch>) {
@@ -268,7 +270,7 @@ fn open(items: u32) -> Engine {
         concurrency: 1_024,
         threads: Some(32),
         capacity: 100_000,
-        timeout_ms: None,
+        ..LaneSpec::default()
     };
     let options = Options { lanes: vec![wide], ..Options::default() };
     Engine::open(options, |reports| Worker::start(reports, items)).expect("the engine opens")
@@ -281,6 +283,8 @@ fn request(plan: &Arc<Plan>) -> Submit {
         input: number(),
         priority: 0,
         tags: Vec::new(),
+        session: None,
+        weight: 1,
         durability: None,
         trace_id: None,
         on_conflict: OnConflict::Error,

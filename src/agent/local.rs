@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Batch, Executor, NodeCall, Outcome, Report, Reports, Resolution, Style};
-use crate::model::{Failure, FailureKind, Millis, Span, TaskRef};
+use crate::model::{Failure, FailureKind, Isolation, Millis, Span, TaskRef};
 
 type Function = Arc<dyn Fn(&Batch, TaskRef) -> Outcome + Send + Sync>;
 type Resolver = Arc<dyn Fn(&NodeCall) -> Resolution + Send + Sync>;
@@ -67,7 +67,7 @@ impl Local {
 }
 
 impl Executor for Local {
-    fn style(&self, agent: &str) -> Option<Style> {
+    fn style(&self, agent: &str, _: Isolation) -> Option<Style> {
         let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
         agents.contains_key(agent).then_some(Style::Thread)
     }

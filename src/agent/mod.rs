@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use crate::model::{BatchId, Millis, NodeIx, Opaque, Payload, RunId, Span, Timestamp};
+use crate::model::{
+    BatchId, Isolation, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, Timestamp,
+};
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
 
@@ -29,6 +31,7 @@ pub struct NodeCall {
     /// A map's items (a list); child `i` gets item `i`.
     pub items: Option<Payload>,
     pub trace_id: Arc<str>,
+    pub session: Option<Arc<str>>,
     /// When the run was submitted.
     pub submitted: Timestamp,
     /// Set when the run is cancelled; agents read it as `ctx.cancelled`.
@@ -44,6 +47,7 @@ pub struct Batch {
     pub call: Arc<NodeCall>,
     pub span: Span,
     pub attempt: u32,
+    pub style: Style,
     /// Bound on each attempt of the span.
     pub timeout: Option<Millis>,
     /// Next child that nobody has begun, counted from `span.lo`. Threads claim with `claim`; the
@@ -73,6 +77,7 @@ impl Batch {
         call: Arc<NodeCall>,
         span: Span,
         attempt: u32,
+        style: Style,
         timeout: Option<Millis>,
     ) -> Self {
         Self {
@@ -80,6 +85,7 @@ impl Batch {
             call,
             span,
             attempt,
+            style,
             timeout,
             cursor: AtomicU32::new(0),
             under_way: AtomicU64::new(0),
@@ -177,19 +183,11 @@ pub trait Reports: Send + Sync {
     fn report(&self, reports: Vec<Report>);
 }
 
-/// How an agent is run, which decides how its batches are cut and what permits they hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// One thread runs the batch's calls one after the other: one permit for the batch.
-    Thread,
-    /// All calls of the batch are under way at once: one permit each.
-    Loop,
-}
-
 /// Runs agents.
 pub trait Executor: Send + Sync {
-    /// How the agent runs, or `None` when no such agent is registered (yet).
-    fn style(&self, agent: &str) -> Option<Style>;
+    /// How the agent runs where its task (or lane) asks for `isolation`, or `None` when no such agent
+    /// is registered (yet).
+    fn style(&self, agent: &str, isolation: Isolation) -> Option<Style>;
     /// Starts a batch. Must not block; every claimed child is reported once.
     fn execute(&self, batch: Arc<Batch>);
     /// Evaluates a node's `when` and `each`; answers with `Report::Resolved`.

@@ -54,8 +54,7 @@ pub fn builtin_lanes() -> Vec<LaneSpec> {
         name: name.into(),
         concurrency,
         threads,
-        capacity: 10_000,
-        timeout_ms: None,
+        ..LaneSpec::default()
     };
     vec![
         lane("default", 1_024, Some(cpus.saturating_add(28).min(64))),
@@ -75,6 +74,10 @@ pub struct Submit {
     pub input: Payload,
     pub priority: Priority,
     pub tags: Vec<String>,
+    /// Runs of one session go one at a time.
+    pub session: Option<Arc<str>>,
+    /// Turns that the session gets where others get one.
+    pub weight: u32,
     /// `None`: as the engine.
     pub durability: Option<Durability>,
     /// 32 hexadecimal digits; `None`: derived from the run id.

@@ -9,7 +9,7 @@ mod queue;
 mod set;
 
 pub use permit::Permit;
-pub use queue::{Door, Entry};
+pub use queue::Entry;
 pub use set::{Lane, LaneView, Lanes};
 
 #[cfg(test)]

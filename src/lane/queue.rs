@@ -1,18 +1,9 @@
-//! The queue of a lane: priority bands, FIFO inside a band, one queue per door.
+//! The queue of a lane: priority bands, FIFO inside a band, one queue per style of running.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::{Priority, RunId, Span};
-
-/// Which kind of permit a task needs; a full thread pool must not hold up coroutines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// Runs on a thread: one slot for a whole batch, calls one after the other.
-    Thread,
-    /// Runs on the event loop: one slot per call, all at once.
-    Loop,
-}
+use crate::model::{Priority, RunId, Span, Style};
 
 /// Tasks of one run that wait together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +13,10 @@ pub struct Entry {
     /// Attempts that the tasks have behind them.
     pub attempts: u32,
     pub priority: Priority,
-    pub door: Door,
+    pub style: Style,
 }
 
-/// Waiting entries of one door.
+/// Waiting entries of one style.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     bands: BTreeMap<Reverse<Priority>, VecDeque<(u64, Entry)>>,

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 
 use super::permit::Slots;
 use super::queue::Queue;
-use super::{Door, Entry, Permit};
-use crate::model::{LaneSpec, RunId};
+use super::{Entry, Permit};
+use crate::model::{LaneSpec, RunId, Style};
 
 /// One named lane.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub struct Lane {
     spec: LaneSpec,
     slots: Slots,
     threads: Option<Slots>,
-    /// By door: `Thread`, `Loop`.
-    queues: [Queue; 2],
+    /// By style: `Thread`, `Loop`, `Process`.
+    queues: [Queue; 3],
     /// Tasks in the queues; never more than the lane's capacity.
     queued: u64,
     /// Ready tasks of accepted runs for which the queue has no room yet, first come first.
@@ -87,33 +87,30 @@ impl Lane {
     /// Puts admitted tasks into the queue.
     pub fn enqueue(&mut self, entry: Entry) {
         self.queued += u64::from(entry.span.len);
-        self.queues[entry.door as usize].push(self.next_ticket, entry);
+        self.queues[entry.style as usize].push(self.next_ticket, entry);
         self.next_ticket += 1;
     }
 
-    fn free(&self, door: Door) -> u32 {
-        let threads = match (door, &self.threads) {
-            (Door::Thread, Some(threads)) => threads.free(),
+    fn free(&self, style: Style) -> u32 {
+        let threads = match (style, &self.threads) {
+            (Style::Thread, Some(threads)) => threads.free(),
             _ => u32::MAX,
         };
         self.slots.free().min(threads)
     }
 
-    /// What is next at each door, best first: a full door does not hold up the other.
-    pub fn fronts(&self) -> [Option<Entry>; 2] {
-        let [thread, event_loop] = &self.queues;
-        let (a, b) = (thread.front(), event_loop.front());
-        let loop_first = match (&a, &b) {
-            (Some(a), Some(b)) => (b.0, b.1) < (a.0, a.1),
-            (None, _) => true,
-            (Some(_), None) => false,
-        };
-        let entry = |front: Option<(_, _, &Entry)>| front.map(|(_, _, entry)| *entry);
-        if loop_first { [entry(b), entry(a)] } else { [entry(a), entry(b)] }
+    /// What is next of each style, best first: threads that are all taken do not hold up coroutines.
+    pub fn fronts(&self) -> impl Iterator<Item = Entry> + use<> {
+        let mut fronts = [const { None }; 3];
+        for (front, queue) in fronts.iter_mut().zip(&self.queues) {
+            *front = queue.front().map(|(band, ticket, entry)| (band, ticket, *entry));
+        }
+        fronts.sort_unstable_by_key(|front| front.map(|(band, ticket, _)| (band, ticket)));
+        fronts.into_iter().flatten().map(|(_, _, entry)| entry)
     }
 
-    fn pop(&mut self, door: Door, n: u32) -> Option<Entry> {
-        let entry = self.queues[door as usize].pop(n)?;
+    fn pop(&mut self, style: Style, n: u32) -> Option<Entry> {
+        let entry = self.queues[style as usize].pop(n)?;
         self.queued -= u64::from(entry.span.len);
         Some(entry)
     }
@@ -176,32 +173,32 @@ impl Lanes {
         &mut self.lanes[index]
     }
 
-    /// Slots that a task at this door could take now.
-    pub fn free(&self, lane: usize, door: Door) -> u32 {
+    /// Slots that a task at this style could take now.
+    pub fn free(&self, lane: usize, style: Style) -> u32 {
         let global = self.global.as_ref().map_or(u32::MAX, Slots::free);
-        self.lanes[lane].free(door).min(global)
+        self.lanes[lane].free(style).min(global)
     }
 
-    /// Takes up to `n` tasks of the next entry at a door, with the permit to run them.
+    /// Takes up to `n` tasks of the next entry at a style, with the permit to run them.
     ///
     /// A batch on a thread holds one slot, calls on the loop hold one each.
-    pub fn grant(&mut self, lane: usize, door: Door, n: u32) -> Option<(Entry, Permit)> {
-        let free = self.free(lane, door);
+    pub fn grant(&mut self, lane: usize, style: Style, n: u32) -> Option<(Entry, Permit)> {
+        let free = self.free(lane, style);
         if free == 0 || n == 0 {
             return None;
         }
-        let n = if door == Door::Loop { n.min(free) } else { n };
-        let entry = self.lanes[lane].pop(door, n)?;
-        let slots = if door == Door::Loop { entry.span.len } else { 1 };
+        let n = if style == Style::Loop { n.min(free) } else { n };
+        let entry = self.lanes[lane].pop(style, n)?;
+        let slots = if style == Style::Loop { entry.span.len } else { 1 };
         let lane = &self.lanes[lane];
-        let threads = lane.threads.as_ref().filter(|_| door == Door::Thread);
+        let threads = lane.threads.as_ref().filter(|_| style == Style::Thread);
         let holds = [Some(&lane.slots), threads, self.global.as_ref()];
         Some((entry, Permit { holds: holds.map(|held| held.map(|held| held.take(slots))) }))
     }
 
-    /// Drops the next entry at a door: its run is over.
-    pub fn discard(&mut self, lane: usize, door: Door) {
-        self.lanes[lane].pop(door, u32::MAX);
+    /// Drops the next entry at a style: its run is over.
+    pub fn discard(&mut self, lane: usize, style: Style) {
+        self.lanes[lane].pop(style, u32::MAX);
     }
 
     /// Reserved places are taken now, or not needed.

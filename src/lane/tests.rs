@@ -1,14 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{LaneSpec, RunId, Span};
+use crate::model::{LaneSpec, RunId, Span, Style};
 
 fn spec(concurrency: u32, capacity: u32) -> LaneSpec {
-    LaneSpec { name: "io".into(), concurrency, threads: None, capacity, timeout_ms: None }
+    LaneSpec { name: "io".into(), concurrency, capacity, ..LaneSpec::default() }
 }
 
-fn entry(run: u128, len: u32, priority: i32, door: Door) -> Entry {
-    Entry { run: RunId::from_u128(run), span: Span::new(0, 0, len), attempts: 0, priority, door }
+fn entry(run: u128, len: u32, priority: i32, style: Style) -> Entry {
+    Entry { run: RunId::from_u128(run), span: Span::new(0, 0, len), attempts: 0, priority, style }
 }
 
 fn admit_all(lanes: &mut Lanes) {
@@ -20,7 +20,7 @@ fn admit_all(lanes: &mut Lanes) {
 #[test]
 fn the_queue_never_holds_more_than_its_capacity() {
     let mut lanes = Lanes::new([spec(1, 10)], None);
-    lanes.lane_mut(0).offer(entry(1, 25, 0, Door::Thread));
+    lanes.lane_mut(0).offer(entry(1, 25, 0, Style::Thread));
     admit_all(&mut lanes);
     let view = &lanes.view()[0];
     assert_eq!((view.queued, view.backlog), (10, 15));
@@ -31,12 +31,12 @@ fn the_queue_never_holds_more_than_its_capacity() {
 fn higher_priority_goes_first_and_equals_go_in_order() {
     let mut lanes = Lanes::new([spec(9, 99)], None);
     for (run, priority) in [(1, 0), (2, 5), (3, 0), (4, 5)] {
-        lanes.lane_mut(0).offer(entry(run, 1, priority, Door::Thread));
+        lanes.lane_mut(0).offer(entry(run, 1, priority, Style::Thread));
     }
     admit_all(&mut lanes);
     let mut order = Vec::new();
     let mut permits = Vec::new();
-    while let Some((entry, permit)) = lanes.grant(0, Door::Thread, 1) {
+    while let Some((entry, permit)) = lanes.grant(0, Style::Thread, 1) {
         order.push(entry.run.as_u128());
         permits.push(permit);
     }
@@ -46,35 +46,35 @@ fn higher_priority_goes_first_and_equals_go_in_order() {
 #[test]
 fn a_dropped_permit_gives_its_slots_back() {
     let mut lanes = Lanes::new([spec(4, 99)], Some(3));
-    lanes.lane_mut(0).offer(entry(1, 9, 0, Door::Loop));
+    lanes.lane_mut(0).offer(entry(1, 9, 0, Style::Loop));
     admit_all(&mut lanes);
-    let (granted, mut permit) = lanes.grant(0, Door::Loop, 99).expect("three are free");
+    let (granted, mut permit) = lanes.grant(0, Style::Loop, 99).expect("three are free");
     assert_eq!(granted.span.len, 3, "the global lane bounds the grant");
-    assert!(lanes.grant(0, Door::Loop, 1).is_none());
+    assert!(lanes.grant(0, Style::Loop, 1).is_none());
     permit.release(1);
-    let (next, _second) = lanes.grant(0, Door::Loop, 99).expect("one came back");
+    let (next, _second) = lanes.grant(0, Style::Loop, 99).expect("one came back");
     assert_eq!(next.span, Span::new(0, 3, 1));
     drop(permit);
-    assert_eq!(lanes.free(0, Door::Loop), 2);
+    assert_eq!(lanes.free(0, Style::Loop), 2);
 }
 
 #[test]
 fn full_threads_do_not_hold_up_coroutines() {
     let bounded = LaneSpec { threads: Some(1), ..spec(10, 99) };
     let mut lanes = Lanes::new([bounded], None);
-    lanes.lane_mut(0).offer(entry(1, 2, 0, Door::Thread));
-    lanes.lane_mut(0).offer(entry(2, 2, 0, Door::Loop));
+    lanes.lane_mut(0).offer(entry(1, 2, 0, Style::Thread));
+    lanes.lane_mut(0).offer(entry(2, 2, 0, Style::Loop));
     admit_all(&mut lanes);
-    let (_, _held) = lanes.grant(0, Door::Thread, 1).expect("a thread is free");
-    assert!(lanes.grant(0, Door::Thread, 1).is_none());
-    assert!(lanes.grant(0, Door::Loop, 2).is_some());
+    let (_, _held) = lanes.grant(0, Style::Thread, 1).expect("a thread is free");
+    assert!(lanes.grant(0, Style::Thread, 1).is_none());
+    assert!(lanes.grant(0, Style::Loop, 2).is_some());
 }
 
 #[test]
 fn a_withdrawn_run_leaves_no_trace() {
     let mut lanes = Lanes::new([spec(1, 5)], None);
     for run in [1, 2] {
-        lanes.lane_mut(0).offer(entry(run, 4, 0, Door::Thread));
+        lanes.lane_mut(0).offer(entry(run, 4, 0, Style::Thread));
     }
     admit_all(&mut lanes);
     lanes.withdraw(RunId::from_u128(1));
@@ -94,16 +94,16 @@ proptest! {
         let mut lanes = Lanes::new([spec(concurrency, capacity)], global);
         let mut offered = 0;
         for (run, (len, priority, thread)) in offers.into_iter().enumerate() {
-            let door = if thread { Door::Thread } else { Door::Loop };
+            let style = if thread { Style::Thread } else { Style::Loop };
             offered += u64::from(len);
-            lanes.lane_mut(0).offer(entry(run as u128, len, priority, door));
+            lanes.lane_mut(0).offer(entry(run as u128, len, priority, style));
         }
         let mut permits: Vec<Permit> = Vec::new();
         let mut out = 0;
         for (thread, n, give_back) in takes {
             admit_all(&mut lanes);
-            let door = if thread { Door::Thread } else { Door::Loop };
-            if let Some((entry, permit)) = lanes.grant(0, door, n) {
+            let style = if thread { Style::Thread } else { Style::Loop };
+            if let Some((entry, permit)) = lanes.grant(0, style, n) {
                 prop_assert!(entry.span.len <= n);
                 out += u64::from(entry.span.len);
                 permits.push(permit);

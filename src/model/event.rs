@@ -25,9 +25,24 @@ pub struct Submitted {
     pub priority: Priority,
     pub durability: Durability,
     pub tags: Vec<String>,
+    /// Runs of one session go one at a time, in the order of their submits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Arc<str>>,
+    /// Turns of the session, or of the run, where lanes are fair.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u32,
     /// 128-bit trace id, hexadecimal.
     pub trace_id: String,
     pub at: Timestamp,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(n: &u32) -> bool {
+    *n == 1
 }
 
 /// Tasks added to a run under way.

@@ -25,6 +25,6 @@ pub use state::{RunState, TaskState};
 pub use stats::Stats;
 pub use time::{Millis, Timestamp};
 pub use workflow::{
-    AgentInfo, Delivery, Durability, Each, Expr, Isolation, LaneSpec, OnFailure, Param, Priority,
-    Retry, Step, Task, Trigger, Workflow,
+    AgentInfo, Delivery, Durability, Each, Expr, Isolation, LaneSpec, OnFailure, OnFull, Param,
+    Priority, Rate, Retry, Step, Style, Task, Trigger, Workflow,
 };

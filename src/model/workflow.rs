@@ -84,6 +84,21 @@ pub struct Task {
     /// Bound on one attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<Millis>,
+    /// Bound on each wait for a permit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout_ms: Option<Millis>,
+    /// Bound on an attempt's silence: no heartbeat, no progress, no chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<Millis>,
+    /// Bound on the whole task, from ready on, with every wait and attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_timeout_ms: Option<Millis>,
+    /// Whose rate the task counts against, beside its lane's: a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_key: Option<Expr>,
+    /// Units of its lane's rate that one attempt takes.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub cost: u32,
     #[serde(default)]
     pub retry: Retry,
     #[serde(default)]
@@ -98,6 +113,40 @@ pub struct Task {
 
 fn default_lane() -> String {
     "default".into()
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(n: &u32) -> bool {
+    *n == 1
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            agent: String::new(),
+            deps: Vec::new(),
+            args: BTreeMap::new(),
+            each: None,
+            when: None,
+            lane: default_lane(),
+            timeout_ms: None,
+            queue_timeout_ms: None,
+            idle_timeout_ms: None,
+            total_timeout_ms: None,
+            rate_key: None,
+            cost: 1,
+            retry: Retry::default(),
+            priority: 0,
+            delivery: Delivery::default(),
+            trigger: Trigger::default(),
+            isolation: Isolation::default(),
+        }
+    }
 }
 
 /// Higher runs first.
@@ -199,6 +248,44 @@ pub enum Isolation {
     Auto,
     Thread,
     Loop,
+    /// A process of its own: killed when it does not stop, and its crash costs one attempt.
+    Process,
+}
+
+/// How an agent is run, which decides how its batches are cut and what permits they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Style {
+    /// One thread runs the batch's calls one after the other: one permit for the batch.
+    Thread,
+    /// All calls of the batch are under way at once: one permit each.
+    Loop,
+    /// A process runs the batch's calls one after the other: one permit for the batch.
+    Process,
+}
+
+/// What a full lane does with the next task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// It waits for a place; so does whoever submits.
+    #[default]
+    Block,
+    /// It fails with `lane.dropped`.
+    DropNewest,
+    /// The task that has waited longest fails with `lane.dropped`.
+    DropOldest,
+    /// It goes to the named lane.
+    Redirect(String),
+}
+
+/// So many units in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    pub units: u32,
+    pub per_ms: Millis,
+    /// Units that may come at once after a pause.
+    pub burst: u32,
 }
 
 /// How much a crash may cost.
@@ -264,6 +351,54 @@ pub struct LaneSpec {
     /// How long a submit waits for a place before it is refused. `None`: as long as it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<Millis>,
+    #[serde(default)]
+    pub on_full: OnFull,
+    /// Bound on attempts begun per time, weighed by their cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// Template of the key by which the rate is counted apart, for tasks that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_key: Option<String>,
+    /// Units that agents charge afterwards, by name, such as tokens.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub budgets: BTreeMap<String, Rate>,
+    /// Where the lane's agents run, unless their task says.
+    #[serde(default, skip_serializing_if = "is_auto")]
+    pub isolation: Isolation,
+    /// Sessions take turns. False: first come, first served.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub fair: bool,
+}
+
+impl Default for LaneSpec {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            concurrency: 1,
+            threads: None,
+            capacity: default_capacity(),
+            timeout_ms: None,
+            on_full: OnFull::Block,
+            rate: None,
+            rate_key: None,
+            budgets: BTreeMap::new(),
+            isolation: Isolation::Auto,
+            fair: true,
+        }
+    }
+}
+
+fn is_auto(isolation: &Isolation) -> bool {
+    *isolation == Isolation::Auto
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_yes(flag: &bool) -> bool {
+    *flag
 }
 
 fn default_capacity() -> u32 {

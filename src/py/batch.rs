@@ -16,8 +16,8 @@ use super::context::{Context, Entered};
 use super::executor::Core;
 use super::slot::Slot;
 use super::{failure, object};
-use crate::agent::{Batch, Outcome, Report, Style};
-use crate::model::{Failure, FailureKind};
+use crate::agent::{Batch, Outcome, Report};
+use crate::model::{Failure, FailureKind, Style};
 
 /// Outcomes are reported when the first of them is this old.
 const CHUNK_AGE_MAX: Duration = Duration::from_millis(1);

@@ -13,8 +13,8 @@ use pyo3::sync::PyOnceLock;
 
 use super::executor::Core;
 use super::{failure, object};
-use crate::agent::{Batch, Report, Style};
-use crate::model::Span;
+use crate::agent::{Batch, Report};
+use crate::model::{Span, Style};
 
 /// Shortest time between two progress reports of one call; what comes sooner is left out, save
 /// the last one (`done >= total`).

@@ -202,6 +202,8 @@ impl PyEngine {
                 plan: Arc::clone(&plan.0),
                 input: input.map_err(|failure| errors::refused(py, &failure))?,
                 priority,
+                session: None,
+                weight: 1,
                 tags: tags.clone(),
                 durability,
                 trace_id: None,

@@ -11,8 +11,8 @@ use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
 use super::{context, mailbox, registry};
-use crate::agent::{Batch, Executor, NodeCall, Reports, Style};
-use crate::model::{Millis, RunId, Span};
+use crate::agent::{Batch, Executor, NodeCall, Reports};
+use crate::model::{Isolation, Millis, RunId, Span, Style};
 
 /// How often a helping thread looks for signals (Ctrl-C).
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
@@ -145,14 +145,10 @@ impl PythonExecutor {
             true
         })
     }
-
-    fn agent_of(batch: &Batch) -> &str {
-        &batch.call.plan.task(batch.call.node).agent
-    }
 }
 
 impl Executor for PythonExecutor {
-    fn style(&self, agent: &str) -> Option<Style> {
+    fn style(&self, agent: &str, _: Isolation) -> Option<Style> {
         if let Some(agent) = registry::find(agent) {
             return Some(agent.style);
         }
@@ -167,8 +163,7 @@ impl Executor for PythonExecutor {
     }
 
     fn execute(&self, batch: Arc<Batch>) {
-        let agent = registry::find(Self::agent_of(&batch));
-        if agent.is_some_and(|agent| agent.style == Style::Loop) {
+        if batch.style == Style::Loop {
             self.core.loop_batches.fetch_add(1, Ordering::Relaxed);
             if mailbox::feed(mailbox::Feed::Start(batch, Arc::clone(&self.core))) {
                 self.pool.give(Job::StartLoop);
@@ -183,8 +178,7 @@ impl Executor for PythonExecutor {
     }
 
     fn abandon(&self, batch: &Arc<Batch>, span: Span) {
-        let agent = registry::find(Self::agent_of(batch));
-        let on_loop = agent.is_some_and(|agent| agent.style == Style::Loop);
+        let on_loop = batch.style == Style::Loop;
         // The other calls of a loop's batch go on; a thread's batch has one call under way.
         if !on_loop || span == batch.span {
             batch.abandoned.store(true, Ordering::SeqCst);

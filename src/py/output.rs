@@ -119,6 +119,7 @@ fn call(run: &Run, output: &Expr) -> Result<NodeCall, Error> {
         results,
         items: None,
         trace_id: submitted.trace_id.as_str().into(),
+        session: None,
         submitted: run.submitted_at(),
         cancelled: Arc::default(),
         memo: OnceLock::new(),
@@ -126,21 +127,7 @@ fn call(run: &Run, output: &Expr) -> Result<NodeCall, Error> {
 }
 
 fn stub(id: &str) -> Task {
-    Task {
-        id: id.into(),
-        agent: OUTPUT.into(),
-        deps: Vec::new(),
-        args: BTreeMap::new(),
-        each: None,
-        when: None,
-        lane: OUTPUT.into(),
-        timeout_ms: None,
-        retry: Default::default(),
-        priority: 0,
-        delivery: Default::default(),
-        trigger: Default::default(),
-        isolation: Default::default(),
-    }
+    Task { id: id.into(), agent: OUTPUT.into(), lane: OUTPUT.into(), ..Task::default() }
 }
 
 fn damaged() -> Error {

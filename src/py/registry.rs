@@ -11,8 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::agent::Style;
-use crate::model::{AgentInfo, Isolation};
+use crate::model::{AgentInfo, Isolation, Style};
 
 /// `co_flags` of a function with `yield` in it.
 const CO_GENERATOR: u32 = 0x20;

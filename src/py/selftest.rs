@@ -12,7 +12,9 @@ use pyo3::types::{PyDict, PyList};
 use super::executor::PythonExecutor;
 use super::object::{self, Mode};
 use crate::agent::{Batch, Executor, NodeCall, Outcome, Report, Reports, Resolution, TaskResult};
-use crate::model::{BatchId, Failure, Millis, RunId, Span, Task, Timestamp, Workflow};
+use crate::model::{
+    BatchId, Failure, Isolation, Millis, RunId, Span, Style, Task, Timestamp, Workflow,
+};
 use crate::plan;
 
 #[derive(Default)]
@@ -76,12 +78,14 @@ impl Driver {
     ) -> PyResult<(Bound<'py, PyList>, u64)> {
         let count = items.as_ref().map_or(1, |items| items.len() as u32);
         let call = self.call(py, task, input, items, results)?;
+        let agent = &call.plan.task(call.node).agent;
+        let style = self.executor.style(agent, Isolation::Auto).unwrap_or(Style::Thread);
         let mut span = Some(Span::new(call.node, 0, count));
         let mut batches = Vec::new();
         while let Some(rest) = span {
             let (head, tail) = rest.split_at(batch);
             let id = BatchId(self.ids.fetch_add(1, Ordering::Relaxed));
-            batches.push(Arc::new(Batch::new(id, Arc::clone(&call), head, 1, timeout_ms)));
+            batches.push(Arc::new(Batch::new(id, Arc::clone(&call), head, 1, style, timeout_ms)));
             span = tail;
         }
         self.inbox.reports.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -195,7 +199,7 @@ impl Driver {
     }
 
     fn style(&self, agent: &str) -> Option<String> {
-        self.executor.style(agent).map(|style| format!("{style:?}"))
+        self.executor.style(agent, Isolation::Auto).map(|style| format!("{style:?}"))
     }
 
     fn close(&self, py: Python<'_>, grace_ms: Millis) -> usize {
@@ -243,6 +247,7 @@ impl Driver {
             results: values,
             items: items.map(|items| payload(items.as_any())).transpose()?,
             trace_id: "0123456789abcdef0123456789abcdef".into(),
+            session: None,
             submitted: Timestamp(1_000),
             cancelled: Arc::new(AtomicBool::new(false)),
             memo: OnceLock::new(),

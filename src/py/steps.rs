@@ -19,7 +19,8 @@ use super::context::{self, Context};
 use super::failure;
 use super::looper::{Course, outcome_of};
 use super::slot::Slot;
-use crate::agent::{Outcome, Style};
+use crate::agent::Outcome;
+use crate::model::Style;
 
 /// What the loop's thread hands over to make tasks with.
 pub(super) struct Tools {

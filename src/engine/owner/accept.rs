@@ -190,6 +190,8 @@ impl Owner {
             priority: submit.priority,
             durability: cell.durability,
             tags: submit.tags,
+            session: submit.session,
+            weight: submit.weight,
             trace_id,
             at: self.now,
         };

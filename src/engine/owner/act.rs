@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 
 use super::timers::Due;
 use super::{Owner, Slot};
-use crate::agent::{NodeCall, Style};
+use crate::agent::NodeCall;
 use crate::engine::cell::{Cell, End};
-use crate::lane::{Door, Entry};
-use crate::model::{NodeIx, RunId, RunState, Span, Timestamp};
+use crate::lane::Entry;
+use crate::model::{NodeIx, RunId, RunState, Span, Style, Timestamp};
 use crate::run::Effect;
 
 /// Finished runs that an engine in memory keeps.
@@ -34,9 +34,8 @@ impl Owner {
         let Some(slot) = self.runs.get(&run) else { return };
         let task = slot.run.plan().task(span.node);
         let priority = slot.run.submitted().priority.saturating_add(task.priority);
-        let style = self.executor.style(&task.agent);
-        let door = if style == Some(Style::Loop) { Door::Loop } else { Door::Thread };
-        let entry = Entry { run, span, attempts, priority, door };
+        let style = self.executor.style(&task.agent, task.isolation);
+        let entry = Entry { run, span, attempts, priority, style: style.unwrap_or(Style::Thread) };
         match (style, self.lanes.index(&task.lane)) {
             (Some(_), Some(lane)) => {
                 self.lanes.lane_mut(lane).offer(entry);
@@ -138,6 +137,7 @@ fn shared_by_calls(slot: &Slot, node: NodeIx, items: Option<crate::model::Payloa
         results: deps.iter().map(|&dep| run.result_of(dep)).collect(),
         items,
         trace_id: Arc::clone(&slot.trace_id),
+        session: run.submitted().session.clone(),
         submitted: run.submitted_at(),
         cancelled: Arc::clone(&slot.cancelled),
         memo: Default::default(),

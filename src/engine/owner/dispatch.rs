@@ -46,17 +46,17 @@ impl Owner {
 
     /// Starts the next batch of a lane. False where nothing can start now.
     fn grant(&mut self, lane: usize) -> bool {
-        for front in self.lanes.lane(lane).fronts().into_iter().flatten() {
+        for front in self.lanes.lane(lane).fronts() {
             let Some(slot) = self.runs.get(&front.run) else {
-                self.lanes.discard(lane, front.door);
+                self.lanes.discard(lane, front.style);
                 return true;
             };
             let task = slot.run.plan().task(front.span.node);
             let calls = match task.delivery {
                 Delivery::AtMostOnce => 1,
-                Delivery::AtLeastOnce => self.paces.batch(&task.agent, front.door),
+                Delivery::AtLeastOnce => self.paces.batch(&task.agent, front.style),
             };
-            if let Some((entry, permit)) = self.lanes.grant(lane, front.door, calls) {
+            if let Some((entry, permit)) = self.lanes.grant(lane, front.style, calls) {
                 self.launch(entry, permit);
                 return true;
             }
@@ -74,12 +74,12 @@ impl Owner {
         let (timeout, delivery) = (task.timeout_ms, task.delivery);
         let id = self.flights.next_id();
         let attempt = entry.attempts + 1;
-        let batch = Arc::new(Batch::new(id, call, entry.span, attempt, timeout));
+        let batch = Arc::new(Batch::new(id, call, entry.span, attempt, entry.style, timeout));
         if let Some(slot) = self.runs.get(&entry.run) {
             slot.cell.set_state(slot.run.state());
         }
-        let flight = Flight::new(Arc::clone(&batch), permit, entry.door, self.now);
-        self.paces.went_out(flight.agent(), entry.door, entry.span.len);
+        let flight = Flight::new(Arc::clone(&batch), permit, entry.style, self.now);
+        self.paces.went_out(flight.agent(), entry.style, entry.span.len);
         if let Some(check) = flight.first_check(self.now) {
             self.timers.at(check, super::timers::Due::Batch(id));
         }

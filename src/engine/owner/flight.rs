@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::Owner;
 use super::timers::Due;
 use crate::agent::{Batch, Outcome, Report};
-use crate::lane::{Door, Permit};
-use crate::model::{BatchId, Millis, RunId, Span, Stats, TaskRef, Timestamp};
+use crate::lane::Permit;
+use crate::model::{BatchId, Millis, RunId, Span, Stats, Style, TaskRef, Timestamp};
 use crate::run::Input;
 
 /// How long a thread may sit on one call before the calls behind it are taken away from it.
@@ -21,7 +21,7 @@ const CANCEL_GRACE_MS: Millis = 5_000;
 pub(super) struct Flight {
     batch: Arc<Batch>,
     permit: Permit,
-    door: Door,
+    style: Style,
     since: Timestamp,
     /// Calls whose outcome has not come.
     left: u32,
@@ -29,9 +29,9 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(batch: Arc<Batch>, permit: Permit, door: Door, since: Timestamp) -> Self {
+    pub(super) fn new(batch: Arc<Batch>, permit: Permit, style: Style, since: Timestamp) -> Self {
         let agent = batch.call.plan.task(batch.call.node).agent.as_str().into();
-        Self { left: batch.span.len, batch, permit, door, since, agent }
+        Self { left: batch.span.len, batch, permit, style, since, agent }
     }
 
     pub(super) fn agent(&self) -> &Arc<str> {
@@ -40,7 +40,7 @@ impl Flight {
 
     /// When to look after the batch for the first time, if ever.
     pub(super) fn first_check(&self, now: Timestamp) -> Option<Timestamp> {
-        let hold_up = (self.door == Door::Thread && self.batch.span.len > 1).then_some(HOLD_UP_MS);
+        let hold_up = (self.style != Style::Loop && self.batch.span.len > 1).then_some(HOLD_UP_MS);
         [self.batch.timeout, hold_up].into_iter().flatten().min().map(|ms| now.plus(ms))
     }
 }
@@ -109,7 +109,7 @@ impl Owner {
         if busy_ns > 0 {
             self.paces.learn(&flight.agent, outcomes.len(), busy_ns);
         }
-        if flight.door == Door::Loop {
+        if flight.style == Style::Loop {
             flight.permit.release(n);
         }
         flight.left = flight.left.saturating_sub(n);
@@ -125,7 +125,7 @@ impl Owner {
     /// Removes a batch; its permits go back with it.
     fn landed(&mut self, id: BatchId) {
         if let Some(flight) = self.flights.out.remove(&id) {
-            self.paces.came_back(&flight.agent, flight.door, flight.batch.span.len);
+            self.paces.came_back(&flight.agent, flight.style, flight.batch.span.len);
         }
     }
 
@@ -142,9 +142,9 @@ impl Owner {
     /// behind a slow one back to the lane, ends attempts that are over their timeout.
     pub(super) fn look_after(&mut self, id: BatchId) {
         let Some(flight) = self.flights.out.get(&id) else { return };
-        match flight.door {
-            Door::Loop => self.time_out_calls(id),
-            Door::Thread => self.look_after_thread(id),
+        match flight.style {
+            Style::Loop => self.time_out_calls(id),
+            Style::Thread | Style::Process => self.look_after_thread(id),
         }
     }
 

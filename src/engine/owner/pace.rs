@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::lane::Door;
+use crate::model::Style;
 
 /// Work that one thread gets at once, in nanoseconds.
 const BATCH_NS: u64 = 500_000;
@@ -50,9 +50,9 @@ pub(super) struct Paces {
 
 impl Paces {
     /// How many calls of this agent to hand out now; 0: later, `wake_at` says when.
-    pub(super) fn batch(&mut self, agent: &str, door: Door) -> u32 {
+    pub(super) fn batch(&mut self, agent: &str, style: Style) -> u32 {
         let pace = self.agents.get(agent);
-        if door == Door::Loop {
+        if style == Style::Loop {
             return BATCH_CALLS_MAX;
         }
         let Some(pace) = pace else { return 1 };
@@ -69,8 +69,8 @@ impl Paces {
         }
     }
 
-    pub(super) fn went_out(&mut self, agent: &Arc<str>, door: Door, calls: u32) {
-        if door == Door::Thread {
+    pub(super) fn went_out(&mut self, agent: &Arc<str>, style: Style, calls: u32) {
+        if style != Style::Loop {
             let pace = self.agents.entry(Arc::clone(agent)).or_default();
             pace.out += 1;
             pace.calls += calls;
@@ -78,8 +78,8 @@ impl Paces {
         }
     }
 
-    pub(super) fn came_back(&mut self, agent: &str, door: Door, calls: u32) {
-        if let (Door::Thread, Some(pace)) = (door, self.agents.get_mut(agent)) {
+    pub(super) fn came_back(&mut self, agent: &str, style: Style, calls: u32) {
+        if let Some(pace) = self.agents.get_mut(agent).filter(|_| style != Style::Loop) {
             pace.out = pace.out.saturating_sub(1);
             pace.calls = pace.calls.saturating_sub(calls);
             pace.moved = Some(Instant::now());

@@ -53,6 +53,8 @@ fn request(plan: &Arc<Plan>) -> Submit {
         input: number(0),
         priority: 0,
         tags: Vec::new(),
+        session: None,
+        weight: 1,
         durability: None,
         trace_id: None,
         on_conflict: OnConflict::Error,
@@ -201,13 +203,7 @@ fn a_hanging_attempt_times_out_and_its_lane_goes_on() {
         }
         Outcome::Completed(number(7))
     });
-    let one = LaneSpec {
-        name: "one".into(),
-        concurrency: 1,
-        threads: None,
-        capacity: 10,
-        timeout_ms: None,
-    };
+    let one = LaneSpec { name: "one".into(), concurrency: 1, capacity: 10, ..LaneSpec::default() };
     let engine = open(&local, None, vec![one]);
     let mut hang = task("hang", "hang", &[]);
     hang.lane = "one".into();
@@ -295,9 +291,9 @@ fn a_full_lane_blocks_or_refuses_and_loses_nothing() {
     let lane = LaneSpec {
         name: "one".into(),
         concurrency: 1,
-        threads: None,
         capacity: 2,
         timeout_ms: Some(30),
+        ..LaneSpec::default()
     };
     let engine = open(&local, None, vec![lane]);
     let mut wait = task("wait", "wait", &[]);

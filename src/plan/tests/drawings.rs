@@ -35,9 +35,8 @@ fn pipeline() -> Plan {
         lanes: vec![crate::model::LaneSpec {
             name: "llm".into(),
             concurrency: 4,
-            threads: None,
             capacity: 10,
-            timeout_ms: None,
+            ..crate::model::LaneSpec::default()
         }],
         ..super::super::testing::workflow(all.map(task_from).into())
     };

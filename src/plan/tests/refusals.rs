@@ -137,7 +137,7 @@ fn an_unknown_agent_or_lane_is_named_with_a_near_one() {
 }
 
 fn lane(name: &str, concurrency: u32, capacity: u32, threads: Option<u32>) -> LaneSpec {
-    LaneSpec { name: name.into(), concurrency, threads, capacity, timeout_ms: None }
+    LaneSpec { name: name.into(), concurrency, threads, capacity, ..LaneSpec::default() }
 }
 
 #[test]

@@ -69,6 +69,8 @@ impl Author {
             priority: 3,
             durability: Durability::Strict,
             tags: vec!["nightly".into(), name.into()],
+            session: None,
+            weight: 1,
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
             at: Timestamp(self.clock),
         };

@@ -43,6 +43,8 @@ pub fn case(mut workflow: Value) -> Case {
         priority: 0,
         durability: Durability::Strict,
         tags: Vec::new(),
+        session: None,
+        weight: 1,
         trace_id: String::new(),
         at: now,
     };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use goclaw::model::{
-    Delivery, Durability, Each, Expr, Failure, FailureKind, Growth, Isolation, LaneSpec, OnFailure,
-    Retry, Task, Trigger, Workflow,
+    Delivery, Durability, Each, Expr, Failure, FailureKind, Growth, LaneSpec, OnFailure, Retry,
+    Task, Trigger, Workflow,
 };
 use goclaw::run::{Outcome, Resolution};
 
@@ -127,7 +127,7 @@ fn lane(n: u64, dice: &mut Dice) -> LaneSpec {
         concurrency: dice.between(1, 4) as u32,
         threads: dice.chance(300).then(|| dice.between(1, 2) as u32),
         capacity: *dice.pick(&[1, 2, 3, 100]),
-        timeout_ms: None,
+        ..LaneSpec::default()
     }
 }
 
@@ -145,7 +145,6 @@ fn task(id: String, deps: Vec<String>, lanes: &[LaneSpec], tame: bool, dice: &mu
         agent: (*dice.pick(&["thread", "loop"])).into(),
         trigger: if deps.is_empty() { Trigger::AllSuccess } else { *dice.pick(&triggers) },
         deps,
-        args: Default::default(),
         each: dice.chance(300).then(items),
         when: (!tame && dice.chance(200)).then(|| Expr::Value(serde_json::json!(true))),
         lane: dice.pick(lanes).name.clone(),
@@ -156,7 +155,7 @@ fn task(id: String, deps: Vec<String>, lanes: &[LaneSpec], tame: bool, dice: &mu
             true => Delivery::AtMostOnce,
             false => Delivery::AtLeastOnce,
         },
-        isolation: Isolation::Auto,
+        ..Task::default()
     }
 }
 

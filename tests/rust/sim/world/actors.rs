@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use goclaw::lane::{Door, Entry, Permit};
-use goclaw::model::{Millis, Span, TaskRef, Timestamp};
+use goclaw::lane::{Entry, Permit};
+use goclaw::model::{Millis, Span, Style, TaskRef, Timestamp};
 use goclaw::run::{Effect, Input, Outcome, Timer};
 
 use super::line::Ack;
@@ -32,7 +32,7 @@ pub enum Mail {
 pub struct Flight {
     pub span: Span,
     pub attempt: u32,
-    door: Door,
+    style: Style,
     timeout: Option<Millis>,
     permit: Permit,
     /// Children whose end has not been heard of.
@@ -43,12 +43,12 @@ impl Flight {
     pub fn new(
         span: Span,
         attempt: u32,
-        door: Door,
+        style: Style,
         timeout: Option<Millis>,
         permit: Permit,
     ) -> Self {
         let left = (span.lo..span.hi()).collect();
-        Self { span, attempt, door, timeout, permit, left }
+        Self { span, attempt, style, timeout, permit, left }
     }
 }
 
@@ -111,7 +111,7 @@ impl World {
             _ => return,
         };
         let n = (span.lo..span.hi()).filter(|index| flight.left.remove(index)).count();
-        if flight.door == Door::Loop {
+        if flight.style == Style::Loop {
             flight.permit.release(n as u32);
         }
         if flight.left.is_empty()
@@ -165,9 +165,9 @@ impl World {
 
     fn offer(&mut self, span: Span, attempts: u32) {
         let task = self.run.plan().task(span.node);
-        let door = if task.agent == "loop" { Door::Loop } else { Door::Thread };
+        let style = if task.agent == "loop" { Style::Loop } else { Style::Thread };
         let lane = self.lanes.index(&task.lane).expect("the scene names its lanes");
-        let entry = Entry { run: id(), span, attempts, priority: task.priority, door };
+        let entry = Entry { run: id(), span, attempts, priority: task.priority, style };
         self.offered(entry, lane);
     }
 
@@ -197,14 +197,14 @@ impl World {
     /// The executor takes a batch: how each call will end, and when, is decided here.
     pub fn execute(&mut self, id: u64) -> Went {
         let Some(flight) = self.flights.get(&id) else { return Ok(()) };
-        let (span, attempt, door, timeout) =
-            (flight.span, flight.attempt, flight.door, flight.timeout);
+        let (span, attempt, style, timeout) =
+            (flight.span, flight.attempt, flight.style, flight.timeout);
         self.witness.executes(&self.model, span)?;
         let climate = self.scene.climate.clone();
         let mut begins = self.now;
         let mut done: Vec<(TaskRef, Timestamp, Outcome)> = Vec::new();
         for task in span.tasks() {
-            let behind = door == Door::Thread && task.index > span.lo;
+            let behind = style == Style::Thread && task.index > span.lo;
             if behind && self.dice.chance(climate.take_back) {
                 self.take_back(id, attempt, span, task.index, begins);
                 break;
@@ -232,7 +232,7 @@ impl World {
                 (false, Some(_)) => self.report(ends, id, attempt, task.into(), vec![outcome]),
                 (false, None) => done.push((task, ends, outcome)),
             }
-            if door == Door::Thread {
+            if style == Style::Thread {
                 begins = ends;
                 if hangs || over.is_some() {
                     self.take_back(id, attempt, span, task.index + 1, self.now.plus(5));

@@ -200,12 +200,12 @@ impl World {
     }
 
     fn grant(&mut self, lane: usize) -> Went<bool> {
-        for front in self.lanes.lane(lane).fronts().into_iter().flatten() {
+        for front in self.lanes.lane(lane).fronts() {
             let calls = match self.run.plan().task(front.span.node).delivery {
                 Delivery::AtMostOnce => 1,
                 Delivery::AtLeastOnce => self.dice.between(1, 6) as u32,
             };
-            if let Some((entry, permit)) = self.lanes.grant(lane, front.door, calls) {
+            if let Some((entry, permit)) = self.lanes.grant(lane, front.style, calls) {
                 self.launch(entry, permit)?;
                 return Ok(true);
             }
@@ -228,7 +228,7 @@ impl World {
         let id = self.number();
         let task = self.run.plan().task(span.node);
         let once = task.delivery == Delivery::AtMostOnce;
-        let flight = Flight::new(span, attempt, entry.door, task.timeout_ms, permit);
+        let flight = Flight::new(span, attempt, entry.style, task.timeout_ms, permit);
         self.flights.insert(id, flight);
         if once && !self.is(Mutant::StartBeforeSync) {
             self.staged.gated = true;

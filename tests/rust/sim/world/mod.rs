@@ -210,6 +210,8 @@ fn submitted(scene: &Scene, plan: &Plan, at: Timestamp) -> Submitted {
         priority: 0,
         durability: scene.durability,
         tags: Vec::new(),
+        session: None,
+        weight: 1,
         trace_id: String::new(),
         at,
     }
