@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlobHash, Durability, Failure, NodeIx, Payload, Priority, RunId, RunState, Span, TaskRef,
-    TaskState, Timestamp, Workflow,
+    BlobHash, Durability, Failure, MemoryOp, NodeIx, Payload, Priority, RunId, RunState, Span,
+    TaskRef, TaskState, Timestamp, Workflow,
 };
 
 /// How a run began.
@@ -160,6 +160,9 @@ pub enum Event {
         state: RunState,
         reason: Option<String>,
     },
+    /// What a completed task memorized, beside its `Completed` in the same record; under `NO_RUN`, what
+    /// was memorized outside of any run. It tells users of runs nothing and changes no run.
+    Memory(Vec<MemoryOp>),
 }
 
 /// What one turn of the owner thread appends for one run.
@@ -264,7 +267,7 @@ impl Event {
     /// How many sequence numbers the event takes: one per task it tells users of.
     pub fn weight(&self) -> u64 {
         match self {
-            Self::Resolved { .. } | Self::RetryDue { .. } => 0,
+            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Memory(_) => 0,
             Self::Scheduled { span }
             | Self::Started { span, .. }
             | Self::Completed { span, .. }
@@ -299,7 +302,7 @@ impl Event {
                 (K::RunGrown, None, 0, Some(Detail::Count(growth.tasks.len() as u32)))
             }
             Self::RunStarted => (K::RunStarted, None, 0, None),
-            Self::Resolved { .. } | Self::RetryDue { .. } => return None,
+            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Memory(_) => return None,
             Self::Expanded { node, count, .. } => {
                 (K::TaskExpanded, whole(*node), 0, Some(Detail::Count(*count)))
             }
@@ -364,6 +367,15 @@ impl Record {
     /// Sequence numbers that the record takes.
     pub fn weight(&self) -> u64 {
         self.events.iter().map(Event::weight).sum()
+    }
+
+    /// What was memorized with the record, in order.
+    pub fn memory(&self) -> Vec<MemoryOp> {
+        let ops = self.events.iter().filter_map(|event| match event {
+            Event::Memory(ops) => Some(ops),
+            _ => None,
+        });
+        ops.flatten().cloned().collect()
     }
 
     /// What users see of the record, in order.

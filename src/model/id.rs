@@ -11,7 +11,7 @@ use ulid::Ulid;
 pub struct RunId(u128);
 
 impl RunId {
-    pub fn from_u128(value: u128) -> Self {
+    pub const fn from_u128(value: u128) -> Self {
         Self(value)
     }
     pub fn as_u128(self) -> u128 {

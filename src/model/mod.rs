@@ -8,10 +8,12 @@ mod error;
 mod event;
 mod failure;
 mod id;
+mod memory;
 mod payload;
 mod state;
 mod stats;
 mod time;
+mod vector;
 mod workflow;
 
 pub use error::{Error, Problem, Result};
@@ -20,10 +22,12 @@ pub use event::{
 };
 pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, NodeIx, RunId, Span, TaskRef};
+pub use memory::{Content, Entry, EntryId, Grade, Memorized, MemoryOp, NO_RUN, VectorModel};
 pub use payload::{Blob, BlobHash, Opaque, Payload};
 pub use state::{RunState, TaskState};
 pub use stats::Stats;
 pub use time::{Millis, Timestamp};
+pub use vector::Vector;
 pub use workflow::{
     AgentInfo, Delivery, Durability, Each, Expr, Isolation, LaneSpec, OnFailure, OnFull, Param,
     Priority, Rate, Retry, Step, Style, Task, Trigger, Workflow,

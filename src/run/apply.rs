@@ -11,8 +11,8 @@ use crate::model::{
 /// Applies one event. Total: any event of a true history fits the state before it.
 pub(super) fn apply(run: &mut Run, event: &Event, at: Timestamp) {
     match event {
-        // The run was built from it.
-        Event::Submitted(_) | Event::Progress { .. } => {}
+        // The run was built from the first; the others change what is not the run's.
+        Event::Submitted(_) | Event::Progress { .. } | Event::Memory(_) => {}
         Event::Grown(growth) => grown(run, growth.tasks.len()),
         Event::RunStarted => run.state = RunState::Running,
         Event::Resolved { node } => run.nodes[*node as usize].resolved = true,

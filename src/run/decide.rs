@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::state::Yield;
 use super::{Input, Outcome, Resolution, Run, cancel, retry};
 use crate::model::{
-    CancelCause, Delivery, Event, Failure, FailureKind, NodeIx, Payload, RunState, SkipReason,
-    Span, TaskRef, TaskState, Timestamp,
+    CancelCause, Delivery, Event, Failure, FailureKind, MemoryOp, NodeIx, Payload, RunState,
+    SkipReason, Span, TaskRef, TaskState, Timestamp,
 };
 
 /// Crashes of the process under one task after which its run is quarantined.
@@ -95,6 +95,7 @@ fn done(
 ) -> Vec<Event> {
     let mut events = Vec::new();
     let mut outputs: Vec<Payload> = Vec::new();
+    let mut memory: Vec<MemoryOp> = Vec::new();
     let mut lo = span.lo;
     let close = |lo: u32, outputs: &mut Vec<Payload>, events: &mut Vec<Event>| {
         if !outputs.is_empty() {
@@ -104,6 +105,13 @@ fn done(
     };
     for (task, outcome) in span.tasks().zip(outcomes) {
         let fits = running(run, task, attempt);
+        let outcome = match outcome {
+            Outcome::Memorized { output, memory: ops } if fits => {
+                memory.extend(ops);
+                Outcome::Completed(output)
+            }
+            other => other,
+        };
         if let (true, Outcome::Completed(output)) = (fits, &outcome) {
             if outputs.is_empty() {
                 lo = task.index;
@@ -121,6 +129,9 @@ fn done(
         }
     }
     close(lo, &mut outputs, &mut events);
+    if !memory.is_empty() {
+        events.push(Event::Memory(memory));
+    }
     events
 }
 
@@ -138,7 +149,7 @@ fn ended_badly(
             return vec![Event::Cancelled { span: task.into() }];
         }
         Outcome::Interrupted => return lost(run, task.into(), attempt, false),
-        Outcome::Completed(_) | Outcome::Cancelled => Failure::new(
+        Outcome::Completed(_) | Outcome::Memorized { .. } | Outcome::Cancelled => Failure::new(
             FailureKind::Exception,
             "task.cancelled_itself",
             "the agent raised a cancellation that nobody had asked for",

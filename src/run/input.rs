@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::model::{Failure, Growth, NodeIx, Payload, Span, TaskRef};
+use crate::model::{Failure, Growth, MemoryOp, NodeIx, Payload, Span, TaskRef};
 use crate::plan::Plan;
 
 /// How one call ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Completed(Payload),
+    /// Completed, and what the task memorized is to last from the same moment on.
+    Memorized {
+        output: Payload,
+        memory: Vec<MemoryOp>,
+    },
     Failed(Box<Failure>),
     /// The agent saw the cancellation and stopped.
     Cancelled,

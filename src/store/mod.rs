@@ -6,6 +6,7 @@
 
 mod disk;
 mod facts;
+mod memory;
 mod ram;
 mod summary;
 #[cfg(test)]
@@ -14,9 +15,10 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::model::{Fact, Record, Result, RunId, RunState, Timestamp};
+use crate::model::{EntryId, Fact, Record, Result, RunId, RunState, Timestamp, VectorModel};
 
 pub use disk::DiskStore;
+pub use memory::{Memories, apply};
 pub use ram::RamStore;
 
 /// One line of a listing of runs.
@@ -106,6 +108,15 @@ pub trait Store: Send + Sync {
     fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>>;
     fn summary(&self, run: RunId) -> Result<Option<Summary>>;
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>>;
+    /// Everything that a session remembers, in order of the ids.
+    fn memories(&self, session: &str) -> Result<Memories>;
+    /// The session that an entry belongs to.
+    fn session_of(&self, id: EntryId) -> Result<Option<Arc<str>>>;
+    /// Up to `limit` sessions that remember something, in the order of their bytes, with the number
+    /// of their entries; those after `after`, if it is given.
+    fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>>;
+    /// Which model makes the vectors; `None` before the first.
+    fn vector_model(&self) -> Result<Option<VectorModel>>;
     /// Forgets finished runs: all that ended before `before`, or the one named, whenever it ended.
     /// May be called from any thread; on disk it writes LMDB and takes its time.
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64>;

@@ -1,15 +1,17 @@
-//! A store that lasts as long as the process: facts and lines of runs, no payloads.
+//! A store that lasts as long as the process: facts and lines of runs, no payloads; memories.
 //!
 //! An engine keeps the runs themselves in memory, so this store only answers what users watch and
 //! list. It grows until `purge` forgets runs; the engine calls that for each run it evicts.
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::memory::{Memories, Remembered};
 use super::summary::Patch;
 use super::{Filter, Store, Summary, facts};
-use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
+use crate::model::{EntryId, Error, Fact, NO_RUN, Record, Result, RunId, Timestamp, VectorModel};
 
 /// A store in RAM.
 #[derive(Default)]
@@ -28,6 +30,7 @@ struct Inner {
     order: Vec<(u64, RunId)>,
     /// Entries of `order` whose run is forgotten.
     dead: usize,
+    memory: Remembered,
 }
 
 #[derive(Default)]
@@ -62,6 +65,10 @@ impl Inner {
 
     fn push(&mut self, record: &Record) {
         self.next_seq = self.next_seq().max(record.seq + record.weight());
+        record.memory().iter().for_each(|op| self.memory.apply(op));
+        if record.run == NO_RUN {
+            return;
+        }
         let kept = self.runs.entry(record.run).or_default();
         let before = kept.facts.len();
         kept.facts.extend(record.facts());
@@ -162,6 +169,25 @@ impl Store for RamStore {
         };
         let lines = ids.rev().filter_map(|run| inner.runs.get(run)?.line.as_ref());
         Ok(lines.filter(|line| filter.shows(line)).take(filter.limit).cloned().collect())
+    }
+
+    fn memories(&self, session: &str) -> Result<Memories> {
+        Ok(self.open()?.memory.sessions.get(session).cloned().unwrap_or_default())
+    }
+
+    fn session_of(&self, id: EntryId) -> Result<Option<Arc<str>>> {
+        Ok(self.open()?.memory.owners.get(&id).cloned())
+    }
+
+    fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>> {
+        let inner = self.open()?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = inner.memory.sessions.range::<str, _>((from, Bound::Unbounded));
+        Ok(found.take(limit).map(|(name, all)| (Arc::clone(name), all.len() as u64)).collect())
+    }
+
+    fn vector_model(&self) -> Result<Option<VectorModel>> {
+        Ok(self.open()?.memory.model.clone())
     }
 
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
-use crate::store::{self, Filter, Store, Summary};
+use crate::model::{EntryId, Error, Fact, Record, Result, RunId, Timestamp, VectorModel};
+use crate::store::{self, Filter, Memories, Store, Summary};
 
 /// A store in memory that is full while it is told to be.
 struct Full {
@@ -57,6 +57,18 @@ impl Store for Full {
     }
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
         self.inner.list(filter)
+    }
+    fn memories(&self, session: &str) -> Result<Memories> {
+        self.inner.memories(session)
+    }
+    fn session_of(&self, id: EntryId) -> Result<Option<Arc<str>>> {
+        self.inner.session_of(id)
+    }
+    fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>> {
+        self.inner.sessions(after, limit)
+    }
+    fn vector_model(&self) -> Result<Option<VectorModel>> {
+        self.inner.vector_model()
     }
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
         self.inner.purge(run, before)

@@ -92,6 +92,13 @@ pub(super) fn read_record(body: &[u8]) -> Result<Record, rmp_serde::decode::Erro
     rmp_serde::from_slice(body)
 }
 
+/// Reads what a record says of its run: what was memorized with it is kept elsewhere.
+pub(super) fn read_run_record(body: &[u8]) -> Result<Record, rmp_serde::decode::Error> {
+    let mut record = read_record(body)?;
+    record.events.retain(|event| !matches!(event, Event::Memory(_)));
+    Ok(record)
+}
+
 pub(super) fn read_workflow(body: &[u8]) -> Result<Workflow, rmp_serde::decode::Error> {
     rmp_serde::from_slice(body)
 }

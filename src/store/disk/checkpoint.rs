@@ -3,12 +3,14 @@
 //! So a crash leaves a segment either wholly in the journal or wholly in LMDB; a file that is still
 //! there although its number lies before the position is only waiting to be recycled.
 
+use std::borrow::Cow;
+
 use heed::{PutFlags, RwTxn};
 
 use super::layout::{self, Line};
 use super::lmdb::{Lmdb, Meta, Tables, WriteError};
 use super::segment::{Piece, RunTail, Segment, SegmentFile};
-use super::{error, files};
+use super::{body, error, files, memory};
 use crate::model::{Result, RunId};
 use crate::store::Summary;
 use crate::store::summary::Patch;
@@ -22,7 +24,8 @@ pub(super) fn move_segment(lmdb: &Lmdb, segment: &Segment, meta: Option<&Meta>) 
     runs.sort_unstable_by_key(|(run, _)| **run);
     lmdb.write(|txn, tables| {
         let mut window = Window::new(&segment.file);
-        put_log(txn, tables, segment, &mut window)?;
+        put_log(txn, tables, lmdb, segment, &mut window)?;
+        memory::put(txn, tables, lmdb, &segment.memory)?;
         for (run, tail) in &runs {
             for position in &tail.entries {
                 let place = segment.entries[*position as usize].place;
@@ -47,15 +50,27 @@ pub(super) fn move_segment(lmdb: &Lmdb, segment: &Segment, meta: Option<&Meta>) 
 fn put_log(
     txn: &mut RwTxn<'_>,
     tables: &Tables,
+    lmdb: &Lmdb,
     segment: &Segment,
     window: &mut Window<'_>,
 ) -> Result<(), WriteError> {
     for entry in &segment.entries {
-        let body = window.get(entry.body)?;
+        let mut body = Cow::Borrowed(window.get(entry.body)?);
+        if entry.memory {
+            body = Cow::Owned(without_memory(lmdb, &body)?);
+        }
         // Places only ever grow, so pages fill up one after the other.
-        tables.log.put_with_flags(txn, PutFlags::APPEND, &entry.place.key(), body)?;
+        tables.log.put_with_flags(txn, PutFlags::APPEND, &entry.place.key(), &body)?;
     }
     Ok(())
+}
+
+fn without_memory(lmdb: &Lmdb, bytes: &[u8]) -> Result<Vec<u8>> {
+    let record =
+        body::read_run_record(bytes).map_err(|e| lmdb.corrupt(format!("a record: {e}")))?;
+    let mut out = Vec::new();
+    body::write_record(&record, &mut out)?;
+    Ok(out)
 }
 
 fn put_line(

@@ -133,7 +133,7 @@ impl Core {
         self.checkpoint()?;
         let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let tail = self.tail();
-        if tail.active.entries.is_empty() {
+        if tail.active.is_empty() {
             return Ok(());
         }
         checkpoint::move_segment(&self.lmdb, &tail.active, None)

@@ -19,7 +19,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BlobHash, RunId, RunState, Timestamp};
+use crate::model::{BlobHash, EntryId, RunId, RunState, Timestamp};
 use crate::store::Summary;
 
 /// The format that this build writes, and the newest that it reads.
@@ -154,12 +154,27 @@ pub(super) const USES: &str = "uses";
 /// `blobs`: run, hash → body of its frame.
 pub(super) const BLOBS: &str = "blobs";
 
+// What agents remember. These tables are made where an older store lacks them. Records of the log hold
+// no memory: a checkpoint moves it here.
+
+/// `memories`: length of the session (2 bytes), session, entry → `Entry`, MessagePack (named).
+pub(super) const MEMORIES: &str = "memories";
+/// `vectors`: the same key → parts as binary16, little endian. Up to 1,015 parts leave room for two
+/// records on a page.
+pub(super) const VECTORS: &str = "vectors";
+/// `owners`: entry → session.
+pub(super) const OWNERS: &str = "owners";
+/// `sessions`: session → number of its entries, little endian.
+pub(super) const SESSIONS: &str = "sessions";
+
 pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_STORE: &[u8] = b"store";
 pub(super) const META_EPOCH: &[u8] = b"epoch";
 /// First segment that is not in LMDB.
 pub(super) const META_POSITION: &[u8] = b"position";
 pub(super) const META_NEXT_SEQ: &[u8] = b"next_seq";
+/// `VectorModel`, MessagePack (named); not there before the first vector.
+pub(super) const META_VECTOR_MODEL: &[u8] = b"vector_model";
 
 /// Where a record stands in the order of all: its first sequence number, and a count of the records
 /// before it that have the same one (records that tell users nothing take no number).
@@ -205,6 +220,29 @@ pub(super) fn blob_key(run: RunId, hash: &BlobHash) -> [u8; 48] {
     key
 }
 
+/// What the keys of a session in `memories` and `vectors` begin with. The length comes first, so that
+/// no session's keys begin with another's.
+pub(super) fn session_prefix(session: &str) -> Vec<u8> {
+    let len = u16::try_from(session.len()).expect("sessions have at most 400 bytes");
+    let mut key = Vec::with_capacity(2 + session.len() + 16);
+    key.extend_from_slice(&len.to_be_bytes());
+    key.extend_from_slice(session.as_bytes());
+    key
+}
+
+/// Key of `memories` and `vectors`.
+pub(super) fn memory_key(session: &str, id: EntryId) -> Vec<u8> {
+    let mut key = session_prefix(session);
+    key.extend_from_slice(&id.to_bytes());
+    key
+}
+
+/// The entry in a key of `memories`.
+pub(super) fn memory_id(key: &[u8]) -> Option<EntryId> {
+    let (_, id) = key.split_last_chunk()?;
+    Some(EntryId::from_bytes(*id))
+}
+
 /// Value of `runs`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Line {
@@ -247,6 +285,17 @@ mod tests {
             let mut bytes = bytes;
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Head::read(&bytes, seed, 128), None, "bit {bit} flipped");
+        }
+    }
+
+    #[test]
+    fn no_session_is_a_beginning_of_another() {
+        let names = ["a", "a:b", "a\0", "", "ab", "\0a"];
+        let key = |name| memory_key(name, EntryId::from_u128(u128::from(b'b') << 120));
+        for one in names {
+            for other in names.into_iter().filter(|other| *other != one) {
+                assert!(!key(one).starts_with(&session_prefix(other)), "{one:?} {other:?}");
+            }
         }
     }
 

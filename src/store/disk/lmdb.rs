@@ -18,7 +18,7 @@ pub(super) type Table = Database<'static, Bytes, Bytes>;
 
 /// Reader slots in LMDB's lock file: the most reads at one time.
 const READERS_MAX: u32 = 1024;
-const TABLES: u32 = 8;
+const TABLES: u32 = 12;
 
 /// The tables; `layout` says what is in them.
 pub(super) struct Tables {
@@ -30,6 +30,10 @@ pub(super) struct Tables {
     pub definitions: Table,
     pub uses: Table,
     pub blobs: Table,
+    pub memories: Table,
+    pub vectors: Table,
+    pub owners: Table,
+    pub sessions: Table,
 }
 
 /// An open LMDB environment.
@@ -86,12 +90,34 @@ impl Lmdb {
                     table(at::USES)?,
                     table(at::BLOBS)?,
                 );
-                Ok(CommitOrAbort::<_, ()>::Commit((first, second)))
+                let third = (
+                    table(at::MEMORIES)?,
+                    table(at::VECTORS)?,
+                    table(at::OWNERS)?,
+                    table(at::SESSIONS)?,
+                );
+                Ok(CommitOrAbort::<_, ()>::Commit((first, second, third)))
             })
             .map_err(fail)?
             .unwrap_commit();
-        let ((meta, log, index, runs), (live, definitions, uses, blobs)) = tables;
-        let tables = Tables { meta, log, index, runs, live, definitions, uses, blobs };
+        let (first, second, third) = tables;
+        let (meta, log, index, runs) = first;
+        let (live, definitions, uses, blobs) = second;
+        let (memories, vectors, owners, sessions) = third;
+        let tables = Tables {
+            meta,
+            log,
+            index,
+            runs,
+            live,
+            definitions,
+            uses,
+            blobs,
+            memories,
+            vectors,
+            owners,
+            sessions,
+        };
         let map_bytes_max = options.map_bytes_max;
         Ok(Self { env, path: path.into(), tables, gate: RwLock::new(()), map_bytes_max, files })
     }

@@ -14,6 +14,7 @@ mod files;
 mod layout;
 mod lmdb;
 mod lock;
+mod memory;
 mod purge;
 mod read;
 mod recover;
@@ -32,8 +33,8 @@ use self::core::Core;
 use self::files::Files;
 #[cfg(test)]
 pub(super) use self::{faults::Faults, layout::FORMAT};
-use super::{Filter, Options, Store, Summary};
-use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
+use super::{Filter, Memories, Options, Store, Summary};
+use crate::model::{EntryId, Error, Fact, Record, Result, RunId, Timestamp, VectorModel};
 
 /// A store in a directory.
 pub struct DiskStore {
@@ -188,6 +189,22 @@ impl Store for DiskStore {
 
     fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
         self.with(|core| core.list(filter))
+    }
+
+    fn memories(&self, session: &str) -> Result<Memories> {
+        self.with(|core| core.memories(session))
+    }
+
+    fn session_of(&self, id: EntryId) -> Result<Option<Arc<str>>> {
+        self.with(|core| core.session_of(id))
+    }
+
+    fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>> {
+        self.with(|core| core.sessions(after, limit))
+    }
+
+    fn vector_model(&self) -> Result<Option<VectorModel>> {
+        self.with(Core::vector_model)
     }
 
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {

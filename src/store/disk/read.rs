@@ -48,7 +48,7 @@ impl Core {
         Ok((slices, snapshot))
     }
 
-    fn position(&self, snapshot: &Snapshot<'_>) -> Result<u64> {
+    pub(super) fn position(&self, snapshot: &Snapshot<'_>) -> Result<u64> {
         let meta = self.lmdb.meta(&snapshot.txn)?;
         Ok(meta.ok_or_else(|| self.lmdb.corrupt("its meta table is empty"))?.position)
     }
@@ -305,7 +305,7 @@ impl Core {
 }
 
 fn decode_in(file: &SegmentFile, piece: Piece) -> Result<Record> {
-    body::read_record(&file.read(piece)?)
+    body::read_run_record(&file.read(piece)?)
         .map_err(|e| error::corrupt_at(&file.path, piece.at, &format!("a record: {e}")))
 }
 

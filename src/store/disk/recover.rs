@@ -22,7 +22,7 @@ use super::stock::Stock;
 use super::worker::Progress;
 use super::writer::Writer;
 use super::{body, error};
-use crate::model::{BlobHash, Record, Result, RunId};
+use crate::model::{BlobHash, NO_RUN, Record, Result, RunId};
 use crate::store::Options;
 use crate::store::ram::FIRST_SEQ;
 use crate::store::summary::Patch;
@@ -219,6 +219,10 @@ impl Recovery<'_> {
     }
 
     fn record(&mut self, record: &Record, segment: &Segment, bytes: &[u8]) -> Result<What> {
+        let memory = record.memory();
+        if record.run == NO_RUN {
+            return Ok(What::Memory(memory));
+        }
         self.last = self.last.next(record.seq);
         let patches = Patch::of(record, |submitted| {
             let hash = &submitted.definition;
@@ -229,7 +233,7 @@ impl Recovery<'_> {
             self.workflow_name(hash, in_segment)
         })?;
         let next_seq = record.seq + record.weight();
-        Ok(What::Record { run: record.run, place: self.last, next_seq, patches })
+        Ok(What::Record { run: record.run, place: self.last, next_seq, patches, memory })
     }
 
     fn workflow_name(&self, hash: &BlobHash, in_segment: Option<Vec<u8>>) -> Result<String> {

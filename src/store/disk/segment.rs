@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::layout::Place;
+use super::memory::MemoryTail;
 use super::{error, files};
-use crate::model::{BlobHash, Result, RunId};
+use crate::model::{BlobHash, MemoryOp, Result, RunId};
 use crate::store::summary::Patch;
 
 /// A file of the journal.
@@ -42,6 +43,8 @@ impl SegmentFile {
 pub(super) struct Entry {
     pub place: Place,
     pub body: Piece,
+    /// Some of it was memorized and does not belong into the log.
+    pub memory: bool,
 }
 
 /// What a segment holds of one run.
@@ -56,7 +59,15 @@ pub(super) struct RunTail {
 /// A frame of a segment, as the index sees it.
 #[derive(Debug)]
 pub(super) enum What {
-    Record { run: RunId, place: Place, next_seq: u64, patches: Vec<Patch> },
+    Record {
+        run: RunId,
+        place: Place,
+        next_seq: u64,
+        patches: Vec<Patch>,
+        memory: Vec<MemoryOp>,
+    },
+    /// A record that belongs to no run.
+    Memory(Vec<MemoryOp>),
     Definition(BlobHash),
     Blob(RunId, BlobHash),
 }
@@ -69,6 +80,7 @@ pub(super) struct Segment {
     pub entries: Vec<Entry>,
     pub runs: HashMap<RunId, RunTail>,
     pub definitions: HashMap<BlobHash, Piece>,
+    pub memory: MemoryTail,
     /// First sequence number after the segment.
     pub next_seq: u64,
 }
@@ -80,21 +92,29 @@ impl Segment {
             entries: Vec::new(),
             runs: HashMap::new(),
             definitions: HashMap::new(),
+            memory: MemoryTail::default(),
             next_seq,
         }
+    }
+
+    /// True where a checkpoint has nothing to move.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.memory.is_empty()
     }
 
     /// Notes a frame whose body lies at `body`.
     pub(super) fn note(&mut self, what: What, body: Piece) {
         match what {
-            What::Record { run, place, next_seq, patches } => {
+            What::Record { run, place, next_seq, patches, memory } => {
                 let position = self.entries.len() as u32;
-                self.entries.push(Entry { place, body });
+                self.entries.push(Entry { place, body, memory: !memory.is_empty() });
+                self.memory.note(memory);
                 let tail = self.runs.entry(run).or_default();
                 tail.entries.push(position);
                 tail.patches.extend(patches);
                 self.next_seq = next_seq;
             }
+            What::Memory(memory) => self.memory.note(memory),
             What::Definition(hash) => {
                 self.definitions.insert(hash, body);
             }

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::layout::{self, HEAD, Head, Kind, Place};
 use super::segment::{Piece, Segment, SegmentFile, What};
 use super::{body, error};
-use crate::model::{BlobHash, Error, Event, Record, Result, RunId};
+use crate::model::{BlobHash, Error, Event, NO_RUN, Record, Result, RunId};
 use crate::store::summary::Patch;
 
 /// Definitions that are known to be stored are remembered up to this many.
@@ -80,7 +80,7 @@ impl Batch {
             let (head, rest) = self.bytes[frame.from..].split_at_mut(HEAD);
             let body_crc = layout::body_crc(seed, &rest[..frame.len]);
             let kind = match frame.what {
-                What::Record { .. } => Kind::Record,
+                What::Record { .. } | What::Memory(_) => Kind::Record,
                 What::Definition(_) => Kind::Definition,
                 What::Blob(..) => Kind::Blob,
             };
@@ -153,13 +153,18 @@ impl Writer {
             for (hash, bytes) in blobs {
                 self.stage_blob(core, record.run, hash, &bytes)?;
             }
+            let memory = record.memory();
+            if record.run == NO_RUN {
+                self.batch.add(What::Memory(memory), |out| body::write_record(&written, out))?;
+                continue;
+            }
             last = last.next(record.seq);
             next_seq = record.seq + record.weight();
             let patches = Patch::of(record, |submitted| match &submitted.workflow {
                 Some(workflow) => Ok(workflow.name.clone()),
                 None => Ok(core.workflow(&submitted.definition)?.name.clone()),
             })?;
-            let what = What::Record { run: record.run, place: last, next_seq, patches };
+            let what = What::Record { run: record.run, place: last, next_seq, patches, memory };
             self.batch.add(what, |out| body::write_record(&written, out))?;
         }
         Ok((next_seq, last))

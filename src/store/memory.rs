@@ -1,0 +1,87 @@
+//! What the operations on memory do, for every store: the meaning that the tables on disk follow.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::model::{Entry, EntryId, Memorized, MemoryOp, VectorModel};
+
+/// What one session remembers.
+pub type Memories = BTreeMap<EntryId, Memorized>;
+
+/// Lays an operation of a session over what the session remembers.
+pub fn apply(memories: &mut Memories, op: &MemoryOp) {
+    match op {
+        MemoryOp::Put(memorized) => {
+            memories.insert(memorized.entry.id, memorized.clone());
+        }
+        MemoryOp::Vector { id, vector, .. } => {
+            if let Some(memorized) = memories.get_mut(id) {
+                memorized.vector = Some(vector.clone());
+            }
+        }
+        MemoryOp::Review { id, at, stability, difficulty, .. } => {
+            if let Some(memorized) = memories.get_mut(id) {
+                let entry = Arc::make_mut(&mut memorized.entry);
+                reviewed(entry, *at, *stability, *difficulty);
+            }
+        }
+        MemoryOp::Forget { ids, .. } => {
+            for id in ids {
+                memories.remove(id);
+            }
+        }
+        MemoryOp::DeleteSession { .. } => memories.clear(),
+        MemoryOp::Model(_) => {}
+    }
+}
+
+/// What a review does to its entry.
+pub(super) fn reviewed(
+    entry: &mut Entry,
+    at: crate::model::Timestamp,
+    stability: f64,
+    difficulty: f64,
+) {
+    entry.last_review = at;
+    entry.stability = stability;
+    entry.difficulty = difficulty;
+}
+
+/// Everything that is remembered, in RAM.
+#[derive(Default)]
+pub(super) struct Remembered {
+    /// Those that remember something.
+    pub sessions: BTreeMap<Arc<str>, Memories>,
+    pub owners: HashMap<EntryId, Arc<str>>,
+    pub model: Option<VectorModel>,
+}
+
+impl Remembered {
+    pub(super) fn apply(&mut self, op: &MemoryOp) {
+        let Some(session) = op.session() else {
+            if let MemoryOp::Model(model) = op {
+                self.model = Some(model.clone());
+            }
+            return;
+        };
+        let owned = |owner: Option<&Arc<str>>| owner.is_some_and(|owner| owner == session);
+        match op {
+            MemoryOp::Put(memorized) => {
+                self.owners.insert(memorized.entry.id, Arc::clone(session));
+                self.sessions.entry(Arc::clone(session)).or_default();
+            }
+            MemoryOp::Forget { ids, .. } => {
+                for id in ids.iter().filter(|id| owned(self.owners.get(id))).collect::<Vec<_>>() {
+                    self.owners.remove(id);
+                }
+            }
+            MemoryOp::DeleteSession { .. } => self.owners.retain(|_, owner| owner != session),
+            _ => {}
+        }
+        let Some(memories) = self.sessions.get_mut(session) else { return };
+        apply(memories, op);
+        if memories.is_empty() {
+            self.sessions.remove(session);
+        }
+    }
+}
