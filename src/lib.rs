@@ -17,6 +17,7 @@ pub mod store;
 pub mod agent;
 pub mod engine;
 pub mod lane;
+pub mod memory;
 
 // Floor 4: the Python package's native half.
 #[cfg(feature = "python")]

@@ -6,12 +6,13 @@
 
 pub mod local;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::model::{
-    BatchId, Isolation, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, Timestamp,
+    BatchId, Isolation, MemoryOp, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, Timestamp,
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
@@ -62,6 +63,8 @@ pub struct Batch {
     /// Outcomes that nobody has taken yet. Shared, so that the engine gets at what is finished while
     /// a later call of the same batch hangs.
     finished: Mutex<Finished>,
+    /// What calls under way have memorized: it lasts if they complete, else it is dropped.
+    memory: Mutex<HashMap<u32, Vec<MemoryOp>>>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +95,7 @@ impl Batch {
             origin: Instant::now(),
             abandoned: AtomicBool::new(false),
             finished: Mutex::default(),
+            memory: Mutex::default(),
         }
     }
 
@@ -126,8 +130,29 @@ impl Batch {
         Some((lo, std::mem::take(&mut finished.outcomes)))
     }
 
+    /// Keeps what the call of a child memorizes until it completes.
+    pub fn memorize(&self, child: u32, ops: Vec<MemoryOp>) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.entry(child).or_default().extend(ops);
+    }
+
+    /// What the call of a child has memorized so far.
+    pub fn memorized(&self, child: u32) -> Vec<MemoryOp> {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.get(&child).cloned().unwrap_or_default()
+    }
+
+    /// The outcome of a child's call that completed, with what it memorized.
+    pub fn completed(&self, child: u32, output: Payload) -> Outcome {
+        let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.remove(&child) {
+            Some(memory) => Outcome::Memorized { output, memory },
+            None => Outcome::Completed(output),
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Finished> {
-        self.finished.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.finished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The name of one of its tasks: `id`, or `id[index]` in a map.

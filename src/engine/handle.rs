@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, End};
+use super::clock::Clock;
 use super::inbox::{Inbox, Message};
 use super::options::{Closed, Options, Submit, lanes};
 use super::owner::Owner;
@@ -15,6 +16,7 @@ use super::ticket::{Handle, Ticket};
 use super::watch::Watch;
 use crate::agent::{Executor, Reports};
 use crate::lane::LaneView;
+use crate::memory::{Journal, Memory, Shelves};
 use crate::model::{Durability, Error, Fact, Millis, Result, RunId, RunState, Stats, Timestamp};
 use crate::store::{self, Filter, Store, Summary};
 
@@ -39,6 +41,17 @@ impl Engine {
         options: Options,
         executor: impl FnOnce(Arc<dyn Reports>) -> Arc<dyn Executor>,
     ) -> Result<Self> {
+        Self::open_with(options, |reports, _| executor(reports))
+    }
+
+    /// Opens an engine whose agents remember: their executor gets the memory, too.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_with(
+        options: Options,
+        executor: impl FnOnce(Arc<dyn Reports>, &Arc<Memory>) -> Arc<dyn Executor>,
+    ) -> Result<Self> {
         let store = store::open(options.path.as_deref(), &store::Options::default())?;
         Self::start(options, store, executor)
     }
@@ -47,14 +60,19 @@ impl Engine {
     pub(super) fn start(
         options: Options,
         store: Arc<dyn Store>,
-        executor: impl FnOnce(Arc<dyn Reports>) -> Arc<dyn Executor>,
+        executor: impl FnOnce(Arc<dyn Reports>, &Arc<Memory>) -> Arc<dyn Executor>,
     ) -> Result<Self> {
         let lanes = lanes(&options)?;
         let inbox = Arc::new(Inbox::default());
         let stats = Arc::new(Stats::default());
         let watch = Arc::new(Watch::default());
         let plans = Plans::default();
-        let executor = executor(Arc::clone(&inbox) as Arc<dyn Reports>);
+        let shelves = Arc::new(Shelves::default());
+        let journal = Arc::clone(&inbox) as Arc<dyn Journal>;
+        let clock = Clock::start();
+        let now = move || clock.now();
+        let memory = Arc::new(Memory::new(Arc::clone(&store), journal, Arc::clone(&shelves), now)?);
+        let executor = executor(Arc::clone(&inbox) as Arc<dyn Reports>, &memory);
         let mut owner = Owner::new(
             Arc::clone(&inbox),
             Arc::clone(&store),
@@ -62,6 +80,7 @@ impl Engine {
             lanes,
             Arc::clone(&stats),
             Arc::clone(&watch),
+            shelves,
             &options,
         );
         let recovered = owner.resume(&plans)?;
@@ -80,6 +99,7 @@ impl Engine {
                 inbox,
                 store,
                 stats,
+                memory,
                 watch,
                 path: options.path,
                 durability: options.durability,
@@ -241,6 +261,10 @@ impl Engine {
         Ok(forgotten)
     }
 
+    /// What agents remember in this engine's store.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.shared.memory
+    }
     /// Unfinished runs that this opening resumed.
     pub fn recovered(&self) -> usize {
         self.shared.recovered

@@ -9,7 +9,8 @@ use super::options::{Closed, Submit};
 use super::refusal;
 use crate::agent::{Report, Reports};
 use crate::lane::LaneView;
-use crate::model::{Growth, Millis, Result, RunId, Timestamp};
+use crate::memory::Journal;
+use crate::model::{Growth, MemoryOp, Millis, Result, RunId, Timestamp};
 use crate::plan::Known;
 use crate::run::Run;
 
@@ -56,6 +57,11 @@ pub(super) enum Message {
     Forget {
         run: Option<RunId>,
         before: Timestamp,
+    },
+    /// What was memorized outside of any run.
+    Memory {
+        ops: Vec<MemoryOp>,
+        reply: Reply<Result<()>>,
     },
     /// Agents that parked runs wait for.
     Missing {
@@ -171,5 +177,14 @@ impl Reports for Inbox {
     fn report(&self, reports: Vec<Report>) {
         // After the end nobody needs reports any more.
         let _ = self.push(Message::Reports(reports));
+    }
+}
+
+impl Journal for Inbox {
+    fn commit(&self, ops: Vec<MemoryOp>) -> Result<()> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.push(Message::Memory { ops, reply })?;
+        // The owner drops what it cannot answer any more.
+        answer.recv().map_err(|_| refusal::closed())?
     }
 }

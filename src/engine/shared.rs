@@ -9,6 +9,7 @@ use super::inbox::{Inbox, Message};
 use super::options::Closed;
 use super::refusal;
 use super::watch::Watch;
+use crate::memory::Memory;
 use crate::model::{BlobHash, Durability, Error, Result, RunId, Stats, Submitted};
 use crate::plan::{self, Plan};
 use crate::run::{self, Run};
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     pub(super) inbox: Arc<Inbox>,
     pub(super) store: Arc<dyn Store>,
     pub(super) stats: Arc<Stats>,
+    pub(super) memory: Arc<Memory>,
     pub(super) watch: Arc<Watch>,
     pub(super) path: Option<PathBuf>,
     pub(super) durability: Durability,

@@ -14,6 +14,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::Grade;
+
 /// Parameters of the model, `w0 … w20`.
 pub const PARAMETERS: usize = 21;
 
@@ -43,19 +45,6 @@ const DIFFICULTY_MAX: f64 = 10.0;
 const RETENTION_AT_STABILITY: f64 = 0.9;
 /// Time scales outside of this range are slips of the pen.
 const TIME_SCALE_RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
-
-/// What a review said about the memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Grade {
-    /// It was wrong or gone.
-    Again = 1,
-    Hard = 2,
-    /// It was used.
-    Good = 3,
-    /// It was confirmed without effort.
-    Easy = 4,
-}
 
 /// State of one memory.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

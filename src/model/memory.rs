@@ -109,12 +109,15 @@ pub struct Memorized {
 }
 
 /// How a memory proved itself when it was recalled (FSRS grades).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Grade {
+    /// It was wrong or gone.
     Again = 1,
     Hard = 2,
+    /// It was used.
     Good = 3,
+    /// It was confirmed without effort.
     Easy = 4,
 }
 

@@ -35,7 +35,7 @@ struct Chunk<'a> {
 
 impl Chunk<'_> {
     fn push(&mut self, outcome: Outcome) {
-        if let Outcome::Completed(payload) = &outcome {
+        if let Outcome::Completed(payload) | Outcome::Memorized { output: payload, .. } = &outcome {
             self.bytes += payload.len();
         }
         self.batch.finish(outcome);
@@ -131,7 +131,7 @@ impl Worker<'_, '_, '_> {
         }
         let args = &mut self.args;
         match self.slot.calling(py, self.batch, child, || args.call()) {
-            Ok(result) => completed(self.core, self.batch, &result),
+            Ok(result) => completed(self.core, self.batch, child, &result),
             Err(raised) => failure::outcome(py, raised, is_stopping(self.batch)),
         }
     }
@@ -143,10 +143,15 @@ pub(super) fn is_stopping(batch: &Batch) -> bool {
 }
 
 /// The outcome of a call that returned.
-pub(super) fn completed(core: &Core, batch: &Batch, result: &Bound<'_, PyAny>) -> Outcome {
+pub(super) fn completed(
+    core: &Core,
+    batch: &Batch,
+    child: u32,
+    result: &Bound<'_, PyAny>,
+) -> Outcome {
     let refused = match unfinished(result) {
         None => match object::to_payload(result, &core.mode) {
-            Ok(payload) => return Outcome::Completed(payload),
+            Ok(payload) => return batch.completed(child, payload),
             Err(failure) => failure,
         },
         Some(what) => Box::new(Failure::new(FailureKind::Payload, "payload.unsupported", what)),

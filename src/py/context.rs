@@ -12,9 +12,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::executor::Core;
-use super::{failure, object};
+use super::memory::{Desk, PyMemory};
+use super::{errors, failure, object};
 use crate::agent::{Batch, Report};
-use crate::model::{Span, Style};
+use crate::model::{Error, Span, Style};
 
 /// Shortest time between two progress reports of one call; what comes sooner is left out, save
 /// the last one (`done >= total`).
@@ -202,6 +203,29 @@ impl Context {
         let make = py.import("goclaw.context")?.getattr(intern!(py, "_logger"))?;
         let log = make.call1((slf,))?.unbind();
         Ok(slf.get().log.get_or_init(py, || log).bind(py).clone())
+    }
+
+    /// What the run's session remembers. What the task memorizes lasts from its completion on, and is
+    /// dropped if the attempt fails.
+    #[getter]
+    fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let Some(session) = self.batch.call.session.clone() else {
+            let error = Error::new(
+                "memory.no_session",
+                format!(
+                    "run `{}` has no session, so ctx.memory has nobody to remember for",
+                    self.run_id()
+                ),
+                "submit it with session=\"…\", or use engine.memory and name the session",
+            );
+            return Err(errors::raised(py, &error));
+        };
+        let recall = self.core.recall.as_ref().expect("an engine runs this");
+        let desk = Desk { batch: Arc::clone(&self.batch), child: self.child, task: self.task_id() };
+        let native = PyMemory::new(Arc::clone(&recall.memory), Some(desk));
+        let make = py.import("goclaw.memory")?.getattr(intern!(py, "_of_task"))?;
+        let embedder = recall.embedder.as_ref().map(|embedder| embedder.clone_ref(py));
+        make.call1((native, &*session, embedder))
     }
 
     /// Tells watchers how far the agent got. At most one report in 10 ms is passed on, and the last.

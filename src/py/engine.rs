@@ -11,8 +11,9 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::executor::PythonExecutor;
+use super::executor::{PythonExecutor, Recall};
 use super::facts::{self, FactRow};
+use super::memory::PyMemory;
 use super::notify::Notifier;
 use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
@@ -127,6 +128,7 @@ impl PyEngine {
         concurrency: Option<u32>,
         durability: &str,
         payload_max: usize,
+        embedder: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         logging::install(py)?;
         let lanes: Vec<LaneSpec> = parse(py, lanes_json)?;
@@ -144,8 +146,9 @@ impl PyEngine {
         };
         let mut executor = None;
         let opened = py.detach(|| {
-            Engine::open(options, |reports| {
-                let made = PythonExecutor::new(reports, mode);
+            Engine::open_with(options, |reports, memory| {
+                let recall = Recall { memory: Arc::clone(memory), embedder };
+                let made = PythonExecutor::new(reports, mode, Some(recall));
                 executor = Some(Arc::clone(&made));
                 made as Arc<dyn Executor>
             })
@@ -293,6 +296,11 @@ impl PyEngine {
             (lane.name, lane.concurrency, lane.capacity, lane.running, lane.queued, lane.backlog)
         };
         Ok(lanes.into_iter().map(row).collect())
+    }
+
+    /// What agents remember in this engine's store.
+    fn memory(&self) -> PyMemory {
+        PyMemory::new(Arc::clone(self.engine.memory()), None)
     }
 
     fn purge(&self, py: Python<'_>, run: Option<&str>, before_ms: u64) -> PyResult<u64> {

@@ -12,6 +12,7 @@ use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
 use super::{context, mailbox, registry};
 use crate::agent::{Batch, Executor, NodeCall, Reports};
+use crate::memory::Memory;
 use crate::model::{Isolation, Millis, RunId, Span, Style};
 
 /// How often a helping thread looks for signals (Ctrl-C).
@@ -19,10 +20,19 @@ const SIGNALS_EVERY: Duration = Duration::from_millis(50);
 /// How long a closing executor waits for cancelled coroutines.
 const LOOP_STOP_WAIT: Duration = Duration::from_secs(1);
 
+/// What `ctx.memory` is made of.
+pub(crate) struct Recall {
+    pub(super) memory: Arc<Memory>,
+    /// What makes vectors; None without one.
+    pub(super) embedder: Option<Py<PyAny>>,
+}
+
 /// What threads and loop share of one executor.
 pub(super) struct Core {
     pub(super) reports: Arc<dyn Reports>,
     pub(super) mode: Mode,
+    /// `None` only where there is no engine, in tests.
+    pub(super) recall: Option<Recall>,
     /// Threads whose agent was given up and did not come back yet.
     pub(super) stuck: AtomicUsize,
     /// Batches that the loop has not ended.
@@ -51,10 +61,11 @@ pub(crate) struct PythonExecutor {
 
 impl PythonExecutor {
     /// An executor without threads; they come with work. `mode` is how the engine carries values.
-    pub(crate) fn new(reports: Arc<dyn Reports>, mode: Mode) -> Arc<Self> {
+    pub(crate) fn new(reports: Arc<dyn Reports>, mode: Mode, recall: Option<Recall>) -> Arc<Self> {
         let core = Arc::new(Core {
             reports,
             mode,
+            recall,
             stuck: AtomicUsize::new(0),
             loop_batches: AtomicUsize::new(0),
             on_registered: OnceLock::new(),

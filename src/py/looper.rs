@@ -360,7 +360,7 @@ fn cancel(py: Python<'_>, course: &Course, span: Span) {
 pub(super) fn outcome_of(task: &Bound<'_, PyAny>, course: &Course, child: u32) -> Outcome {
     let py = task.py();
     match task.call_method0(intern!(py, "result")) {
-        Ok(result) => batch::completed(&course.core, &course.batch, &result),
+        Ok(result) => batch::completed(&course.core, &course.batch, child, &result),
         Err(raised) => failure::outcome(py, raised, course.is_stopping(child)),
     }
 }

@@ -13,6 +13,7 @@ mod failure;
 mod logging;
 mod looper;
 mod mailbox;
+mod memory;
 mod notify;
 mod object;
 mod output;
@@ -39,6 +40,8 @@ mod _goclaw {
     use super::document::{parse_yaml, to_yaml};
     #[pymodule_export]
     use super::engine::PyEngine;
+    #[pymodule_export]
+    use super::memory::PyMemory;
     #[pymodule_export]
     use super::plan::{PyPlan, compile};
     #[pymodule_export]

@@ -56,7 +56,7 @@ impl Driver {
         let mode = Mode { memory, payload_max, allow_pickle: false };
         let inbox = Arc::new(Inbox::default());
         let reports: Arc<dyn Reports> = Arc::clone(&inbox) as _;
-        let executor = PythonExecutor::new(reports, mode);
+        let executor = PythonExecutor::new(reports, mode, None);
         Self { inbox, executor, mode, batches: Mutex::default(), ids: AtomicU64::new(0) }
     }
 
@@ -328,7 +328,7 @@ impl Driver {
         let list = PyList::empty(py);
         for (_, outcome) in all {
             list.append(match outcome {
-                Outcome::Completed(payload) => {
+                Outcome::Completed(payload) | Outcome::Memorized { output: payload, .. } => {
                     let value = object::to_object(py, &payload, &self.mode).map_err(refusal)?;
                     ("completed", value).into_pyobject(py)?.into_any()
                 }

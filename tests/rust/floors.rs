@@ -13,8 +13,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("lane", &["model", "math"]),
     ("agent", &["model", "plan", "run"]),
-    ("engine", &["model", "math", "plan", "run", "store", "lane", "agent"]),
-    ("py", &["model", "plan", "run", "store", "lane", "agent", "engine"]),
+    ("memory", &["model", "math", "store", "index"]),
+    ("engine", &["model", "math", "plan", "run", "store", "lane", "agent", "memory"]),
+    ("py", &["model", "plan", "run", "store", "lane", "agent", "memory", "engine"]),
 ];
 
 /// Crates that appear in one module only.

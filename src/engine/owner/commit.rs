@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::timers::Due;
 use super::{Owner, STORE_RETRY};
 use crate::agent::Batch;
-use crate::model::{Durability, Error, Record, RunId, Stats, Timestamp};
+use crate::model::{Durability, Error, Event, MemoryOp, Record, RunId, Stats, Timestamp};
 use crate::run::{Effect, Turn};
 
 type Ack = Box<dyn FnOnce() + Send>;
@@ -21,6 +21,8 @@ pub(super) struct Staged {
     pub(super) launches: Vec<Arc<Batch>>,
     /// Batches that may start once their `Started` is on disk (at most once).
     pub(super) launches_durable: Vec<Arc<Batch>>,
+    /// What was memorized, until it lasts and the loaded sessions may know.
+    memory: Vec<MemoryOp>,
     /// Answers to whoever waits for what was decided.
     pub(super) acks: Vec<Ack>,
     /// An effect waits for a sync.
@@ -41,6 +43,7 @@ impl Staged {
             effects: Vec::new(),
             launches: Vec::new(),
             launches_durable: Vec::new(),
+            memory: Vec::new(),
             acks: Vec::new(),
             gated: false,
             dirty: false,
@@ -57,6 +60,11 @@ impl Staged {
         }
         if durability == Durability::Strict {
             self.gated |= turn.events.iter().any(|event| event.gates());
+        }
+        for event in &turn.events {
+            if let Event::Memory(ops) = event {
+                self.memory.extend_from_slice(ops);
+            }
         }
         let weight: u64 = turn.events.iter().map(|event| event.weight()).sum();
         match self.records.last_mut() {
@@ -95,6 +103,10 @@ impl Owner {
         }
         for batch in std::mem::take(&mut self.staged.launches_durable) {
             self.executor.execute(batch);
+        }
+        if !self.staged.memory.is_empty() {
+            // Before anybody hears that it lasts: who is told so must find it.
+            self.shelves.committed(&std::mem::take(&mut self.staged.memory));
         }
         self.watch.advance(self.staged.next_seq);
         for (run, effect) in std::mem::take(&mut self.staged.effects) {

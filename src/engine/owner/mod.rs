@@ -26,12 +26,16 @@ use self::pace::Paces;
 use self::timers::Timers;
 use super::cell::Cell;
 use super::clock::Clock;
-use super::inbox::{Inbox, Message};
+use super::inbox::{Inbox, Message, Reply};
 use super::options::Options;
 use super::watch::Watch;
 use crate::agent::{Executor, NodeCall};
 use crate::lane::{Entry, Lanes};
-use crate::model::{Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp};
+use crate::memory::Shelves;
+use crate::model::{
+    Durability, Event, MemoryOp, NO_RUN, NodeIx, Result, RunId, RunState, Stats, TaskState,
+    Timestamp,
+};
 use crate::run::{Input, Run, Turn, step};
 use crate::store::Store;
 
@@ -71,6 +75,9 @@ pub(super) struct Owner {
     kept: VecDeque<Arc<Cell>>,
     kept_by_id: HashMap<RunId, Arc<Cell>>,
     staged: Staged,
+    shelves: Arc<Shelves>,
+    /// Level of what is memorized outside of runs.
+    durability: Durability,
     dice: u64,
     closing: Option<close::Closing>,
 }
@@ -83,6 +90,7 @@ impl Owner {
         lanes: Lanes,
         stats: Arc<Stats>,
         watch: Arc<Watch>,
+        shelves: Arc<Shelves>,
         options: &Options,
     ) -> Self {
         let clock = Clock::start();
@@ -108,6 +116,8 @@ impl Owner {
             kept: VecDeque::new(),
             kept_by_id: HashMap::new(),
             staged,
+            shelves,
+            durability: options.durability,
             dice: now.0 ^ (store.epoch() << 48),
             closing: None,
             store,
@@ -164,6 +174,7 @@ impl Owner {
             }
             Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
             Message::Forget { run, before } => self.forget(run, before),
+            Message::Memory { ops, reply } => self.memorize(ops, reply),
             Message::Missing { reply } => {
                 drop(reply.send(self.parked.keys().cloned().collect()));
             }
@@ -191,6 +202,18 @@ impl Owner {
         turn.events.iter().for_each(|event| self.count(event));
         self.staged.add(run, turn, durability, self.now);
         changed
+    }
+
+    /// Stages what was memorized outside of any run, in a record that belongs to none.
+    fn memorize(&mut self, ops: Vec<MemoryOp>, reply: Reply<Result<()>>) {
+        if let Some(error) = self.staged.stall() {
+            // The asker may have gone.
+            let _ = reply.send(Err(error.clone()));
+            return;
+        }
+        let turn = Turn { events: vec![Event::Memory(ops)], ..Turn::default() };
+        self.stage(NO_RUN, turn, self.durability);
+        self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
     }
 
     fn count_late(&self, input: &Input) {

@@ -82,7 +82,7 @@ impl Store for Full {
 fn engine(store: &Arc<Full>, local: &Arc<Local>) -> Engine {
     let options = Options { path: Some("not/used".into()), ..Options::default() };
     let store = Arc::clone(store) as Arc<dyn Store>;
-    Engine::start(options, store, |reports| local.connect(reports)).expect("the engine opens")
+    Engine::start(options, store, |reports, _| local.connect(reports)).expect("the engine opens")
 }
 
 fn heals(pick: impl Fn(&Full) -> &AtomicBool) {

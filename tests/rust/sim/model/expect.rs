@@ -59,7 +59,7 @@ impl Model {
         let stopping = self.cancel.is_some();
         for (task, outcome) in span.tasks().zip(outcomes) {
             let tag = match outcome {
-                Outcome::Completed(_) => Tag::Completed,
+                Outcome::Completed(_) | Outcome::Memorized { .. } => Tag::Completed,
                 Outcome::Failed(_) | Outcome::Cancelled | Outcome::Interrupted if stopping => {
                     Tag::Cancelled
                 }

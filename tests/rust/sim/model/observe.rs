@@ -15,7 +15,7 @@ impl Model {
     pub fn observe(&mut self, event: &Event, now: Timestamp) -> Verdict {
         demand!(!self.ended(), "an event after the end of the run: {event:?}");
         match event {
-            Event::Submitted(_) => {}
+            Event::Submitted(_) | Event::Memory(_) => {}
             Event::Grown(growth) => {
                 demand!(self.cancel.is_none(), "a stopping run grew");
                 self.grow(&growth.tasks);

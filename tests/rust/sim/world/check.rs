@@ -101,6 +101,7 @@ impl World {
             Event::Joined { .. } => "Joined",
             Event::Unresolved { .. } => "Unresolved",
             Event::Progress { .. } => "Progress",
+            Event::Memory(_) => "Memory",
             Event::CancelRequested { .. } => "CancelRequested",
             Event::RunEnded { state, .. } => state.as_str(),
         };

@@ -1,0 +1,20 @@
+//! What agents remember: memorize, retrieve, forget, over the store and the indexes of a session.
+//!
+//! The unit is the session. Whoever asks for one has it loaded from the store, with indexes of its own
+//! (`shelf`), so that no search can see another session and an engine opens without reading memories.
+//! Writes go through a [`Journal`] and come back, once they last, as operations on the loaded sessions
+//! (`shelves`); the owner of the journal never works on an index. Knows no engine and no Python.
+
+mod check;
+mod forget;
+mod legs;
+mod search;
+mod service;
+mod shelf;
+mod shelves;
+mod transfer;
+
+pub use forget::{Forget, Forgotten};
+pub use search::{Fusion, Hit, Mode, Query};
+pub use service::{Draft, Journal, Memory, Stats};
+pub use shelves::Shelves;

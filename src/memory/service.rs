@@ -1,0 +1,379 @@
+//! The memory of a store: writing, looking up, reviewing.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::check;
+use super::shelf::{Shelf, days};
+use super::shelves::Shelves;
+use crate::math::fsrs::{self, Fsrs};
+use crate::model::{
+    Content, Entry, EntryId, Grade, Memorized, MemoryOp, Result, Timestamp, Vector, VectorModel,
+};
+use crate::store::Store;
+
+/// Operations that go into one commit, and their bytes; more make several.
+const OPS_PER_COMMIT: usize = 4_096;
+const BYTES_PER_COMMIT: usize = 8 << 20;
+
+/// What makes operations last.
+pub trait Journal: Send + Sync {
+    /// Returns when the operations are as durable as the engine promises, and the loaded sessions
+    /// have been told (`Shelves::committed`). All or nothing.
+    ///
+    /// # Errors
+    /// `engine.closed`, `store.*`: none of them was committed.
+    fn commit(&self, ops: Vec<MemoryOp>) -> Result<()>;
+}
+
+/// Something to memorize.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub content: Content,
+    /// A JSON object, as text.
+    pub metadata: Option<String>,
+    pub vector: Option<Vec<f32>>,
+    pub task: Option<String>,
+    pub pinned: bool,
+}
+
+/// Counts and sizes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    pub entries: u64,
+    pub sessions: u64,
+    pub vector_model: Option<VectorModel>,
+}
+
+type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The memory of a store. Shared by everybody who remembers there.
+pub struct Memory {
+    pub(super) store: Arc<dyn Store>,
+    journal: Arc<dyn Journal>,
+    shelves: Arc<Shelves>,
+    pub(super) fsrs: Fsrs,
+    clock: Clock,
+    ids: Mutex<ulid::Generator>,
+    model: RwLock<Option<VectorModel>>,
+    /// Held while the model is settled, so that two first vectors cannot settle two.
+    settling: Mutex<()>,
+}
+
+impl Memory {
+    /// The memory of a store that is open.
+    ///
+    /// # Errors
+    /// `store.*`
+    pub fn new(
+        store: Arc<dyn Store>,
+        journal: Arc<dyn Journal>,
+        shelves: Arc<Shelves>,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Ok(Self {
+            model: RwLock::new(store.vector_model()?),
+            store,
+            journal,
+            shelves,
+            fsrs: Fsrs::agent(),
+            clock: Box::new(clock),
+            ids: Mutex::default(),
+            settling: Mutex::default(),
+        })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Which model makes the vectors of this store; `None` before the first.
+    pub fn vector_model(&self) -> Option<VectorModel> {
+        self.model.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Settles which model makes the vectors, or refuses another one than before.
+    ///
+    /// # Errors
+    /// `memory.model`, `memory.dimension`, `engine.closed`, `store.*`.
+    pub fn settle_model(&self, name: Option<&str>, dimension: usize) -> Result<()> {
+        let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.vector_model();
+        if let Some(known) = &known {
+            check_name(known, name)?;
+            check::dimension(known, dimension)?;
+            if known.name.is_some() || name.is_none() {
+                return Ok(());
+            }
+        }
+        let model = VectorModel { name: name.map(Into::into), dimension: dimension as u32 };
+        self.journal.commit(vec![MemoryOp::Model(model.clone())])?;
+        *self.model.write().unwrap_or_else(PoisonError::into_inner) = Some(model);
+        Ok(())
+    }
+
+    /// Refuses an embedder that is not the one that the store was begun with.
+    ///
+    /// # Errors
+    /// `memory.model`
+    pub fn check_model(&self, name: &str) -> Result<()> {
+        self.vector_model().map_or(Ok(()), |known| check_name(&known, Some(name)))
+    }
+
+    fn new_id(&self) -> EntryId {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only after 2^80 ids within one millisecond does the generator have to break its order.
+        EntryId::from_u128(ids.generate().unwrap_or_else(|full| full.commit_overflow_random()).0)
+    }
+
+    /// Makes operations that memorize, and the ids that the entries will have. Nothing is memorized
+    /// before they are committed.
+    ///
+    /// # Errors
+    /// `memory.session`, `memory.empty`, `memory.too_large`, `memory.metadata`, `memory.vector`,
+    /// `memory.dimension`.
+    pub fn draft(
+        &self,
+        session: &str,
+        drafts: Vec<Draft>,
+    ) -> Result<(Vec<EntryId>, Vec<MemoryOp>)> {
+        check::session(session)?;
+        let (session, now): (Arc<str>, _) = (session.into(), self.now());
+        let first = self.fsrs.review(None, Grade::Good, 0.0);
+        for draft in &drafts {
+            check::content(&draft.content)?;
+            check::metadata(draft.metadata.as_deref())?;
+            if let Some(vector) = &draft.vector {
+                check::vector(vector)?;
+            }
+        }
+        if let Some(vector) = drafts.iter().find_map(|draft| draft.vector.as_ref()) {
+            self.settle_model(None, vector.len())?;
+        }
+        if let Some(model) = self.vector_model() {
+            let mut vectors = drafts.iter().filter_map(|draft| draft.vector.as_ref());
+            vectors.try_for_each(|vector| check::dimension(&model, vector.len()))?;
+        }
+        let (mut ids, mut ops) = (Vec::new(), Vec::new());
+        for draft in drafts {
+            let id = self.new_id();
+            let entry = Entry {
+                id,
+                session: Arc::clone(&session),
+                task: draft.task,
+                content: draft.content,
+                metadata: draft.metadata.filter(|text| text != "{}"),
+                stability: first.stability,
+                difficulty: first.difficulty,
+                last_review: now,
+                created: now,
+                pinned: draft.pinned,
+            };
+            let vector = draft.vector.map(|parts| Vector::new(&parts));
+            ids.push(id);
+            ops.push(MemoryOp::Put(Memorized { entry: Arc::new(entry), vector }));
+        }
+        Ok((ids, ops))
+    }
+
+    /// Memorizes; returns when all of it lasts and is found. More than 4,096 entries or 8 MiB take
+    /// several commits, in order.
+    ///
+    /// # Errors
+    /// As `draft`; `engine.closed`, `store.*`.
+    pub fn memorize(&self, session: &str, drafts: Vec<Draft>) -> Result<Vec<EntryId>> {
+        let (ids, ops) = self.draft(session, drafts)?;
+        self.commit(ops)?;
+        Ok(ids)
+    }
+
+    /// Commits operations; returns when they last and every index knows them.
+    ///
+    /// # Errors
+    /// `engine.closed`, `store.*`.
+    pub fn commit(&self, ops: Vec<MemoryOp>) -> Result<()> {
+        let sessions: Vec<Arc<str>> =
+            ops.first().and_then(MemoryOp::session).cloned().into_iter().collect();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for op in ops {
+            bytes += weight(&op);
+            batch.push(op);
+            if batch.len() >= OPS_PER_COMMIT || bytes >= BYTES_PER_COMMIT {
+                self.journal.commit(std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        if !batch.is_empty() {
+            self.journal.commit(batch)?;
+        }
+        // Where the session is loaded, its indexes are brought up to date by whoever wrote.
+        for session in sessions {
+            if let Some(open) = self.shelves.if_open(&session) {
+                open.read(&*self.store, |_| ())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at a session, loading it first where nobody has.
+    pub(super) fn look<R>(&self, session: &str, look: impl Fn(&Shelf) -> R) -> Result<R> {
+        self.look_with(session, &[], look)
+    }
+
+    /// Looks at a session as it would be with operations that are not committed.
+    pub(super) fn look_with<R>(
+        &self,
+        session: &str,
+        ops: &[MemoryOp],
+        look: impl Fn(&Shelf) -> R,
+    ) -> Result<R> {
+        let open = self.shelves.of(session);
+        let was_open = open.is_loaded();
+        let seen = check::unless_closed(open.read_with(&*self.store, ops, look))?;
+        if !was_open {
+            self.shelves.trim();
+        }
+        Ok(seen)
+    }
+
+    /// The latest `n` memories of a session, latest first.
+    ///
+    /// # Errors
+    /// `memory.session`, `engine.closed`, `store.*`.
+    pub fn recent(&self, session: &str, n: usize) -> Result<Vec<Memorized>> {
+        self.recent_with(session, n, &[])
+    }
+
+    /// As `recent`, with operations of the session laid over it that are not committed (yet).
+    ///
+    /// # Errors
+    /// As `recent`.
+    pub fn recent_with(&self, session: &str, n: usize, ops: &[MemoryOp]) -> Result<Vec<Memorized>> {
+        check::session(session)?;
+        self.look_with(session, ops, |shelf| {
+            shelf.after(None).rev().take(n).map(|(_, slot)| slot.memorized.clone()).collect()
+        })
+    }
+
+    /// Up to `limit` memories of a session, oldest first, from behind `after` on.
+    ///
+    /// # Errors
+    /// `memory.session`, `engine.closed`, `store.*`.
+    pub fn list(
+        &self,
+        session: &str,
+        after: Option<EntryId>,
+        limit: usize,
+    ) -> Result<Vec<Memorized>> {
+        check::session(session)?;
+        self.look(session, |shelf| {
+            shelf.after(after).take(limit).map(|(_, slot)| slot.memorized.clone()).collect()
+        })
+    }
+
+    /// A memory by its id; `None` where there is none, or `session` is given and not its own.
+    ///
+    /// # Errors
+    /// `memory.session`, `engine.closed`, `store.*`.
+    pub fn get(&self, id: EntryId, session: Option<&str>) -> Result<Option<Memorized>> {
+        let session = match session {
+            Some(session) => {
+                check::session(session)?;
+                session.into()
+            }
+            None => match check::unless_closed(self.store.session_of(id))? {
+                Some(session) => session,
+                None => return Ok(None),
+            },
+        };
+        self.look(&session, |shelf| shelf.get(id).cloned())
+    }
+
+    /// How many memories a session has, or all sessions together.
+    ///
+    /// # Errors
+    /// `memory.session`, `engine.closed`, `store.*`.
+    pub fn count(&self, session: Option<&str>) -> Result<u64> {
+        match session {
+            Some(session) => {
+                check::session(session)?;
+                self.look(session, |shelf| shelf.len() as u64)
+            }
+            None => Ok(self.stats()?.entries),
+        }
+    }
+
+    /// Up to `limit` sessions that remember something, by name, with their numbers of entries.
+    ///
+    /// # Errors
+    /// `engine.closed`, `store.*`.
+    pub fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>> {
+        check::unless_closed(self.store.sessions(after, limit))
+    }
+
+    /// Counts over all sessions.
+    ///
+    /// # Errors
+    /// `engine.closed`, `store.*`.
+    pub fn stats(&self) -> Result<Stats> {
+        let sessions = self.sessions(None, usize::MAX)?;
+        Ok(Stats {
+            entries: sessions.iter().map(|(_, count)| count).sum(),
+            sessions: sessions.len() as u64,
+            vector_model: self.vector_model(),
+        })
+    }
+
+    /// Makes the operation that reviews a memory.
+    ///
+    /// # Errors
+    /// `memory.unknown`, `memory.session`, `engine.closed`, `store.*`.
+    pub fn draft_review(
+        &self,
+        id: EntryId,
+        session: Option<&str>,
+        grade: Grade,
+    ) -> Result<MemoryOp> {
+        let found = self.get(id, session)?.ok_or_else(|| check::unknown(id))?;
+        let (entry, at) = (&found.entry, self.now());
+        let before = fsrs::Memory { stability: entry.stability, difficulty: entry.difficulty };
+        let after = self.fsrs.review(Some(&before), grade, days(entry, at));
+        Ok(MemoryOp::Review {
+            session: Arc::clone(&entry.session),
+            id,
+            grade,
+            // A clock that went back must not make the memory younger than its last review.
+            at: at.max(entry.last_review),
+            stability: after.stability,
+            difficulty: after.difficulty,
+        })
+    }
+
+    /// Reviews memories, all or none.
+    ///
+    /// # Errors
+    /// As `draft_review`.
+    pub fn review(&self, ids: &[EntryId], session: Option<&str>, grade: Grade) -> Result<()> {
+        let draft = |id: &EntryId| self.draft_review(*id, session, grade);
+        self.commit(ids.iter().map(draft).collect::<Result<_>>()?)
+    }
+}
+
+fn check_name(known: &VectorModel, given: Option<&str>) -> Result<()> {
+    match (&known.name, given) {
+        (Some(own), Some(given)) if own != given => Err(check::other_model(own, given)),
+        _ => Ok(()),
+    }
+}
+
+/// Roughly the bytes that an operation takes in the journal.
+fn weight(op: &MemoryOp) -> usize {
+    match op {
+        MemoryOp::Put(memorized) => {
+            let entry = &memorized.entry;
+            let vector = memorized.vector.as_ref().map_or(0, |vector| vector.bytes().len());
+            256 + entry.content.len() + entry.metadata.as_ref().map_or(0, String::len) + vector
+        }
+        MemoryOp::Forget { ids, .. } => 64 + 20 * ids.len(),
+        _ => 128,
+    }
+}

@@ -1,0 +1,317 @@
+//! Memory as Python sees it: rows in, rows out. `goclaw.memory` names the parts.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use super::errors;
+use crate::agent::Batch;
+use crate::memory::{Draft, Forget, Fusion, Hit, Memory, Mode, Query};
+use crate::model::{
+    Content, EntryId, Error, Grade, Memorized, MemoryOp, Result, Timestamp, VectorModel,
+};
+
+/// `(content, is JSON, metadata as JSON, vector, pinned)`.
+type DraftRow<'py> = (Bound<'py, PyAny>, bool, Option<String>, Option<Vec<f32>>, bool);
+/// `(id, task, session, content, is JSON, metadata as JSON, vector as halves, strength, stability,
+/// difficulty, last review, created, pinned)`, times in milliseconds.
+type EntryRow<'py> = (
+    String,
+    Option<String>,
+    String,
+    Bound<'py, PyAny>,
+    (bool, Option<String>),
+    Option<Bound<'py, PyBytes>>,
+    (f64, f64, f64),
+    (u64, u64),
+    bool,
+);
+type LegRow = Option<(u32, f32)>;
+type HitRow<'py> = (EntryRow<'py>, f64, LegRow, LegRow);
+
+/// The call of a task that writes: what it writes is kept there until it completes.
+pub(super) struct Desk {
+    pub(super) batch: Arc<Batch>,
+    pub(super) child: u32,
+    pub(super) task: String,
+}
+
+/// The memory of an engine, or of a task in it.
+#[pyclass(frozen, name = "Memory", module = "goclaw._goclaw")]
+pub(super) struct PyMemory {
+    memory: Arc<Memory>,
+    desk: Option<Desk>,
+}
+
+impl PyMemory {
+    pub(super) fn new(memory: Arc<Memory>, desk: Option<Desk>) -> Self {
+        Self { memory, desk }
+    }
+
+    /// Calls the memory without the GIL.
+    fn ask<T: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&Memory) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| call(&self.memory)).map_err(|error| errors::raised(py, &error))
+    }
+
+    /// Commits, or keeps for the task's completion.
+    fn write(&self, ops: Vec<MemoryOp>) -> Result<()> {
+        match &self.desk {
+            None => self.memory.commit(ops),
+            Some(desk) => {
+                desk.batch.memorize(desk.child, ops);
+                Ok(())
+            }
+        }
+    }
+
+    /// What the task has written so far.
+    fn own(&self) -> Vec<MemoryOp> {
+        self.desk.as_ref().map(|desk| desk.batch.memorized(desk.child)).unwrap_or_default()
+    }
+
+    fn row<'py>(&self, py: Python<'py>, it: &Memorized, now: Timestamp) -> PyResult<EntryRow<'py>> {
+        let entry = &it.entry;
+        let (content, is_json) = match &entry.content {
+            Content::Text(text) => (PyString::new(py, text).into_any(), false),
+            Content::Json(text) => (PyString::new(py, text).into_any(), true),
+            Content::Bytes(bytes) => (PyBytes::new(py, bytes).into_any(), false),
+        };
+        let strength = self.memory.strength(entry, now);
+        Ok((
+            entry.id.to_string(),
+            entry.task.clone(),
+            entry.session.to_string(),
+            content,
+            (is_json, entry.metadata.clone()),
+            it.vector.as_ref().map(|vector| PyBytes::new(py, vector.bytes())),
+            (strength, entry.stability, entry.difficulty),
+            (entry.last_review.0, entry.created.0),
+            entry.pinned,
+        ))
+    }
+
+    fn rows<'py>(&self, py: Python<'py>, found: &[Memorized]) -> PyResult<Vec<EntryRow<'py>>> {
+        let now = self.memory.now();
+        found.iter().map(|it| self.row(py, it, now)).collect()
+    }
+}
+
+#[pymethods]
+impl PyMemory {
+    /// Memorizes drafts; answers their ids.
+    fn memorize(
+        &self,
+        py: Python<'_>,
+        session: &str,
+        drafts: Vec<DraftRow<'_>>,
+        task: Option<String>,
+    ) -> PyResult<Vec<String>> {
+        let task = task.or_else(|| self.desk.as_ref().map(|desk| desk.task.clone()));
+        let drafts: PyResult<Vec<Draft>> = drafts
+            .into_iter()
+            .map(|(content, is_json, metadata, vector, pinned)| {
+                let content = match content.cast::<PyBytes>() {
+                    Ok(bytes) => Content::Bytes(bytes.as_bytes().to_vec()),
+                    Err(_) if is_json => Content::Json(content.extract()?),
+                    Err(_) => Content::Text(content.extract()?),
+                };
+                Ok(Draft { content, metadata, vector, task: task.clone(), pinned })
+            })
+            .collect();
+        let drafts = drafts?;
+        let ids = self.ask(py, |memory| {
+            let (ids, ops) = memory.draft(session, drafts)?;
+            self.write(ops)?;
+            Ok(ids)
+        })?;
+        Ok(ids.iter().map(ToString::to_string).collect())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
+    fn retrieve<'py>(
+        &self,
+        py: Python<'py>,
+        session: &str,
+        text: Option<String>,
+        vector: Option<Vec<f32>>,
+        top_k: usize,
+        mode: &str,
+        fusion: &str,
+        filter: Option<&str>,
+        min_strength: Option<f64>,
+    ) -> PyResult<Vec<HitRow<'py>>> {
+        let mode = match mode {
+            "vector" => Mode::Vector,
+            "text" => Mode::Text,
+            _ => Mode::Hybrid,
+        };
+        let fusion = if fusion == "rrf" { Fusion::Rrf } else { Fusion::Score };
+        let filter = filter.map(serde_json::from_str).transpose();
+        let filter = filter.map_err(|error| {
+            let message = format!("the filter is no JSON object: {error}");
+            let help = "pass a dict of plain values by names";
+            errors::raised(py, &Error::new("memory.metadata", message, help))
+        })?;
+        let filter = filter.unwrap_or_default();
+        let query = Query { text, vector, top_k, mode, fusion, filter, min_strength };
+        let hits = self.ask(py, |memory| memory.retrieve_with(session, &query, &self.own()))?;
+        let now = self.memory.now();
+        let row =
+            |hit: Hit| Ok((self.row(py, &hit.memorized, now)?, hit.score, hit.vector, hit.text));
+        hits.into_iter().map(row).collect()
+    }
+
+    fn recent<'py>(
+        &self,
+        py: Python<'py>,
+        session: &str,
+        n: usize,
+    ) -> PyResult<Vec<EntryRow<'py>>> {
+        let found = self.ask(py, |memory| memory.recent_with(session, n, &self.own()))?;
+        self.rows(py, &found)
+    }
+
+    fn list<'py>(
+        &self,
+        py: Python<'py>,
+        session: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> PyResult<Vec<EntryRow<'py>>> {
+        let after = after.map(|id| entry_of(py, id)).transpose()?;
+        let found = self.ask(py, |memory| memory.list(session, after, limit))?;
+        self.rows(py, &found)
+    }
+
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        id: &str,
+        session: Option<&str>,
+    ) -> PyResult<Option<EntryRow<'py>>> {
+        let id = entry_of(py, id)?;
+        let found = self.ask(py, |memory| memory.get(id, session))?;
+        found.map(|it| self.row(py, &it, self.memory.now())).transpose()
+    }
+
+    fn count(&self, py: Python<'_>, session: Option<&str>) -> PyResult<u64> {
+        self.ask(py, |memory| memory.count(session))
+    }
+
+    fn sessions(
+        &self,
+        py: Python<'_>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> PyResult<Vec<(String, u64)>> {
+        let found = self.ask(py, |memory| memory.sessions(after, limit))?;
+        Ok(found.into_iter().map(|(name, count)| (name.to_string(), count)).collect())
+    }
+
+    /// Entries, sessions, the vectors' model and their dimension.
+    fn stats(&self, py: Python<'_>) -> PyResult<(u64, u64, Option<String>, Option<u32>)> {
+        let stats = self.ask(py, Memory::stats)?;
+        let dimension = stats.vector_model.as_ref().map(|model| model.dimension);
+        Ok((stats.entries, stats.sessions, stats.vector_model.and_then(|it| it.name), dimension))
+    }
+
+    /// Reviews memories with a grade from 1 to 4.
+    fn review(
+        &self,
+        py: Python<'_>,
+        ids: Vec<String>,
+        session: Option<&str>,
+        grade: u8,
+    ) -> PyResult<()> {
+        let ids: Vec<EntryId> = ids.iter().map(|id| entry_of(py, id)).collect::<PyResult<_>>()?;
+        let grade = match grade {
+            1 => Grade::Again,
+            2 => Grade::Hard,
+            4 => Grade::Easy,
+            _ => Grade::Good,
+        };
+        self.ask(py, |memory| {
+            let draft = |id: &EntryId| memory.draft_review(*id, session, grade);
+            self.write(ids.iter().map(draft).collect::<Result<_>>()?)
+        })
+    }
+
+    /// Forgets; answers the ids, and how many more would have gone.
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
+    fn forget(
+        &self,
+        py: Python<'_>,
+        session: &str,
+        ids: Option<Vec<String>>,
+        below: f64,
+        grace_ms: u64,
+        limit: usize,
+        dry_run: bool,
+    ) -> PyResult<(Vec<String>, u64)> {
+        let what = match ids {
+            Some(ids) => {
+                Forget::Ids(ids.iter().map(|id| entry_of(py, id)).collect::<PyResult<_>>()?)
+            }
+            None => Forget::Below { strength: below, grace: grace_ms },
+        };
+        let gone = self.ask(py, |memory| {
+            let doomed = memory.doomed(session, &what, limit)?;
+            if !dry_run && !doomed.ids.is_empty() {
+                let (session, ids) = (session.into(), doomed.ids.clone());
+                self.write(vec![MemoryOp::Forget { session, ids }])?;
+            }
+            Ok(doomed)
+        })?;
+        Ok((gone.ids.iter().map(ToString::to_string).collect(), gone.left))
+    }
+
+    fn delete_session(&self, py: Python<'_>, session: &str) -> PyResult<u64> {
+        self.ask(py, |memory| memory.delete_session(session))
+    }
+
+    /// Lines of a session from behind `after` on, and the last one's id.
+    fn export(
+        &self,
+        py: Python<'_>,
+        session: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> PyResult<(Vec<String>, Option<String>)> {
+        let after = after.map(|id| entry_of(py, id)).transpose()?;
+        let (lines, last) = self.ask(py, |memory| memory.export(session, after, limit))?;
+        Ok((lines, last.map(|id| id.to_string())))
+    }
+
+    fn import_lines(&self, py: Python<'_>, lines: Vec<String>) -> PyResult<u64> {
+        self.ask(py, |memory| memory.import(lines.iter().map(String::as_str)))
+    }
+
+    /// Settles which model makes the vectors, or refuses another one than before.
+    fn settle_model(&self, py: Python<'_>, name: &str, dimension: usize) -> PyResult<()> {
+        self.ask(py, |memory| match memory.vector_model() {
+            Some(VectorModel { name: Some(own), dimension: d })
+                if own == name && d as usize == dimension =>
+            {
+                Ok(())
+            }
+            _ => memory.settle_model(Some(name), dimension),
+        })
+    }
+
+    fn check_model(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        self.ask(py, |memory| memory.check_model(name))
+    }
+}
+
+fn entry_of(py: Python<'_>, id: &str) -> PyResult<EntryId> {
+    id.parse().map_err(|_| {
+        let message = format!("`{id}` is no memory's id");
+        let help = "ids are ULIDs: 26 letters and digits";
+        errors::raised(py, &Error::new("memory.unknown", message, help))
+    })
+}
