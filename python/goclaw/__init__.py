@@ -14,6 +14,7 @@ Example:
     'hello Ada'
 """
 
+from . import embedders
 from ._goclaw import Context, __version__, current
 from .agent import Agent, agent
 from .builder import Workflow
@@ -35,6 +36,7 @@ from .errors import (
     NotYetSupported,
     PayloadError,
     Problem,
+    RecallError,
     RemoteError,
     ResultTimeout,
     RunCancelled,
@@ -57,6 +59,7 @@ from .errors import (
 )
 from .event import Event
 from .lane import Lane, LaneStats
+from .memory import Entry, Forgotten, Hit, Memory, MemoryStats, SessionMemory
 from .plan import Plan
 from .retry import Retry, RetryAfter
 from .run import Run, RunSummary, TaskView
@@ -75,18 +78,24 @@ __all__ = [
     "Engine",
     "EngineClosed",
     "EngineForked",
+    "Entry",
     "Event",
     "Flow",
+    "Forgotten",
     "GoclawError",
     "GoclawTimeout",
+    "Hit",
     "InputError",
     "Lane",
     "LaneFull",
     "LaneStats",
+    "Memory",
+    "MemoryStats",
     "NotYetSupported",
     "PayloadError",
     "Plan",
     "Problem",
+    "RecallError",
     "RemoteError",
     "ResultTimeout",
     "Retry",
@@ -96,6 +105,7 @@ __all__ = [
     "RunConflict",
     "RunSummary",
     "RunTimedOut",
+    "SessionMemory",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
@@ -115,6 +125,7 @@ __all__ = [
     "__version__",
     "agent",
     "current",
+    "embedders",
     "otherwise",
     "run",
     "when",

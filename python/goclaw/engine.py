@@ -22,10 +22,13 @@ from .definition import Definition
 from .durations import Duration, to_ms
 from .errors import ConfigError, EngineForked
 from .lane import Lane, LaneStats
+from .memory import Memory, name_of
 from .run import Run, RunSummary
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from .embedders import Embedder
 
 R = TypeVar("R")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,8 +48,10 @@ class Engine:
         concurrency: Bound on everything that runs at once.
         drain_timeout: How long closing waits for running work.
         payload_max: Bound of one encoded value, in bytes.
+        embedder: Makes the vectors of what is memorized: a callable of a list of texts, sync or async.
 
     Raises:
+        RecallError: `memory.model` where the store was begun with another embedder.
         StoreLocked: `store.locked` where another process has the store open.
         StoreError: `store.corrupt`, `store.too_new`, `store.io`.
         ConfigError: for options that make no sense.
@@ -73,6 +78,7 @@ class Engine:
         concurrency: int | None = None,
         drain_timeout: Duration = "10s",
         payload_max: int = _PAYLOAD_MAX,
+        embedder: Embedder | None = None,
     ) -> None:
         one_of("durability", durability, DURABILITIES)
         if path is None and durability == "relaxed":
@@ -97,7 +103,15 @@ class Engine:
             None if concurrency is None else _bound("concurrency", concurrency, 2**31 - 1),
             durability,
             _bound("payload_max", payload_max, 2**31 - 1),
+            embedder,
         )
+        self._memory = Memory._of(self, embedder)
+        if embedder is not None:
+            try:
+                self._memory._native.check_model(name_of(embedder))
+            except BaseException:
+                self._native.close(0)
+                raise
         self._lane_names = tuple(self._native.lane_names())
         _open.add(self)
 
@@ -286,6 +300,12 @@ class Engine:
     def lanes(self) -> dict[str, LaneStats]:
         """The lanes by name, as they are now."""
         return {row[0]: LaneStats(*row) for row in self._alive().lanes()}
+
+    @property
+    def memory(self) -> Memory:
+        """What agents remember in this engine's store."""
+        self._alive()
+        return self._memory
 
     def stats(self) -> dict[str, int]:
         """The engine's counters since it was opened, under the names that metrics have.

@@ -278,6 +278,12 @@ class PayloadError(GoclawError):
     code = "payload.unsupported"
 
 
+class RecallError(GoclawError):
+    """Something cannot be memorized, retrieved or forgotten (`memory.session`, `memory.query`, …)."""
+
+    code = "memory.query"
+
+
 class ConfigError(GoclawError, ValueError):
     """An option has a value that makes no sense (`config.invalid` and its relatives)."""
 
@@ -340,6 +346,7 @@ _BY_AREA: dict[str, type[GoclawError]] = {
     "task": TaskFailed,
     "store": StoreError,
     "payload": PayloadError,
+    "memory": RecallError,
     "config": ConfigError,
 }
 

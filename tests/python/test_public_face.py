@@ -16,10 +16,10 @@ import pytest
 
 FACE = """
 Agent AgentError BindingError Cancelled ConfigError Context CycleError Definition DuplicateTask Engine EngineClosed
-EngineForked Event Flow GoclawError GoclawTimeout InputError Lane LaneFull LaneStats NotYetSupported PayloadError Plan
-Problem RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut StoreCorrupt
+EngineForked Entry Event Flow Forgotten GoclawError GoclawTimeout Hit InputError Lane LaneFull LaneStats Memory MemoryStats NotYetSupported PayloadError Plan
+Problem RecallError RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut SessionMemory StoreCorrupt
 StoreError StoreFull StoreLocked StoreTooNew TaskFailed TaskTimedOut TaskView TracedValueError UnknownAgent
-UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise run
+UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current embedders otherwise run
 when workflow
 """.split()  # noqa: SIM905
 
