@@ -1,4 +1,4 @@
-//! Derived search indexes: what an entry says ([`text`]), what it means ([`vector`]), both ([`fuse`]).
+//! Derived search indexes: what an entry says ([`text`]), what it means ([`vector`]), both ([`search`]).
 //!
 //! An index holds nothing that could not be computed again from the store, and does not know the
 //! store: keys, texts and rows come in as arguments. Entries are kept apart by session from the ground
@@ -7,8 +7,10 @@
 //!
 //! `docs/design/010-search.md` says why the indexes are our own.
 
+pub mod adjust;
 pub mod fuse;
 mod parts;
+pub mod search;
 pub mod text;
 mod top;
 pub mod vector;
