@@ -10,7 +10,8 @@ pub mod model;
 pub mod plan;
 pub mod run;
 
-// Floor 1: what lasts.
+// Floor 1: what lasts, and what is derived from it.
+pub mod index;
 pub mod store;
 
 // Floor 2: the runtime.

@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plan", &["model", "math"]),
     ("run", &["model", "math", "plan"]),
     ("store", &["model"]),
+    ("index", &["model", "math"]),
     ("lane", &["model", "math"]),
     ("agent", &["model", "plan", "run"]),
     ("memory", &["model", "math", "store", "index"]),

@@ -1,0 +1,150 @@
+//! The text leg: an exact inverted index in memory, scored by BM25 with live statistics.
+//!
+//! Each session has lists of its own. A search reads those of its sessions and no others, and the
+//! statistics are what they would be if nothing else existed: an entry of one session can neither be
+//! found nor be felt in another. Adding and deleting change lists and statistics at once.
+//!
+//! ```
+//! use goclaw::index::text::TextIndex;
+//! let mut index = TextIndex::default();
+//! index.add("support", 1, "the customer prefers e-mail")?;
+//! let found = index.query(&["support"], "What do customers prefer?").top(10, None);
+//! assert_eq!(found[0].key, 1);
+//! # Ok::<(), goclaw::index::text::TextError>(())
+//! ```
+
+mod bm25;
+mod forward;
+mod postings;
+mod query;
+mod session;
+mod snapshot;
+mod stop;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use query::TextQuery;
+pub use snapshot::SnapshotError;
+
+use postings::DOCS_MAX;
+use session::Session;
+use terms::{TermId, Terms};
+use tokens::Kind;
+
+use super::Key;
+use super::parts::{Parts, Place};
+
+/// Stop words are kept as terms of their own kind: questions of nothing else can ask for them, and
+/// they touch no statistics of content words.
+const STOP_PREFIX: char = '\u{1}';
+
+/// Why a text was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    #[error("session `{session}` has {DOCS_MAX} entries with text and can hold no more")]
+    SessionFull { session: String },
+}
+
+/// Every entry with text, by session.
+#[derive(Default)]
+pub struct TextIndex {
+    terms: Terms,
+    parts: Parts<Session>,
+}
+
+impl TextIndex {
+    /// Adds an entry, or gives it another text or session. A text without words is kept, and never found.
+    ///
+    /// # Errors
+    /// [`TextError::SessionFull`] beyond 16,777,216 entries in one session; nothing has changed then.
+    pub fn add(&mut self, session: &str, key: Key, text: &str) -> Result<(), TextError> {
+        let full = |part| self.parts.get(part).len() >= DOCS_MAX as usize;
+        if self.parts.find(session).is_some_and(full) {
+            return Err(TextError::SessionFull { session: session.to_owned() });
+        }
+        self.delete(key);
+        let (terms, length) = self.count(text);
+        let part = self.parts.find_or_insert(session, Session::default);
+        let row = self.parts.get_mut(part).push(key, length, forward::pack(&terms));
+        self.parts.set_place(key, Place { part, row });
+        Ok(())
+    }
+
+    /// Takes an entry out: its words, its share of the statistics, its space. Says whether it was there.
+    pub fn delete(&mut self, key: Key) -> bool {
+        let Some(place) = self.parts.take_place(key) else { return false };
+        let session = self.parts.get_mut(place.part);
+        let (packed, moved) = session.swap_remove(place.row);
+        if session.is_empty() {
+            self.parts.remove(place.part);
+        }
+        if let Some(moved) = moved {
+            self.parts.set_place(moved, place);
+        }
+        forward::unpack(&packed).for_each(|(term, _)| self.terms.release(term));
+        true
+    }
+
+    /// Takes every entry of a session out, and says how many there were.
+    pub fn delete_session(&mut self, session: &str) -> usize {
+        let Some(session) = self.parts.find(session).and_then(|part| self.parts.remove(part))
+        else {
+            return 0;
+        };
+        for row in 0..session.len() as u32 {
+            self.parts.take_place(session.key(row));
+            session.terms(row).for_each(|(term, _)| self.terms.release(term));
+        }
+        session.len()
+    }
+
+    /// Prepares a search for `text` in these sessions, and in no others.
+    pub fn query(&self, sessions: &[&str], text: &str) -> TextQuery<'_> {
+        TextQuery::new(self, sessions, text)
+    }
+
+    /// Entries of all sessions.
+    pub fn len(&self) -> usize {
+        self.parts.entries()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Distinct words of all entries, stop words included.
+    pub fn vocabulary(&self) -> usize {
+        self.terms.len()
+    }
+
+    pub fn contains(&self, key: Key) -> bool {
+        self.parts.place(key).is_some()
+    }
+
+    /// The terms of a text with their frequencies, in rising order, each acquired once; and its length.
+    ///
+    /// Stop words do not count towards the length, unless there is nothing else.
+    fn count(&mut self, text: &str) -> (Vec<(TermId, u32)>, u32) {
+        let mut words: Vec<Box<str>> = Vec::new();
+        let (mut content, mut stops) = (0u32, 0u32);
+        tokens::tokenize(text, |token, kind| match kind {
+            Kind::Content => {
+                content = content.saturating_add(1);
+                words.push(token.into());
+            }
+            Kind::Stop => {
+                stops = stops.saturating_add(1);
+                words.push(format!("{STOP_PREFIX}{token}").into());
+            }
+        });
+        words.sort_unstable();
+        let mut terms: Vec<_> = words
+            .chunk_by(|a, b| a == b)
+            .map(|same| (self.terms.acquire(&same[0]), same.len() as u32))
+            .collect();
+        terms.sort_unstable();
+        (terms, if content > 0 { content } else { stops })
+    }
+}

@@ -1,0 +1,111 @@
+//! A search by direction in some sessions: scanned in eight bits, the best scored again in full.
+
+use super::VectorIndex;
+use super::dot::dots;
+use super::row::{Quantized, cosine, quantize};
+use super::session::Session;
+use crate::index::parts::PartId;
+use crate::index::top::{Hit, Top};
+use crate::index::{Filter, Key};
+
+/// Writes an entry's vector, in full precision. `false`: there is none, the scan's score stands.
+pub type Truth<'a> = &'a dyn Fn(Key, &mut [f32]) -> bool;
+
+/// Of the scan's best, so many per hit that is asked for, and so many more, may be scored again.
+const POOL_PER_HIT: usize = 4;
+const POOL_MORE: usize = 256;
+/// What the scan's score may be off, in standard deviations of the rounding of both sides.
+const MARGIN_DEVIATIONS: f32 = 6.0;
+
+/// A question to some sessions of a [`VectorIndex`].
+pub struct VectorQuery<'a> {
+    index: &'a VectorIndex,
+    /// In rising order.
+    parts: Vec<PartId>,
+    unit: Vec<f32>,
+    coarse: Quantized,
+    truth: Truth<'a>,
+}
+
+impl<'a> VectorQuery<'a> {
+    pub(super) fn new(
+        index: &'a VectorIndex,
+        sessions: &[&str],
+        unit: Vec<f32>,
+        truth: Truth<'a>,
+    ) -> Self {
+        let coarse = quantize(&unit);
+        Self { index, parts: index.parts.find_all(sessions), unit, coarse, truth }
+    }
+
+    /// The `k` nearest entries that `filter` allows, nearest first, with their cosines.
+    pub fn top(&self, k: usize, filter: Option<Filter<'_>>) -> Vec<Hit> {
+        let pool = k.saturating_mul(POOL_PER_HIT).saturating_add(POOL_MORE);
+        let mut coarse = Top::new(if k == 0 { 0 } else { pool }, filter);
+        let mut widest_step = 0f32;
+        for &part in &self.parts {
+            let widest = self.scan(self.index.parts.get(part), &mut coarse);
+            widest_step = widest_step.max(widest);
+        }
+        self.refine(k, coarse.into_sorted(), self.margin(widest_step))
+    }
+
+    /// Cosine of one entry, `None` if it is in none of the sessions.
+    pub fn score(&self, key: Key) -> Option<f32> {
+        let place = self.index.parts.place(key)?;
+        self.parts.binary_search(&place.part).ok()?;
+        let mut row = vec![0.0; self.unit.len()];
+        if (self.truth)(key, &mut row) {
+            return Some(cosine(&self.unit, &row));
+        }
+        let (lines, step) = self.index.parts.get(place.part).row(place.row);
+        let mut dot = [0];
+        dots(&self.coarse.lines, lines, &mut dot);
+        Some(self.approximate(dot[0], step))
+    }
+
+    /// Offers every row of a session, and says the widest step among them.
+    fn scan(&self, session: &Session, top: &mut Top<'_>) -> f32 {
+        let mut scores = Vec::new();
+        let mut widest = 0f32;
+        for (lines, keys, steps) in session.blocks() {
+            scores.resize(keys.len(), 0);
+            dots(&self.coarse.lines, lines, &mut scores);
+            let mut bar = top.bar();
+            for ((&dot, &step), &key) in scores.iter().zip(steps).zip(keys) {
+                let score = self.approximate(dot, step);
+                widest = widest.max(step);
+                if score >= bar {
+                    top.offer(Hit { key, score });
+                    bar = top.bar();
+                }
+            }
+        }
+        widest
+    }
+
+    fn approximate(&self, dot: i32, step: f32) -> f32 {
+        (dot as f32 * step * self.coarse.step).clamp(-1.0, 1.0)
+    }
+
+    /// Rounding to a step is off by `step / sqrt(12)` in each number, hence by as much along a unit vector.
+    fn margin(&self, widest_step: f32) -> f32 {
+        let deviation = widest_step.hypot(self.coarse.step) / 12f32.sqrt();
+        MARGIN_DEVIATIONS * deviation
+    }
+
+    /// Scores the scan's best again, best first, until those left cannot reach the `k` best any more.
+    fn refine(&self, k: usize, coarse: Vec<Hit>, margin: f32) -> Vec<Hit> {
+        let mut exact = Top::new(k, None);
+        let mut row = vec![0.0; self.unit.len()];
+        for hit in coarse {
+            if hit.score + margin < exact.bar() {
+                break;
+            }
+            let known = (self.truth)(hit.key, &mut row);
+            let score = if known { cosine(&self.unit, &row) } else { hit.score };
+            exact.offer(Hit { score, ..hit });
+        }
+        exact.into_sorted()
+    }
+}
