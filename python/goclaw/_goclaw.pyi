@@ -51,7 +51,7 @@ _MemoryRow: TypeAlias = tuple[
     tuple[int, int],
     bool,
 ]
-_LegRow: TypeAlias = tuple[int, float] | None
+_LegRow: TypeAlias = tuple[int | None, float | None]
 _HitRow: TypeAlias = tuple[_MemoryRow, float, _LegRow, _LegRow]
 
 def compile(workflow_json: str, constants: list[Any], lanes: list[str], memory: bool) -> Plan: ...

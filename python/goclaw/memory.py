@@ -88,7 +88,7 @@ class Hit:
     Attributes:
         entry: The memory.
         score: What the hits are ordered by.
-        vector_rank: Place among all by vector, from 1 on; `None` where it was not searched by, or not found.
+        vector_rank: Place among all by vector, from 1 on; `None` where it is not among that leg's best.
         text_rank: Place among all by words.
         vector_score: Cosine with the query.
         text_score: BM25 of the query.
@@ -207,7 +207,7 @@ class _Recall:
         for at in range(0, len(texts), _EMBED_BATCH):
             batch = texts[at : at + _EMBED_BATCH]
             with _Embedding():
-                found: Any = await _elsewhere(partial(self._embedder, batch))  # type: ignore[arg-type]
+                found: Any = await _elsewhere(partial(self._embedder, batch))  # type: ignore[misc]
                 if inspect.isawaitable(found):
                     found = await found
             made.extend(await _elsewhere(partial(self._checked, batch, found)))
@@ -1002,7 +1002,5 @@ def _entry(row: _goclaw._MemoryRow) -> Entry:
 
 
 def _hit(row: _goclaw._HitRow) -> Hit:
-    entry, score, vector, text = row
-    vector_rank, vector_score = (None, None) if vector is None else vector
-    text_rank, text_score = (None, None) if text is None else text
+    entry, score, (vector_rank, vector_score), (text_rank, text_score) = row
     return Hit(_entry(entry), score, vector_rank, text_rank, vector_score, text_score)

@@ -39,7 +39,7 @@ impl Memory {
                 there.map(|id| (0.0, *id)).collect()
             }
             Forget::Below { strength: below, grace } => {
-                let entries = shelf.after(None).map(|(_, slot)| &slot.memorized.entry);
+                let entries = shelf.after(None).map(|memorized| &memorized.entry);
                 let old = entries.filter(|it| !it.pinned && now.since(it.created) >= *grace);
                 let weak = old.map(|entry| (self.strength(entry, now), entry.id));
                 weak.filter(|(strength, _)| strength < below).collect::<Vec<_>>()

@@ -7,7 +7,6 @@
 
 mod check;
 mod forget;
-mod legs;
 mod search;
 mod service;
 mod shelf;

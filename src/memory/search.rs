@@ -2,39 +2,16 @@
 //!
 //! Session and filter are applied before anything is ranked, so ranks count what may be seen only.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
-
 use serde_json::{Map, Value};
 
-use super::shelf::{Shelf, Slot, days};
-use super::{check, service::Memory};
+use super::check;
+use super::service::Memory;
+use super::shelf::{Shelf, Shelved, days};
+pub use crate::index::fuse::Fusion;
+pub use crate::index::search::Mode;
+use crate::index::search::Options;
 use crate::math::fsrs;
 use crate::model::{Entry, Memorized, MemoryOp, Result, Timestamp};
-
-/// Weights of the legs in every fusion: vector, text.
-const WEIGHTS: (f64, f64) = (0.7, 0.3);
-/// The constant of reciprocal rank fusion (Cormack, Clarke, Büttcher, 2009).
-const RRF_K: f64 = 60.0;
-
-/// Which legs a search goes by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    #[default]
-    Hybrid,
-    Vector,
-    Text,
-}
-
-/// How two orders become one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fusion {
-    /// `0.7·max(cosine, 0) + 0.3·bm25/bm25_max`.
-    #[default]
-    Score,
-    /// `0.7/(60 + rank) + 0.3/(60 + rank)`, ranks from 1 on.
-    Rrf,
-}
 
 /// What to look for.
 #[derive(Clone, Debug, Default)]
@@ -55,27 +32,12 @@ pub struct Query {
 pub struct Hit {
     pub memorized: Memorized,
     pub score: f64,
-    /// Place in the order of each leg, from 1 on, and the score there.
-    pub vector: Option<(u32, f32)>,
-    pub text: Option<(u32, f32)>,
+    /// Place in the order of each leg, from 1 on; `None` beyond what the leg was asked for.
+    pub vector_rank: Option<u32>,
+    pub text_rank: Option<u32>,
+    pub cosine: Option<f32>,
+    pub bm25: Option<f32>,
     pub strength: f64,
-}
-
-/// Scores of one leg, best first.
-struct Leg {
-    ranks: HashMap<u32, (u32, f32)>,
-    best: f32,
-}
-
-impl Leg {
-    /// Ranks what may be seen; equal scores go by the slot, oldest first.
-    fn new(mut scores: Vec<(u32, f32)>, allowed: impl Fn(u32) -> bool) -> Self {
-        scores.retain(|(slot, score)| score.is_finite() && allowed(*slot));
-        scores.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        let best = scores.first().map_or(0.0, |(_, score)| *score);
-        let ranked = scores.into_iter().zip(1..).map(|((slot, score), rank)| (slot, (rank, score)));
-        Self { ranks: ranked.collect(), best }
-    }
 }
 
 impl Query {
@@ -98,73 +60,42 @@ impl Query {
         if has { Ok(()) } else { Err(check::empty_query()) }
     }
 
-    fn shows(&self, slot: &Slot) -> bool {
-        let metadata = slot.metadata.as_ref();
+    fn shows(&self, shelved: &Shelved) -> bool {
+        let metadata = shelved.metadata.as_ref();
         self.filter.iter().all(|(name, wanted)| {
             metadata.and_then(|metadata| metadata.get(name)).is_some_and(|found| found == wanted)
         })
     }
 
     fn run(&self, shelf: &Shelf, strength: impl Fn(&Entry) -> f64) -> Vec<Hit> {
-        let allowed = |slot: u32| {
-            let slot = shelf.at(slot);
-            self.shows(slot)
-                && self.min_strength.is_none_or(|least| strength(&slot.memorized.entry) >= least)
+        let allows = |key| {
+            let shelved = shelf.at(key);
+            self.shows(shelved)
+                && self.min_strength.is_none_or(|least| strength(&shelved.memorized.entry) >= least)
         };
-        let query = self.vector.as_ref().filter(|_| self.mode != Mode::Text);
-        let vector = query.map(|parts| Leg::new(shelf.legs.by_vector(&unit(parts)), allowed));
-        let query = self.text.as_ref().filter(|_| self.mode != Mode::Vector);
-        let text = query.map(|text| Leg::new(shelf.legs.by_text(text), allowed));
-        let mut scored: Vec<(u32, f64)> = match (&vector, &text) {
-            (Some(one), None) | (None, Some(one)) => {
-                one.ranks.iter().map(|(slot, (_, score))| (*slot, f64::from(*score))).collect()
+        let options = Options {
+            mode: self.mode,
+            fusion: self.fusion,
+            filter: Some(&allows),
+            ..Options::default()
+        };
+        let (vector, text) = (self.vector.as_deref(), self.text.as_deref());
+        let fused = shelf.search(vector, text, self.top_k, options);
+        let hits = fused.into_iter().take(self.top_k).map(|fused| {
+            let found = fused.found;
+            let memorized = shelf.at(found.key).memorized.clone();
+            Hit {
+                strength: strength(&memorized.entry),
+                memorized,
+                score: fused.score,
+                vector_rank: found.vector_rank,
+                text_rank: found.text_rank,
+                cosine: found.cosine,
+                bm25: found.bm25,
             }
-            (Some(vector), Some(text)) => {
-                let others = text.ranks.keys().filter(|slot| !vector.ranks.contains_key(slot));
-                let union = vector.ranks.keys().chain(others);
-                union.map(|slot| (*slot, self.fuse(vector, text, *slot))).collect()
-            }
-            (None, None) => Vec::new(),
-        };
-        let best_first = |a: &(u32, f64), b: &(u32, f64)| -> Ordering {
-            b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
-        };
-        if scored.len() > self.top_k {
-            scored.select_nth_unstable_by(self.top_k, best_first);
-            scored.truncate(self.top_k);
-        }
-        scored.sort_unstable_by(best_first);
-        let rank = |leg: &Option<Leg>, slot| leg.as_ref().and_then(|l| l.ranks.get(&slot).copied());
-        let hit = |(slot, score): (u32, f64)| {
-            let memorized = shelf.at(slot).memorized.clone();
-            let strength = strength(&memorized.entry);
-            Hit { vector: rank(&vector, slot), text: rank(&text, slot), memorized, score, strength }
-        };
-        scored.into_iter().map(hit).collect()
+        });
+        hits.collect()
     }
-
-    fn fuse(&self, vector: &Leg, text: &Leg, slot: u32) -> f64 {
-        let (by_vector, by_text) = (vector.ranks.get(&slot), text.ranks.get(&slot));
-        match self.fusion {
-            Fusion::Score => {
-                let cosine = by_vector.map_or(0.0, |(_, score)| f64::from(score.max(0.0)));
-                let bm25 = by_text.map_or(0.0, |(_, score)| f64::from(score / text.best));
-                WEIGHTS.0 * cosine + WEIGHTS.1 * bm25
-            }
-            Fusion::Rrf => {
-                let part = |weight: f64, rank: Option<&(u32, f32)>| {
-                    rank.map_or(0.0, |(rank, _)| weight / (RRF_K + f64::from(*rank)))
-                };
-                part(WEIGHTS.0, by_vector) + part(WEIGHTS.1, by_text)
-            }
-        }
-    }
-}
-
-/// Scales to length 1.
-fn unit(parts: &[f32]) -> Vec<f32> {
-    let norm = parts.iter().map(|part| f64::from(*part).powi(2)).sum::<f64>().sqrt();
-    parts.iter().map(|part| (f64::from(*part) / norm) as f32).collect()
 }
 
 impl Memory {

@@ -249,9 +249,7 @@ impl Memory {
     /// As `recent`.
     pub fn recent_with(&self, session: &str, n: usize, ops: &[MemoryOp]) -> Result<Vec<Memorized>> {
         check::session(session)?;
-        self.look_with(session, ops, |shelf| {
-            shelf.after(None).rev().take(n).map(|(_, slot)| slot.memorized.clone()).collect()
-        })
+        self.look_with(session, ops, |shelf| shelf.after(None).rev().take(n).cloned().collect())
     }
 
     /// Up to `limit` memories of a session, oldest first, from behind `after` on.
@@ -265,9 +263,7 @@ impl Memory {
         limit: usize,
     ) -> Result<Vec<Memorized>> {
         check::session(session)?;
-        self.look(session, |shelf| {
-            shelf.after(after).take(limit).map(|(_, slot)| slot.memorized.clone()).collect()
-        })
+        self.look(session, |shelf| shelf.after(after).take(limit).cloned().collect())
     }
 
     /// A memory by its id; `None` where there is none, or `session` is given and not its own.

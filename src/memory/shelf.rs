@@ -5,23 +5,30 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::legs::Legs;
+use crate::index::Key;
+use crate::index::fuse::Fused;
+use crate::index::search::{self, Options};
+use crate::index::text::TextIndex;
+use crate::index::vector::{VectorIndex, from_f16};
 use crate::model::{Content, Entry, EntryId, Memorized, MemoryOp, Timestamp};
 use crate::store::Memories;
 
+/// The indexes hold this one session and nothing else.
+const HERE: &str = "";
+
 /// A loaded session.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Shelf {
-    slots: Vec<Option<Slot>>,
-    by_id: BTreeMap<EntryId, u32>,
-    pub(super) legs: Legs,
+    entries: BTreeMap<EntryId, Shelved>,
+    text: TextIndex,
+    /// `None` before the first vector.
+    vectors: Option<VectorIndex>,
     /// Bytes that it takes, roughly.
     pub(super) bytes: usize,
 }
 
 /// A memory in its place.
-#[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct Shelved {
     pub(super) memorized: Memorized,
     pub(super) metadata: Option<Map<String, Value>>,
 }
@@ -34,26 +41,49 @@ impl Shelf {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_id.len()
+        self.entries.len()
     }
 
     pub(super) fn get(&self, id: EntryId) -> Option<&Memorized> {
-        self.by_id.get(&id).map(|slot| &self.at(*slot).memorized)
+        self.entries.get(&id).map(|shelved| &shelved.memorized)
     }
 
-    /// The memory in a slot that an index answered.
-    pub(super) fn at(&self, slot: u32) -> &Slot {
-        self.slots[slot as usize].as_ref().expect("indexes know slots that are taken only")
+    /// The memory of a key that an index answered.
+    pub(super) fn at(&self, key: Key) -> &Shelved {
+        self.entries
+            .get(&EntryId::from_u128(key))
+            .expect("indexes hold what is shelved and no more")
     }
 
     /// All memories in order of their ids, from behind `after` on.
     pub(super) fn after(
         &self,
         after: Option<EntryId>,
-    ) -> impl DoubleEndedIterator<Item = (u32, &Slot)> {
+    ) -> impl DoubleEndedIterator<Item = &Memorized> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let range = self.by_id.range((after.map_or(Unbounded, Excluded), Unbounded));
-        range.map(|(_, slot)| (*slot, self.at(*slot)))
+        let range = self.entries.range((after.map_or(Unbounded, Excluded), Unbounded));
+        range.map(|(_, shelved)| &shelved.memorized)
+    }
+
+    /// The best by vector and text, best first: at least `k`, if there are as many.
+    pub(super) fn search(
+        &self,
+        vector: Option<&[f32]>,
+        text: Option<&str>,
+        k: usize,
+        options: Options<'_>,
+    ) -> Vec<Fused> {
+        let truth = |key: Key, row: &mut [f32]| {
+            let vector = self.get(EntryId::from_u128(key)).and_then(|it| it.vector.as_ref());
+            vector.is_some_and(|vector| from_f16(vector.bytes(), row))
+        };
+        // The vector was checked against the store's dimension, which the index shares.
+        let near = match (&self.vectors, vector) {
+            (Some(index), Some(vector)) => index.query(&[HERE], vector, &truth).ok(),
+            _ => None,
+        };
+        let worded = text.map(|text| self.text.query(&[HERE], text));
+        search::search(near.as_ref(), worded.as_ref(), k, options)
     }
 
     /// Follows an operation that was committed.
@@ -61,18 +91,16 @@ impl Shelf {
         match op {
             MemoryOp::Put(memorized) => self.put(memorized.clone()),
             MemoryOp::Vector { id, vector, .. } => {
-                if let Some(slot) = self.by_id.get(id).copied() {
-                    self.legs.insert_vector(slot, vector);
-                    self.edit(slot, |memorized| memorized.vector = Some(vector.clone()));
+                if let Some(shelved) = self.entries.get_mut(id) {
+                    shelved.memorized.vector = Some(vector.clone());
+                    self.index_vector(*id);
                 }
             }
             MemoryOp::Review { id, at, stability, difficulty, .. } => {
-                if let Some(slot) = self.by_id.get(id).copied() {
-                    self.edit(slot, |memorized| {
-                        let entry = Arc::make_mut(&mut memorized.entry);
-                        (entry.last_review, entry.stability) = (*at, *stability);
-                        entry.difficulty = *difficulty;
-                    });
+                if let Some(shelved) = self.entries.get_mut(id) {
+                    let entry = Arc::make_mut(&mut shelved.memorized.entry);
+                    (entry.last_review, entry.stability) = (*at, *stability);
+                    entry.difficulty = *difficulty;
                 }
             }
             MemoryOp::Forget { ids, .. } => ids.iter().for_each(|id| self.remove(*id)),
@@ -81,40 +109,48 @@ impl Shelf {
         }
     }
 
-    fn edit(&mut self, slot: u32, change: impl FnOnce(&mut Memorized)) {
-        if let Some(slot) = &mut self.slots[slot as usize] {
-            change(&mut slot.memorized);
+    fn index_vector(&mut self, id: EntryId) {
+        let Some(vector) = self.get(id).and_then(|it| it.vector.clone()) else { return };
+        let parts: Vec<f32> = vector.parts().collect();
+        let index = match &mut self.vectors {
+            Some(index) => index,
+            none => match VectorIndex::new(parts.len()) {
+                Ok(index) => none.insert(index),
+                Err(error) => return unindexed(id, &error),
+            },
+        };
+        if let Err(error) = index.add(HERE, id.as_u128(), &parts) {
+            unindexed(id, &error);
         }
     }
 
     pub(super) fn put(&mut self, memorized: Memorized) {
         let entry = Arc::clone(&memorized.entry);
         self.remove(entry.id);
-        let at = self.slots.len() as u32;
-        if let Some(text) = searchable(&entry.content) {
-            self.legs.insert_text(at, &text);
-        }
-        if let Some(vector) = &memorized.vector {
-            self.legs.insert_vector(at, vector);
+        if let Some(text) = searchable(&entry.content)
+            && let Err(error) = self.text.add(HERE, entry.id.as_u128(), &text)
+        {
+            unindexed(entry.id, &error);
         }
         let metadata = entry.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok());
         self.bytes += weight(&memorized);
-        self.slots.push(Some(Slot { memorized, metadata }));
-        self.by_id.insert(entry.id, at);
+        self.entries.insert(entry.id, Shelved { memorized, metadata });
+        self.index_vector(entry.id);
     }
 
     pub(super) fn remove(&mut self, id: EntryId) {
-        let Some(at) = self.by_id.remove(&id) else { return };
-        self.legs.remove(at);
-        if let Some(slot) = self.slots[at as usize].take() {
-            self.bytes = self.bytes.saturating_sub(weight(&slot.memorized));
-        }
-        // Amortised: places are used again when three quarters of them are empty.
-        if self.slots.len() > 1_024 && self.by_id.len() * 4 < self.slots.len() {
-            let kept = std::mem::take(self).slots.into_iter().flatten();
-            *self = Self::new(kept.map(|slot| (slot.memorized.entry.id, slot.memorized)).collect());
+        let Some(shelved) = self.entries.remove(&id) else { return };
+        self.bytes = self.bytes.saturating_sub(weight(&shelved.memorized));
+        self.text.delete(id.as_u128());
+        if let Some(index) = &mut self.vectors {
+            index.delete(id.as_u128());
         }
     }
+}
+
+/// The memory lasts and is listed; only a search does not find it by this leg.
+fn unindexed(id: EntryId, error: &dyn std::error::Error) {
+    tracing::warn!(target: "goclaw.memory", entry = %id, "not indexed: {error}");
 }
 
 /// Roughly what a memory and its indexes take, in bytes.

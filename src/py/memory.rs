@@ -27,7 +27,8 @@ type EntryRow<'py> = (
     (u64, u64),
     bool,
 );
-type LegRow = Option<(u32, f32)>;
+/// Rank, score.
+type LegRow = (Option<u32>, Option<f32>);
 type HitRow<'py> = (EntryRow<'py>, f64, LegRow, LegRow);
 
 /// The call of a task that writes: what it writes is kept there until it completes.
@@ -161,8 +162,10 @@ impl PyMemory {
         let query = Query { text, vector, top_k, mode, fusion, filter, min_strength };
         let hits = self.ask(py, |memory| memory.retrieve_with(session, &query, &self.own()))?;
         let now = self.memory.now();
-        let row =
-            |hit: Hit| Ok((self.row(py, &hit.memorized, now)?, hit.score, hit.vector, hit.text));
+        let row = |hit: Hit| {
+            let (vector, text) = ((hit.vector_rank, hit.cosine), (hit.text_rank, hit.bm25));
+            Ok((self.row(py, &hit.memorized, now)?, hit.score, vector, text))
+        };
         hits.into_iter().map(row).collect()
     }
 

@@ -16,11 +16,11 @@ import pytest
 
 FACE = """
 Agent AgentError BindingError Cancelled ConfigError Context CycleError Definition DuplicateTask Engine EngineClosed
-EngineForked Entry Event Flow Forgotten GoclawError GoclawTimeout Hit InputError Lane LaneFull LaneStats Memory MemoryStats NotYetSupported PayloadError Plan
-Problem RecallError RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut SessionMemory StoreCorrupt
-StoreError StoreFull StoreLocked StoreTooNew TaskFailed TaskTimedOut TaskView TracedValueError UnknownAgent
-UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current embedders otherwise run
-when workflow
+EngineForked Entry Event Flow Forgotten GoclawError GoclawTimeout Hit InputError Lane LaneFull LaneStats Memory
+MemoryStats NotYetSupported PayloadError Plan Problem RecallError RemoteError ResultTimeout Retry RetryAfter Run
+RunCancelled RunConflict RunSummary RunTimedOut SessionMemory StoreCorrupt StoreError StoreFull StoreLocked
+StoreTooNew TaskFailed TaskTimedOut TaskView TracedValueError UnknownAgent UnknownDependency UnknownLane UnknownRun
+Workflow WorkflowError WouldDeadlock __version__ agent current embedders otherwise run when workflow
 """.split()  # noqa: SIM905
 
 

@@ -161,7 +161,11 @@ fn a_purge_forgets_finished_runs_and_no_others() {
         assert_eq!(store.purge(Some(run_id(1)), Timestamp(0)).expect("a purge"), 1);
         let ended = store.summary(run_id(5)).expect("a line").and_then(|line| line.ended);
         assert_eq!(store.purge(None, ended.expect("it ended")).expect("a purge"), 1, "run 3");
-        all.retain(|record| record.run != run_id(1) && record.run != run_id(3));
+        // What a run memorized outlives it.
+        for record in all.iter_mut().filter(|it| it.run == run_id(1) || it.run == run_id(3)) {
+            record.run = crate::model::NO_RUN;
+            record.events.retain(|event| matches!(event, Event::Memory(_)));
+        }
         if subject.disk.is_some() {
             assert_same(&dump(&**store), &Oracle(&all).dump(), "what is left");
         }

@@ -5,6 +5,7 @@ mod crashes;
 mod faults;
 mod golden;
 mod measure;
+mod memory;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -103,7 +104,13 @@ impl Author {
             self.record(run, vec![Event::RetryDue { task: TaskRef { node: 0, index: 0 } }]),
             self.record(
                 run,
-                vec![Event::Completed { span: Span::new(1, 0, 4), attempt: 1, outputs }],
+                vec![
+                    Event::Completed { span: Span::new(1, 0, 4), attempt: 1, outputs },
+                    Event::Memory(vec![memory::put(
+                        "life",
+                        u128::from(salt) << 64 | run.as_u128(),
+                    )]),
+                ],
             ),
             self.record(
                 run,
@@ -154,7 +161,8 @@ struct Oracle<'a>(&'a [Record]);
 
 impl Oracle<'_> {
     fn runs(&self) -> Vec<RunId> {
-        let mut runs: Vec<RunId> = self.0.iter().map(|record| record.run).collect();
+        let all = self.0.iter().map(|record| record.run);
+        let mut runs: Vec<RunId> = all.filter(|run| *run != crate::model::NO_RUN).collect();
         runs.sort_unstable();
         runs.dedup();
         runs
@@ -196,10 +204,18 @@ impl Oracle<'_> {
             let own: Vec<_> = self.0.iter().filter(|record| record.run == *run).collect();
             let facts: Vec<_> = own.iter().flat_map(|record| record.facts()).collect();
             writeln!(text, "{run} {:?} {facts:?}", self.summary(*run)).expect("text");
-            own.iter().for_each(|record| text.push_str(&dump_record(record)));
+            own.iter().for_each(|record| text.push_str(&dump_record(&of_run(record))));
         }
+        text.push_str(&memory::dump(&memory::fold(self.0)));
         text
     }
+}
+
+/// What a store answers of a record: memory is kept elsewhere.
+fn of_run(record: &Record) -> Record {
+    let mut record = record.clone();
+    record.events.retain(|event| !matches!(event, Event::Memory(_)));
+    record
 }
 
 fn dump_record(record: &Record) -> String {
@@ -230,6 +246,7 @@ fn dump(store: &dyn Store) -> String {
             text.push_str(&dump_record(&record));
         }
     }
+    text.push_str(&memory::dump(&memory::held(store)));
     text
 }
 

@@ -1,0 +1,258 @@
+//! What is memorized: the same in every store, after every crash, in every session apart.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::{
+    Content, Entry, EntryId, Grade, Memorized, MemoryOp, NO_RUN, Vector, VectorModel,
+};
+use crate::store::disk::Faults;
+use crate::store::{DiskStore, Memories, RamStore};
+
+/// Everything that is remembered, by session.
+type All = BTreeMap<String, Memories>;
+
+pub(super) fn put(session: &str, id: u128) -> MemoryOp {
+    let vector = (id % 3 > 0).then(|| Vector::new(&[id as f32, 1.0, -2.0]));
+    let entry = Entry {
+        id: EntryId::from_u128(id),
+        session: session.into(),
+        task: Some("task[3]".into()),
+        content: Content::Text(format!("fact {id} of {session}")),
+        metadata: Some(format!("{{\"n\":{}}}", id % 7)),
+        stability: 2.5,
+        difficulty: 5.0,
+        last_review: Timestamp(1_000),
+        created: Timestamp(1_000),
+        pinned: id % 5 == 0,
+    };
+    MemoryOp::Put(Memorized { entry: Arc::new(entry), vector })
+}
+
+/// What a store must remember after the records: an independent telling of what operations mean.
+pub(super) fn fold(records: &[Record]) -> All {
+    let mut all = All::new();
+    let events = records.iter().flat_map(|record| &record.events);
+    let ops = events.filter_map(|event| match event {
+        Event::Memory(ops) => Some(ops),
+        _ => None,
+    });
+    for op in ops.flatten() {
+        let session = op.session().map(ToString::to_string).unwrap_or_default();
+        let memories = all.entry(session.clone()).or_default();
+        match op {
+            MemoryOp::Put(it) => drop(memories.insert(it.entry.id, it.clone())),
+            MemoryOp::Forget { ids, .. } => memories.retain(|id, _| !ids.contains(id)),
+            MemoryOp::DeleteSession { .. } => memories.clear(),
+            MemoryOp::Vector { id, vector, .. } => {
+                memories.entry(*id).and_modify(|it| it.vector = Some(vector.clone()));
+            }
+            MemoryOp::Review { id, at, stability, difficulty, .. } => {
+                memories.entry(*id).and_modify(|it| {
+                    let entry = Arc::make_mut(&mut it.entry);
+                    entry.last_review = *at;
+                    (entry.stability, entry.difficulty) = (*stability, *difficulty);
+                });
+            }
+            MemoryOp::Model(_) => {}
+        }
+    }
+    all.retain(|_, memories| !memories.is_empty());
+    all
+}
+
+/// What a store remembers, asked in every way.
+pub(super) fn held(store: &dyn Store) -> All {
+    let sessions = store.sessions(None, usize::MAX).expect("sessions");
+    let mut all = All::new();
+    for (session, count) in sessions {
+        let memories = store.memories(&session).expect("memories");
+        assert_eq!(memories.len() as u64, count, "{session:?} is counted right");
+        for (id, memorized) in &memories {
+            assert_eq!(memorized.entry.session, session);
+            assert_eq!(store.session_of(*id).expect("no error").as_ref(), Some(&session));
+        }
+        all.insert(session.to_string(), memories);
+    }
+    all
+}
+
+pub(super) fn dump(all: &All) -> String {
+    all.iter().map(|(session, memories)| format!("{session:?} {memories:?}\n")).collect()
+}
+
+/// Xorshift64*, so that a failure can be repeated from its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) % sides
+    }
+}
+
+const SESSIONS: [&str; 6] = ["a", "a:b", "a\0", "ab", "ä", "b"];
+
+/// An operation on one of a few sessions; ids are unique, and often of what is not there.
+fn random_op(dice: &mut Dice, made: &mut Vec<(&'static str, u128)>) -> MemoryOp {
+    let session = SESSIONS[dice.roll(6) as usize];
+    let known = (!made.is_empty()).then(|| made[dice.roll(made.len() as u64) as usize]);
+    let (owner, id) = known.unwrap_or((session, 1));
+    // Sometimes the session that it does not belong to.
+    let of = if dice.roll(4) == 0 { session } else { owner };
+    let id = EntryId::from_u128(id);
+    match dice.roll(16) {
+        0 => MemoryOp::Forget { session: of.into(), ids: vec![id, EntryId::from_u128(9)] },
+        1 => MemoryOp::Vector { session: of.into(), id, vector: Vector::new(&[1.0, 2.0, 3.0]) },
+        2 | 3 => MemoryOp::Review {
+            session: of.into(),
+            id,
+            grade: Grade::Good,
+            at: Timestamp(2_000 + dice.roll(100)),
+            stability: 1.0 + dice.roll(100) as f64,
+            difficulty: 4.0,
+        },
+        4 if dice.roll(4) == 0 => MemoryOp::DeleteSession { session: session.into() },
+        5 => put(owner, id.as_u128()),
+        _ => {
+            let id = made.len() as u128 + 100;
+            made.push((session, id));
+            put(session, id)
+        }
+    }
+}
+
+/// Batches of records of no run, some with records of a run between them.
+fn tale(seed: u64, batches: usize) -> Vec<Vec<Record>> {
+    let (mut dice, mut made, mut author) = (Dice(seed), Vec::new(), Author::new(1));
+    let run = run_id(1);
+    let mut all = vec![vec![author.submit(run, "flow", Payload::bytes(vec![1]))]];
+    for _ in 0..batches {
+        let count = 1 + dice.roll(4);
+        let ops = (0..count).map(|_| random_op(&mut dice, &mut made)).collect();
+        let of = if dice.roll(3) == 0 { run } else { NO_RUN };
+        let mut batch = vec![author.record(of, vec![Event::Memory(ops)])];
+        if dice.roll(3) == 0 {
+            batch.push(author.record(run, vec![Event::Resolved { node: 0 }]));
+        }
+        all.push(batch);
+    }
+    all
+}
+
+#[test]
+fn every_store_remembers_the_same() {
+    for seed in 1..=12 {
+        let batches = tale(seed, 60);
+        let (dir, ram) = (tempfile::tempdir().expect("a directory"), RamStore::default());
+        let mut disk = DiskStore::open(dir.path(), &tiny()).expect("a store");
+        let mut dice = Dice(seed * 77);
+        let mut all = Vec::new();
+        for (at, batch) in batches.iter().enumerate() {
+            ram.append(batch).expect("an append");
+            disk.append(batch).expect("an append");
+            all.extend(batch.iter().cloned());
+            match dice.roll(8) {
+                0 => disk.checkpoint().expect("a checkpoint"),
+                1 => {
+                    drop(disk);
+                    disk = DiskStore::open(dir.path(), &tiny()).expect("a store");
+                }
+                2 => {
+                    disk.close().expect("a close");
+                    disk = DiskStore::open(dir.path(), &tiny()).expect("a store");
+                }
+                _ => {}
+            }
+            let wanted = dump(&fold(&all));
+            assert_same(&dump(&held(&ram)), &wanted, &format!("RAM, seed {seed}, batch {at}"));
+            assert_same(&dump(&held(&disk)), &wanted, &format!("disk, seed {seed}, batch {at}"));
+        }
+        let whole = held(&disk);
+        let first = disk.sessions(None, 2).expect("sessions");
+        let rest = disk.sessions(Some(&first[1].0), usize::MAX).expect("sessions");
+        let names: Vec<_> = first.iter().chain(&rest).map(|(name, _)| name.to_string()).collect();
+        assert_eq!(names, whole.keys().cloned().collect::<Vec<_>>(), "pages fit together");
+    }
+}
+
+#[test]
+fn what_belongs_to_no_run_is_no_run() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = DiskStore::open(dir.path(), &tiny()).expect("a store");
+    let mut author = Author::new(store.next_seq());
+    for id in 0..40 {
+        store
+            .append(&[author.record(NO_RUN, vec![Event::Memory(vec![put("a", id)])])])
+            .expect("it");
+        if id % 10 == 9 {
+            store.checkpoint().expect("a checkpoint");
+        }
+    }
+    let all = Filter { limit: usize::MAX, ..Filter::default() };
+    assert!(store.list(&all).expect("a listing").is_empty());
+    assert!(store.facts(None, 0, usize::MAX).expect("facts").is_empty());
+    assert!(store.load(NO_RUN).expect("no error").is_none());
+    assert!(store.summary(NO_RUN).expect("no error").is_none());
+    assert!(store.unfinished().expect("runs").is_empty());
+    assert_eq!(store.next_seq(), 1, "it takes no number");
+    drop(store);
+    let store = DiskStore::open(dir.path(), &tiny()).expect("a store");
+    assert_eq!(store.memories("a").expect("memories").len(), 40);
+}
+
+#[test]
+fn the_model_of_the_vectors_is_kept() {
+    let model = |name: &str| VectorModel { name: Some(name.into()), dimension: 3 };
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = DiskStore::open(dir.path(), &tiny()).expect("a store");
+    let mut author = Author::new(store.next_seq());
+    assert_eq!(store.vector_model().expect("no error"), None);
+    for name in ["one", "two"] {
+        let event = Event::Memory(vec![MemoryOp::Model(model(name))]);
+        store.append(&[author.record(NO_RUN, vec![event])]).expect("an append");
+        assert_eq!(store.vector_model().expect("no error"), Some(model(name)));
+        store.checkpoint().expect("a checkpoint");
+        assert_eq!(store.vector_model().expect("no error"), Some(model(name)));
+    }
+}
+
+/// The process dies at every single operation in turn.
+#[test]
+fn a_crash_at_any_step_forgets_nothing_that_was_synced() {
+    let batches = tale(5, 24);
+    for at in 0.. {
+        let dir = tempfile::tempdir().expect("a directory");
+        let faults = Arc::new(Faults::default());
+        faults.crash_at(at);
+        let (mut appended, mut synced, mut done) = (0, 0, false);
+        if let Ok(store) = DiskStore::open_faulty(dir.path(), &tiny(), &faults) {
+            done = (|| {
+                for (n, batch) in batches.iter().enumerate() {
+                    appended = n + 1;
+                    store.append(batch).ok()?;
+                    if n % 3 != 2 {
+                        store.sync().ok()?;
+                        synced = appended;
+                    }
+                    if n % 7 == 6 {
+                        store.checkpoint().ok()?;
+                        synced = appended;
+                    }
+                }
+                store.close().ok()
+            })()
+            .is_some();
+        }
+        let store = DiskStore::open(dir.path(), &tiny()).expect("it opens after a crash");
+        let found = dump(&held(&store));
+        let after = |n: usize| dump(&fold(&batches[..n].concat()));
+        let kept = (synced..=appended).find(|n| after(*n) == found);
+        assert!(kept.is_some(), "dead at operation {at}: no state between {synced} and {appended}");
+        if done {
+            return;
+        }
+    }
+}
