@@ -19,6 +19,7 @@ AREAS = {
     "run": "A run",
     "task": "A task failed",
     "payload": "A value cannot travel",
+    "memory": "A memory",
     "lane": "A lane",
     "engine": "The engine",
     "store": "The store",

@@ -11,6 +11,8 @@ mod search;
 mod service;
 mod shelf;
 mod shelves;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 pub use forget::{Forget, Forgotten};

@@ -80,7 +80,11 @@ impl Query {
             ..Options::default()
         };
         let (vector, text) = (self.vector.as_deref(), self.text.as_deref());
-        let fused = shelf.search(vector, text, self.top_k, options);
+        let mut fused = shelf.search(vector, text, self.top_k, options);
+        if text.is_none() || self.mode == Mode::Vector {
+            // The fused score takes no notice of how far from the query the far side is.
+            fused.sort_by_key(|fused| fused.found.vector_rank);
+        }
         let hits = fused.into_iter().take(self.top_k).map(|fused| {
             let found = fused.found;
             let memorized = shelf.at(found.key).memorized.clone();

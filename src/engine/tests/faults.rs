@@ -109,11 +109,15 @@ fn heals(pick: impl Fn(&Full) -> &AtomicBool) {
     let refused = engine.submit(request(&plan)).expect("the inbox is open");
     let refused = refused.wait(SOON).expect("answered at once").expect_err("refused");
     assert_eq!(refused.code, "store.full");
+    let refused = engine.memory().memorize("s", vec![memory::fact("tea")]).expect_err("refused");
+    assert_eq!(refused.code, "store.full");
 
     pick(&store).store(false, Ordering::Release);
     let handle = waiting.wait(SOON).expect("answered").expect("accepted after all");
     assert_eq!(ended(&handle), RunState::Completed);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
+    engine.memory().memorize("s", vec![memory::fact("milk")]).expect("there is room again");
+    assert_eq!(memory::texts(engine.memory(), "s"), ["milk"]);
     engine.close(0);
 }
 
