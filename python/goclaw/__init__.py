@@ -20,6 +20,7 @@ from .agent import Agent, agent
 from .builder import Workflow
 from .definition import Definition
 from .engine import Engine, run
+from .entry import Entry, Forgotten, Hit, MemoryStats
 from .errors import (
     AgentError,
     BindingError,
@@ -59,7 +60,7 @@ from .errors import (
 )
 from .event import Event
 from .lane import Lane, LaneStats
-from .memory import Entry, Forgotten, Hit, Memory, MemoryStats, SessionMemory
+from .memory import Memory, SessionMemory
 from .plan import Plan
 from .retry import Retry, RetryAfter
 from .run import Run, RunSummary, TaskView

@@ -76,3 +76,24 @@ def _features(text: str) -> Iterator[tuple[str, float]]:
                     yield one, 0.3
                     yield word[at : at + 2], 0.5
         word = ""
+
+
+def name_of(embedder: object) -> str:
+    """The name under which a store records an embedder.
+
+    Args:
+        embedder: The callable.
+
+    Returns:
+        Its `name`, else its qualified name.
+
+    Example:
+        >>> from goclaw.embedders import Hashing
+        >>> name_of(Hashing(64))
+        'goclaw.hashing-64'
+    """
+    name = getattr(embedder, "name", None)
+    if isinstance(name, str) and name:
+        return name
+    thing = embedder if hasattr(embedder, "__qualname__") else type(embedder)
+    return f"{thing.__module__}:{thing.__qualname__}"

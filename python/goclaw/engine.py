@@ -20,9 +20,10 @@ from ._options import DURABILITIES, Durability, _priority, one_of
 from ._stream import EventStream, Fact
 from .definition import Definition
 from .durations import Duration, to_ms
+from .embedders import name_of
 from .errors import ConfigError, EngineForked
 from .lane import Lane, LaneStats
-from .memory import Memory, name_of
+from .memory import Memory
 from .run import Run, RunSummary
 
 if TYPE_CHECKING:

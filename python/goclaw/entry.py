@@ -1,0 +1,153 @@
+"""Memories as they are read: entries, hits, and what was forgotten."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from .errors import RecallError
+
+if TYPE_CHECKING:
+    from . import _goclaw
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One memory.
+
+    Attributes:
+        id: A ULID; ids sort by the time of memorizing.
+        task_id: The task that memorized it, if one did.
+        session_id: Whose memory it is.
+        content: What was memorized: text, bytes, or plain values.
+        metadata: Values by names, to filter by.
+        strength: How well it is still there, 0 to 1, when it was read.
+        stability: Days until the strength has fallen from 1 to 0.9.
+        difficulty: How hard it is to keep, 1 to 10.
+        last_review: When it was last reviewed.
+        created: When it was memorized.
+        pinned: It is not forgotten by strength.
+    """
+
+    id: str
+    task_id: str | None
+    session_id: str
+    content: Any
+    metadata: Mapping[str, Any]
+    strength: float
+    stability: float
+    difficulty: float
+    last_review: datetime
+    created: datetime
+    pinned: bool
+    _halves: bytes | None = field(default=None, repr=False)
+
+    @property
+    def vector(self) -> tuple[float, ...] | None:
+        """The vector, scaled to length 1 and rounded to 16 bits a part; `None` without one."""
+        if self._halves is None:
+            return None
+        return struct.unpack(f"<{len(self._halves) // 2}e", self._halves)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A memory that was found.
+
+    Attributes:
+        entry: The memory.
+        score: What the hits are ordered by.
+        vector_rank: Place among all by vector, from 1 on; `None` where it is not among that leg's best.
+        text_rank: Place among all by words.
+        vector_score: Cosine with the query.
+        text_score: BM25 of the query.
+    """
+
+    entry: Entry
+    score: float
+    vector_rank: int | None
+    text_rank: int | None
+    vector_score: float | None
+    text_score: float | None
+
+    @property
+    def strength(self) -> float:
+        """How well the memory is still there, 0 to 1."""
+        return self.entry.strength
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was forgotten, or with ``dry_run`` would be.
+
+    Attributes:
+        ids: The memories.
+        left: How many more fit, beyond the limit.
+    """
+
+    ids: tuple[str, ...]
+    left: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStats:
+    """Counts over all sessions.
+
+    Attributes:
+        entries: Memories.
+        sessions: Sessions that remember something.
+        embedder: Name of what makes the vectors, where it has one.
+        dimension: Parts of a vector; `None` before the first.
+    """
+
+    entries: int
+    sessions: int
+    embedder: str | None
+    dimension: int | None
+
+
+def _known(id: str, row: _goclaw._MemoryRow | None) -> Entry:
+    if row is None:
+        raise RecallError(
+            f"there is no memory `{id}`",
+            code="memory.unknown",
+            help="it was forgotten, or is another session's; look it up with list(session)",
+        )
+    return _entry(row)
+
+
+def _at(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def _entry(row: _goclaw._MemoryRow) -> Entry:
+    id, task, session, content, (is_json, metadata), halves, curve, (reviewed, created), pinned = row
+    strength, stability, difficulty = curve
+    return Entry(
+        id=id,
+        task_id=task,
+        session_id=session,
+        content=json.loads(content) if is_json else content,
+        metadata={} if metadata is None else json.loads(metadata),
+        strength=strength,
+        stability=stability,
+        difficulty=difficulty,
+        last_review=_at(reviewed),
+        created=_at(created),
+        pinned=pinned,
+        _halves=halves,
+    )
+
+
+def _hit(row: _goclaw._HitRow) -> Hit:
+    entry, score, (vector_rank, vector_score), (text_rank, text_score) = row
+    return Hit(_entry(entry), score, vector_rank, text_rank, vector_score, text_score)
