@@ -83,10 +83,11 @@ class _Recall:
     def _embed(self, texts: list[str]) -> list[list[float]]:
         """Vectors of texts; an async embedder runs on goclaw's own loop."""
         made: list[list[float]] = []
+        embedder: Any = self._embedder
         for at in range(0, len(texts), _EMBED_BATCH):
             batch = texts[at : at + _EMBED_BATCH]
             with _Embedding():
-                found: Any = self._embedder(batch)  # type: ignore[misc]
+                found = embedder(batch)
                 if inspect.isawaitable(found):
                     _guard.refuse_own_loop("wait for its embedder")
                     from ._loop import _awaiting, run_coroutine
@@ -97,10 +98,11 @@ class _Recall:
 
     async def _aembed(self, texts: list[str]) -> list[list[float]]:
         made: list[list[float]] = []
+        embedder: Any = self._embedder
         for at in range(0, len(texts), _EMBED_BATCH):
             batch = texts[at : at + _EMBED_BATCH]
             with _Embedding():
-                found: Any = await _elsewhere(partial(self._embedder, batch))  # type: ignore[arg-type]
+                found = await _elsewhere(partial(embedder, batch))
                 if inspect.isawaitable(found):
                     found = await found
             made.extend(await _elsewhere(partial(self._checked, batch, found)))

@@ -9,14 +9,13 @@ use super::cell::{Cell, End};
 use super::clock::Clock;
 use super::inbox::{Inbox, Message};
 use super::options::{Closed, Options, Submit, lanes};
-use super::owner::Owner;
+use super::owner::{Owner, Views};
 use super::refusal;
 use super::shared::{Plans, Shared, unless_closed};
 use super::ticket::{Handle, Ticket};
-use super::watch::Watch;
 use crate::agent::{Executor, Reports};
 use crate::lane::LaneView;
-use crate::memory::{Journal, Memory, Shelves};
+use crate::memory::{Journal, Memory};
 use crate::model::{Durability, Error, Fact, Millis, Result, RunId, RunState, Stats, Timestamp};
 use crate::store::{self, Filter, Store, Summary};
 
@@ -64,25 +63,16 @@ impl Engine {
     ) -> Result<Self> {
         let lanes = lanes(&options)?;
         let inbox = Arc::new(Inbox::default());
-        let stats = Arc::new(Stats::default());
-        let watch = Arc::new(Watch::default());
+        let views = Views::default();
         let plans = Plans::default();
-        let shelves = Arc::new(Shelves::default());
-        let journal = Arc::clone(&inbox) as Arc<dyn Journal>;
+        let (journal, shelves) =
+            (Arc::clone(&inbox) as Arc<dyn Journal>, Arc::clone(&views.shelves));
         let clock = Clock::start();
         let now = move || clock.now();
-        let memory = Arc::new(Memory::new(Arc::clone(&store), journal, Arc::clone(&shelves), now)?);
+        let memory = Arc::new(Memory::new(Arc::clone(&store), journal, shelves, now)?);
         let executor = executor(Arc::clone(&inbox) as Arc<dyn Reports>, &memory);
-        let mut owner = Owner::new(
-            Arc::clone(&inbox),
-            Arc::clone(&store),
-            executor,
-            lanes,
-            Arc::clone(&stats),
-            Arc::clone(&watch),
-            shelves,
-            &options,
-        );
+        let (own, shared) = (views.clone(), Arc::clone(&store));
+        let mut owner = Owner::new(Arc::clone(&inbox), shared, executor, lanes, own, &options);
         let recovered = owner.resume(&plans)?;
         let thread = thread::Builder::new()
             .name("goclaw-owner".into())
@@ -98,9 +88,9 @@ impl Engine {
             shared: Arc::new(Shared {
                 inbox,
                 store,
-                stats,
+                stats: views.stats,
                 memory,
-                watch,
+                watch: views.watch,
                 path: options.path,
                 durability: options.durability,
                 recovered,

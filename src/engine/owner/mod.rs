@@ -82,17 +82,24 @@ pub(super) struct Owner {
     closing: Option<close::Closing>,
 }
 
+/// What the owner keeps up to date for others to look at.
+#[derive(Clone, Default)]
+pub(super) struct Views {
+    pub stats: Arc<Stats>,
+    pub watch: Arc<Watch>,
+    pub shelves: Arc<Shelves>,
+}
+
 impl Owner {
     pub(super) fn new(
         inbox: Arc<Inbox>,
         store: Arc<dyn Store>,
         executor: Arc<dyn Executor>,
         lanes: Lanes,
-        stats: Arc<Stats>,
-        watch: Arc<Watch>,
-        shelves: Arc<Shelves>,
+        views: Views,
         options: &Options,
     ) -> Self {
+        let Views { stats, watch, shelves } = views;
         let clock = Clock::start();
         let now = clock.now();
         let staged = Staged::new(store.next_seq());

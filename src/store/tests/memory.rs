@@ -13,7 +13,7 @@ use crate::store::{DiskStore, Memories, RamStore};
 type All = BTreeMap<String, Memories>;
 
 pub(super) fn put(session: &str, id: u128) -> MemoryOp {
-    let vector = (id % 3 > 0).then(|| Vector::new(&[id as f32, 1.0, -2.0]));
+    let vector = (!id.is_multiple_of(3)).then(|| Vector::new(&[id as f32, 1.0, -2.0]));
     let entry = Entry {
         id: EntryId::from_u128(id),
         session: session.into(),
@@ -24,7 +24,7 @@ pub(super) fn put(session: &str, id: u128) -> MemoryOp {
         difficulty: 5.0,
         last_review: Timestamp(1_000),
         created: Timestamp(1_000),
-        pinned: id % 5 == 0,
+        pinned: id.is_multiple_of(5),
     };
     MemoryOp::Put(Memorized { entry: Arc::new(entry), vector })
 }
