@@ -35,6 +35,11 @@ pub struct Postings {
 }
 
 impl Postings {
+    /// An empty list that is about to get so many postings.
+    pub fn with_room(count: usize) -> Self {
+        Self { first: Vec::with_capacity(count.min(BLOCK_MAX)), more: Vec::new() }
+    }
+
     pub fn len(&self) -> usize {
         self.blocks().map(Vec::len).sum()
     }

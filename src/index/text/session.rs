@@ -24,6 +24,16 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// A session of entries that were packed before.
+    pub fn restore(keys: Vec<Key>, lengths: Vec<u32>, packed: Vec<Box<[u8]>>) -> Self {
+        let tokens = lengths.iter().map(|&length| u64::from(length)).sum();
+        let mut session = Self { keys, lengths, packed, tokens, lists: None };
+        if session.len() >= LISTED_FROM {
+            session.lists = Some(session.listed());
+        }
+        session
+    }
+
     pub fn len(&self) -> usize {
         self.keys.len()
     }
@@ -113,10 +123,18 @@ impl Session {
         }
     }
 
+    /// Lists by term, all at once: counted first, so that nothing is moved twice.
     fn listed(&self) -> Lists {
-        let mut lists = Lists::default();
-        for (doc, packed) in self.packed.iter().enumerate() {
-            insert(&mut lists, doc as Doc, packed);
+        let mut counts: HashMap<TermId, u32> = HashMap::new();
+        let all = || self.packed.iter().map(|packed| forward::unpack(packed));
+        all().flatten().for_each(|(term, _)| *counts.entry(term).or_default() += 1);
+        let exact = |(term, count): (TermId, u32)| (term, Postings::with_room(count as usize));
+        let mut lists: Lists = counts.into_iter().map(exact).collect();
+        for (doc, terms) in (0..).zip(all()) {
+            for (term, frequency) in terms {
+                let postings = lists.entry(term).or_default();
+                postings.insert(Posting::new(doc, frequency));
+            }
         }
         lists
     }
