@@ -35,9 +35,10 @@ pub struct Postings {
 }
 
 impl Postings {
-    /// An empty list that is about to get so many postings.
-    pub fn with_room(count: usize) -> Self {
-        Self { first: Vec::with_capacity(count.min(BLOCK_MAX)), more: Vec::new() }
+    /// A list of postings that are in order.
+    pub fn from_sorted(postings: &[Posting]) -> Self {
+        let mut blocks = postings.chunks(BLOCK_MAX).map(<[Posting]>::to_vec);
+        Self { first: blocks.next().unwrap_or_default(), more: blocks.collect() }
     }
 
     pub fn len(&self) -> usize {

@@ -123,20 +123,34 @@ impl Session {
         }
     }
 
-    /// Lists by term, all at once: counted first, so that nothing is moved twice.
+    /// Lists by term, all at once, by counting: each posting is written where it will stay.
     fn listed(&self) -> Lists {
-        let mut counts: HashMap<TermId, u32> = HashMap::new();
         let all = || self.packed.iter().map(|packed| forward::unpack(packed));
-        all().flatten().for_each(|(term, _)| *counts.entry(term).or_default() += 1);
-        let exact = |(term, count): (TermId, u32)| (term, Postings::with_room(count as usize));
-        let mut lists: Lists = counts.into_iter().map(exact).collect();
+        let mut ends: Vec<usize> = Vec::new();
+        for (term, _) in all().flatten() {
+            let term = term as usize;
+            if term >= ends.len() {
+                ends.resize(term + 1, 0);
+            }
+            ends[term] += 1;
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            // The start for now; it moves to the end while the list is written.
+            sum += std::mem::replace(end, sum);
+        }
+        let mut flat = vec![Posting::new(0, 0); sum];
         for (doc, terms) in (0..).zip(all()) {
             for (term, frequency) in terms {
-                let postings = lists.entry(term).or_default();
-                postings.insert(Posting::new(doc, frequency));
+                flat[ends[term as usize]] = Posting::new(doc, frequency);
+                ends[term as usize] += 1;
             }
         }
-        lists
+        let starts = std::iter::once(&0).chain(&ends);
+        let spans = (0..).zip(starts.zip(&ends)).filter(|(_, (start, end))| start < end);
+        spans
+            .map(|(term, (&start, &end))| (term, Postings::from_sorted(&flat[start..end])))
+            .collect()
     }
 }
 
