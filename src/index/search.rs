@@ -7,7 +7,7 @@ use super::fuse::{Fused, Fusion, Weights, candidates, fuse, sort};
 use super::text::TextQuery;
 use super::vector::VectorQuery;
 
-/// Each leg gives so many candidates per result that is asked for, and at least [`DEPTH_MIN`].
+/// Each leg gives so many candidates per result that is asked for, and at least so many.
 const DEPTH_PER_RESULT: usize = 4;
 const DEPTH_MIN: usize = 100;
 
