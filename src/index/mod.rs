@@ -5,7 +5,7 @@
 //! up: a search names its sessions, reads nothing of any other, and its statistics are those of these
 //! sessions alone. What is added is found by the next search, what is deleted is gone with its space.
 //!
-//! `docs/design/010-search.md` says why the indexes are our own.
+//! `docs/design/015-search-indexes.md` says why the indexes are our own.
 
 pub mod adjust;
 pub mod fuse;

@@ -231,7 +231,8 @@ impl Fsrs {
 
 /// A stability within its bounds; what is no number is as short as can be.
 fn bounded(stability: f64) -> f64 {
-    stability.max(STABILITY_MIN_DAYS).min(STABILITY_MAX_DAYS)
+    let days = if stability.is_nan() { STABILITY_MIN_DAYS } else { stability };
+    days.clamp(STABILITY_MIN_DAYS, STABILITY_MAX_DAYS)
 }
 
 #[cfg(test)]

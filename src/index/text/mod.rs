@@ -127,24 +127,26 @@ impl TextIndex {
     ///
     /// Stop words do not count towards the length, unless there is nothing else.
     fn count(&mut self, text: &str) -> (Vec<(TermId, u32)>, u32) {
-        let mut words: Vec<Box<str>> = Vec::new();
-        let (mut content, mut stops) = (0u32, 0u32);
-        tokens::tokenize(text, |token, kind| match kind {
-            Kind::Content => {
-                content = content.saturating_add(1);
-                words.push(token.into());
-            }
-            Kind::Stop => {
-                stops = stops.saturating_add(1);
-                words.push(format!("{STOP_PREFIX}{token}").into());
-            }
+        let (mut ids, mut stops) = (Vec::new(), 0u32);
+        let mut stop_term = String::from(STOP_PREFIX);
+        tokens::tokenize(text, |token, kind| {
+            ids.push(match kind {
+                Kind::Content => self.terms.intern(token),
+                Kind::Stop => {
+                    stops += 1;
+                    stop_term.truncate(STOP_PREFIX.len_utf8());
+                    stop_term.push_str(token);
+                    self.terms.intern(&stop_term)
+                }
+            });
         });
-        words.sort_unstable();
-        let mut terms: Vec<_> = words
-            .chunk_by(|a, b| a == b)
-            .map(|same| (self.terms.acquire(&same[0]), same.len() as u32))
-            .collect();
-        terms.sort_unstable();
+        let content = u32::try_from(ids.len()).unwrap_or(u32::MAX) - stops;
+        ids.sort_unstable();
+        let same = ids.chunk_by(|a, b| a == b);
+        let terms: Vec<_> = same.map(|ids| (ids[0], ids.len() as u32)).collect();
+        for (term, _) in &terms {
+            self.terms.acquire(*term).expect("it was just interned");
+        }
         (terms, if content > 0 { content } else { stops })
     }
 }

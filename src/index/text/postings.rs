@@ -35,6 +35,12 @@ pub struct Postings {
 }
 
 impl Postings {
+    /// A list of postings that are in order.
+    pub fn from_sorted(postings: &[Posting]) -> Self {
+        let mut blocks = postings.chunks(BLOCK_MAX).map(<[Posting]>::to_vec);
+        Self { first: blocks.next().unwrap_or_default(), more: blocks.collect() }
+    }
+
     pub fn len(&self) -> usize {
         self.blocks().map(Vec::len).sum()
     }

@@ -24,6 +24,16 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// A session of entries that were packed before.
+    pub fn restore(keys: Vec<Key>, lengths: Vec<u32>, packed: Vec<Box<[u8]>>) -> Self {
+        let tokens = lengths.iter().map(|&length| u64::from(length)).sum();
+        let mut session = Self { keys, lengths, packed, tokens, lists: None };
+        if session.len() >= LISTED_FROM {
+            session.lists = Some(session.listed());
+        }
+        session
+    }
+
     pub fn len(&self) -> usize {
         self.keys.len()
     }
@@ -113,12 +123,34 @@ impl Session {
         }
     }
 
+    /// Lists by term, all at once, by counting: each posting is written where it will stay.
     fn listed(&self) -> Lists {
-        let mut lists = Lists::default();
-        for (doc, packed) in self.packed.iter().enumerate() {
-            insert(&mut lists, doc as Doc, packed);
+        let all = || self.packed.iter().map(|packed| forward::unpack(packed));
+        let mut ends: Vec<usize> = Vec::new();
+        for (term, _) in all().flatten() {
+            let term = term as usize;
+            if term >= ends.len() {
+                ends.resize(term + 1, 0);
+            }
+            ends[term] += 1;
         }
-        lists
+        let mut sum = 0;
+        for end in &mut ends {
+            // The start for now; it moves to the end while the list is written.
+            sum += std::mem::replace(end, sum);
+        }
+        let mut flat = vec![Posting::new(0, 0); sum];
+        for (doc, terms) in (0..).zip(all()) {
+            for (term, frequency) in terms {
+                flat[ends[term as usize]] = Posting::new(doc, frequency);
+                ends[term as usize] += 1;
+            }
+        }
+        let starts = std::iter::once(&0).chain(&ends);
+        let spans = (0..).zip(starts.zip(&ends)).filter(|(_, (start, end))| start < end);
+        spans
+            .map(|(term, (&start, &end))| (term, Postings::from_sorted(&flat[start..end])))
+            .collect()
     }
 }
 

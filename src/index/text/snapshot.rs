@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::postings::DOCS_MAX;
 use super::session::Session;
 use super::terms::{TermId, Terms};
 use super::{TextIndex, forward, tokens};
@@ -100,25 +101,34 @@ impl TextIndex {
         let entries = image.sizes.len();
         let sound = image.lengths.len() == entries
             && image.keys.len() == entries * KEY_BYTES
-            && entries > 0
+            && (1..=DOCS_MAX as usize).contains(&entries)
             && self.parts.find(&image.name).is_none();
         if !sound {
             return None;
         }
-        let part = self.parts.find_or_insert(&image.name, Session::default);
-        let mut packed = image.packed.as_slice();
-        for (at, key) in image.keys.chunks_exact(KEY_BYTES).enumerate() {
-            let key = Key::from_be_bytes(key.try_into().ok()?);
-            let (own, rest) = packed.split_at_checked(image.sizes[at] as usize)?;
-            packed = rest;
+        let mut keys = Vec::with_capacity(entries);
+        for key in image.keys.chunks_exact(KEY_BYTES) {
+            keys.push(Key::from_be_bytes(key.try_into().ok()?));
+        }
+        let (mut packed, mut rest) = (Vec::with_capacity(entries), image.packed.as_slice());
+        for &size in &image.sizes {
+            let (own, after) = rest.split_at_checked(size as usize)?;
             self.terms_of(own)?;
+            packed.push(own.into());
+            rest = after;
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+        let part = self.parts.find_or_insert(&image.name, Session::default);
+        for (row, &key) in (0..).zip(&keys) {
             if self.contains(key) {
                 return None;
             }
-            let row = self.parts.get_mut(part).push(key, image.lengths[at], own.into());
             self.parts.set_place(key, Place { part, row });
         }
-        packed.is_empty().then_some(())
+        *self.parts.get_mut(part) = Session::restore(keys, image.lengths.clone(), packed);
+        Some(())
     }
 
     /// Acquires the terms of a packed entry, if they are in the dictionary and in order.
@@ -128,7 +138,7 @@ impl TextIndex {
             if before.is_some_and(|before| before >= term) {
                 return None;
             }
-            self.terms.acquire_known(term)?;
+            self.terms.acquire(term)?;
             before = Some(term);
         }
         Some(())

@@ -34,11 +34,16 @@ impl Terms {
         self.table.find(hash, |&id| &*self.entries[id as usize].text == text).copied()
     }
 
-    /// The term's number, with one more entry that has it. Each call is paid back by a [`Self::release`].
-    pub fn acquire(&mut self, text: &str) -> TermId {
-        let id = self.find(text).unwrap_or_else(|| self.insert(text));
-        self.entries[id as usize].entries += 1;
-        id
+    /// The term's number, a new one if need be. It is to be acquired by the entry that has it at once.
+    pub fn intern(&mut self, text: &str) -> TermId {
+        self.find(text).unwrap_or_else(|| self.insert(text))
+    }
+
+    /// One more entry has it; paid back by a [`Self::release`]. `None` if no term has this number.
+    pub fn acquire(&mut self, id: TermId) -> Option<()> {
+        let term = self.entries.get_mut(id as usize).filter(|term| !term.text.is_empty())?;
+        term.entries += 1;
+        Some(())
     }
 
     /// One entry less has it. The last one takes the term along.
@@ -81,13 +86,6 @@ impl Terms {
         let taken = |id: &TermId| !restored.entries[*id as usize].text.is_empty();
         restored.free = (0..room as TermId).filter(|id| !taken(id)).collect();
         Some(restored)
-    }
-
-    /// Like [`Self::acquire`], by number. `None` if no term has it.
-    pub fn acquire_known(&mut self, id: TermId) -> Option<()> {
-        let term = self.entries.get_mut(id as usize).filter(|term| !term.text.is_empty())?;
-        term.entries += 1;
-        Some(())
     }
 
     /// Whether there is a term that no entry has.
@@ -136,25 +134,31 @@ impl Terms {
 mod tests {
     use super::*;
 
+    fn acquire(terms: &mut Terms, text: &str) -> TermId {
+        let id = terms.intern(text);
+        terms.acquire(id).expect("it was just interned");
+        id
+    }
+
     #[test]
     fn a_term_lives_as_long_as_an_entry_has_it() {
         let mut terms = Terms::default();
-        let a = terms.acquire("alpha");
-        assert_eq!(terms.acquire("alpha"), a);
-        let b = terms.acquire("beta");
+        let a = acquire(&mut terms, "alpha");
+        assert_eq!(acquire(&mut terms, "alpha"), a);
+        let b = acquire(&mut terms, "beta");
         assert_ne!(a, b);
         terms.release(a);
         assert_eq!(terms.find("alpha"), Some(a));
         terms.release(a);
         assert_eq!((terms.find("alpha"), terms.len()), (None, 1));
-        assert_eq!(terms.acquire("gamma"), a, "a free number is used again");
+        assert_eq!(acquire(&mut terms, "gamma"), a, "a free number is used again");
         assert_eq!(terms.find("beta"), Some(b));
     }
 
     #[test]
     fn an_empty_dictionary_holds_no_room() {
         let mut terms = Terms::default();
-        let ids: Vec<_> = (0..10_000).map(|n| terms.acquire(&n.to_string())).collect();
+        let ids: Vec<_> = (0..10_000).map(|n| acquire(&mut terms, &n.to_string())).collect();
         ids.into_iter().for_each(|id| terms.release(id));
         assert_eq!((terms.len(), terms.table.capacity(), terms.entries.capacity()), (0, 0, 0));
     }

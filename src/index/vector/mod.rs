@@ -2,7 +2,7 @@
 //!
 //! Rows are grouped by session, so a search reads those of its sessions and no others. It scans a copy
 //! in eight bits and scores the best again from the caller's rows. What is deleted frees its row at
-//! once. `docs/design/010-search.md` says from which size on a graph would be better.
+//! once. `docs/design/015-search-indexes.md` says from which size on a graph would be better.
 //!
 //! ```
 //! use goclaw::index::vector::VectorIndex;

@@ -41,23 +41,36 @@ impl<'a> VectorQuery<'a> {
     /// The `k` nearest entries that `filter` allows, nearest first, with their cosines.
     pub fn top(&self, k: usize, filter: Option<Filter<'_>>) -> Vec<Hit> {
         let pool = k.saturating_mul(POOL_PER_HIT).saturating_add(POOL_MORE);
-        let mut coarse = Top::new(if k == 0 { 0 } else { pool }, filter);
+        let (coarse, margin) = self.coarse_top(if k == 0 { 0 } else { pool }, filter);
+        self.refine(k, coarse, margin)
+    }
+
+    /// Cosine of one entry, `None` if it is in none of the sessions.
+    pub fn score(&self, key: Key) -> Option<f32> {
+        let coarse = self.coarse_score(key)?;
+        let mut row = vec![0.0; self.unit.len()];
+        Some(if (self.truth)(key, &mut row) { cosine(&self.unit, &row) } else { coarse })
+    }
+
+    /// The scan's best with the scan's scores, and what those may be off.
+    pub(in crate::index) fn coarse_top(
+        &self,
+        k: usize,
+        filter: Option<Filter<'_>>,
+    ) -> (Vec<Hit>, f32) {
+        let mut coarse = Top::new(k, filter);
         let mut widest_step = 0f32;
         for &part in &self.parts {
             let widest = self.scan(self.index.parts.get(part), &mut coarse);
             widest_step = widest_step.max(widest);
         }
-        self.refine(k, coarse.into_sorted(), self.margin(widest_step))
+        (coarse.into_sorted(), self.margin(widest_step))
     }
 
-    /// Cosine of one entry, `None` if it is in none of the sessions.
-    pub fn score(&self, key: Key) -> Option<f32> {
+    /// Like [`Self::score`], without asking for the row.
+    pub(in crate::index) fn coarse_score(&self, key: Key) -> Option<f32> {
         let place = self.index.parts.place(key)?;
         self.parts.binary_search(&place.part).ok()?;
-        let mut row = vec![0.0; self.unit.len()];
-        if (self.truth)(key, &mut row) {
-            return Some(cosine(&self.unit, &row));
-        }
         let (lines, step) = self.index.parts.get(place.part).row(place.row);
         let mut dot = [0];
         dots(&self.coarse.lines, lines, &mut dot);

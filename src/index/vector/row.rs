@@ -89,12 +89,20 @@ pub fn quantize(unit: &[f32]) -> Quantized {
     let largest = unit.iter().fold(f32::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
     let step = largest / STEPS_MAX;
     let mut lines = vec![Line([0; LINE]); unit.len().div_ceil(LINE)];
+    let per_number = step.recip();
     for (line, values) in lines.iter_mut().zip(unit.chunks(LINE)) {
         for (steps, value) in line.0.iter_mut().zip(values) {
-            *steps = (value / step).round() as i8;
+            *steps = nearest(value * per_number);
         }
     }
     Quantized { lines, step }
+}
+
+/// The nearest whole number of one within -127 to 127. Adding 1.5 · 2^23 leaves no room for a fraction in
+/// an f32 and the number in its lowest bits; unlike `round`, this is done for many numbers at once.
+fn nearest(value: f32) -> i8 {
+    const SHIFT: f32 = 12_582_912.0;
+    (value + SHIFT).to_bits() as i8
 }
 
 /// Cosine of a unit vector and any other of the same dimension.
@@ -148,6 +156,17 @@ mod tests {
                 prop_assert!((value - f32::from(steps) * step).abs() <= step * 0.5001);
             }
         }
+    }
+
+    #[test]
+    fn the_nearest_whole_number_is_that_of_round() {
+        for whole in -127i8..=127 {
+            for off in [-0.499, 0.0, 0.499] {
+                let value = (f32::from(whole) + off).clamp(-127.0, 127.0);
+                assert_eq!(nearest(value), value.round() as i8, "{value}");
+            }
+        }
+        assert_eq!((nearest(127.000_02), nearest(-127.000_02)), (127, -127));
     }
 
     #[test]
