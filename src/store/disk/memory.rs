@@ -118,8 +118,32 @@ impl Core {
         };
         let Some(session) = session else { return Ok(None) };
         // The tail may have forgotten it since.
-        let is_there = self.ids(&session)?.contains(&id);
-        Ok(is_there.then_some(session))
+        Ok(self.has_memory(&session, id)?.then_some(session))
+    }
+
+    fn has_memory(&self, session: &str, id: EntryId) -> Result<bool> {
+        let is_there = |op: &MemoryOp| match op {
+            MemoryOp::Put(memorized) => (memorized.entry.id == id).then_some(true),
+            MemoryOp::Forget { ids, .. } => ids.contains(&id).then_some(false),
+            MemoryOp::DeleteSession { .. } => Some(false),
+            _ => None,
+        };
+        let later: Vec<(u64, bool)> = {
+            let tail = self.tail();
+            let parts = tail.segments().map(|it| {
+                let last = it.memory.of(session).filter_map(is_there).last();
+                last.map(|is_there| (it.file.number, is_there))
+            });
+            parts.flatten().collect()
+        };
+        let snapshot = self.lmdb.read()?;
+        let position = self.position(&snapshot)?;
+        if let Some((_, is_there)) = later.iter().rfind(|(segment, _)| *segment >= position) {
+            return Ok(*is_there);
+        }
+        let key = layout::memory_key(session, id);
+        let found = self.lmdb.tables.memories.get(&snapshot.txn, &key);
+        Ok(found.map_err(self.lmdb.fail("read"))?.is_some())
     }
 
     fn ids(&self, session: &str) -> Result<HashSet<EntryId>> {
