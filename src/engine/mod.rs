@@ -12,6 +12,7 @@ mod handle;
 mod inbox;
 mod options;
 mod owner;
+mod sessions;
 mod shared;
 mod ticket;
 mod watch;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use handle::Engine;
 pub use options::{Closed, OnConflict, Options, Submit, builtin_lanes};
+pub use sessions::{SessionInfo, SessionSetup};
 pub use ticket::{Handle, Ticket};
 
 /// Reasons that several places give in the same words.

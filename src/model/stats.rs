@@ -24,6 +24,12 @@ counters! {
     runs_cancelled => "goclaw_runs_cancelled_total",
     /// Gauge.
     runs_live => "goclaw_runs_live",
+    /// Runs whose message went into another run.
+    runs_absorbed => "goclaw_runs_absorbed_total",
+    /// Gauge: sessions with a run that has not ended.
+    sessions_busy => "goclaw_sessions_busy",
+    /// Gauge: runs that wait for their turn in a session.
+    sessions_waiting => "goclaw_sessions_waiting",
     tasks_started => "goclaw_tasks_started_total",
     tasks_completed => "goclaw_tasks_completed_total",
     tasks_failed => "goclaw_tasks_failed_total",

@@ -203,7 +203,9 @@ impl PyEngine {
                 input: input.map_err(|failure| errors::refused(py, &failure))?,
                 priority,
                 session: None,
-                weight: 1,
+                when_busy: None,
+                on_retry: crate::model::OnRetry::Hold,
+                weight: None,
                 tags: tags.clone(),
                 durability,
                 trace_id: None,
@@ -245,7 +247,7 @@ impl PyEngine {
     ) -> PyResult<Vec<SummaryRow>> {
         let state = state.map(|name| run_state(py, name)).transpose()?;
         let after = after.map(|id| run_of(py, id)).transpose()?;
-        let filter = Filter { state, workflow, tag, after, limit };
+        let filter = Filter { state, workflow, tag, session: None, after, limit };
         let found = py.detach(|| self.engine.list(&filter));
         let found = found.map_err(|error| errors::raised(py, &error))?;
         Ok(found.into_iter().map(summary_row).collect())

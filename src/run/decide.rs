@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::state::Yield;
-use super::{Input, Outcome, Resolution, Run, cancel, retry};
+use super::{Input, Outcome, Resolution, Run, cancel, retry, steer};
 use crate::model::{
     CancelCause, Delivery, Event, Failure, FailureKind, NodeIx, Payload, RunState, SkipReason,
     Span, TaskRef, TaskState, Timestamp,
@@ -44,6 +44,10 @@ pub(super) fn decide(
             request(run, CancelCause::Deadline, format!("the run took longer than {ms} ms"))
         }
         Input::Cancel { reason } => request(run, CancelCause::Asked, reason),
+        Input::Stop { cause, reason } => request(run, cause, reason),
+        Input::Steered { from, message } => steer::steered(run, from, message),
+        Input::Merged { from, input } => steer::merged(run, from, input),
+        Input::Absorb { into } => steer::absorb(run, into),
         Input::Progress { task, attempt, done, total, text } => {
             if running(run, task, attempt) {
                 vec![Event::Progress { task, attempt, done, total, text }]

@@ -32,6 +32,7 @@ impl Run {
             failure: None,
             reason: None,
             ended: None,
+            talk: None,
         }
     }
 }

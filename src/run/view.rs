@@ -43,6 +43,8 @@ impl Run {
             CancelCause::Asked => Some("run.cancelled"),
             CancelCause::Deadline => Some("run.timeout"),
             CancelCause::Quarantine => Some("run.quarantined"),
+            CancelCause::Dropped => Some("session.dropped"),
+            CancelCause::Merge => Some("session.merge"),
             CancelCause::Failure => None,
         }
     }

@@ -81,6 +81,8 @@ impl Owner {
                 self.step(run, Input::Resolved { node, resolution });
                 self.forget_call(run, node);
             }
+            Report::LettersRead { run } => self.note_letters(run),
+            Report::Merged { session, number, result } => self.merged(&session, number, result),
             // Reports of progress gate nothing; while the store refuses they would only pile up.
             Report::Progress { .. } if self.staged.stall().is_some() => {}
             Report::Progress { run, span, attempt, done, total, text } => {

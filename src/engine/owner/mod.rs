@@ -12,6 +12,7 @@ mod dispatch;
 mod flight;
 mod pace;
 mod recover;
+mod session;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
@@ -23,14 +24,16 @@ use self::accept::Blocked;
 use self::commit::Staged;
 use self::flight::Flights;
 use self::pace::Paces;
+use self::session::Seat;
 use self::timers::Timers;
 use super::cell::Cell;
 use super::clock::Clock;
 use super::inbox::{Inbox, Message};
 use super::options::Options;
+use super::sessions::Setups;
 use super::watch::Watch;
-use crate::agent::{Executor, NodeCall};
-use crate::lane::{Entry, Lanes};
+use crate::agent::{Executor, Letters, NodeCall};
+use crate::lane::{Entry, Lanes, Sessions};
 use crate::model::{Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp};
 use crate::run::{Input, Run, Turn, step};
 use crate::store::Store;
@@ -43,6 +46,9 @@ struct Slot {
     calls: HashMap<NodeIx, Arc<NodeCall>>,
     cancelled: Arc<AtomicBool>,
     trace_id: Arc<str>,
+    seat: Seat,
+    /// Messages to its session that are put before it; `None` without a session.
+    letters: Option<Arc<Letters>>,
 }
 
 pub(super) struct Owner {
@@ -50,6 +56,8 @@ pub(super) struct Owner {
     store: Arc<dyn Store>,
     executor: Arc<dyn Executor>,
     lanes: Lanes,
+    sessions: Sessions,
+    setups: Setups,
     stats: Arc<Stats>,
     watch: Arc<Watch>,
     clock: Clock,
@@ -93,6 +101,8 @@ impl Owner {
             inbox,
             executor,
             lanes,
+            sessions: Sessions::default(),
+            setups: Setups::new(options.when_busy.clone()),
             stats,
             watch,
             clock,
@@ -163,6 +173,7 @@ impl Owner {
                 let _ = reply.send(live.or(self.kept_by_id.get(&run)).cloned());
             }
             Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
+            Message::Sessions(ask) => self.answer(ask),
             Message::Forget { run, before } => self.forget(run, before),
             Message::Missing { reply } => {
                 drop(reply.send(self.parked.keys().cloned().collect()));
@@ -174,6 +185,15 @@ impl Owner {
 
     /// Steps a run and stages what came of it. False where nothing did.
     fn step(&mut self, run: RunId, input: Input) -> bool {
+        self.note_letters(run);
+        let changed = self.advance(run, input);
+        if changed {
+            self.park_if_backing_off(run);
+        }
+        changed
+    }
+
+    fn advance(&mut self, run: RunId, input: Input) -> bool {
         let Some(slot) = self.runs.get_mut(&run) else {
             self.count_late(&input);
             return false;
@@ -183,6 +203,10 @@ impl Owner {
         step(&mut slot.run, input, self.now, scramble(self.dice), &mut turn);
         Stats::add(&self.stats.results_late, turn.late);
         let durability = slot.cell.durability;
+        if slot.seat.holds_back() {
+            // What starts work is found again by `run::outstanding` when it is the run's turn.
+            turn.effects.retain(|effect| !effect.starts_work());
+        }
         self.stage(run, turn, durability)
     }
 
@@ -203,6 +227,7 @@ impl Owner {
         let stats = &self.stats;
         let (counter, n) = match event {
             Event::Submitted(_) => (&stats.runs_submitted, 1),
+            Event::Absorbed { .. } => (&stats.runs_absorbed, 1),
             Event::Started { span, .. } => (&stats.tasks_started, span.len),
             Event::Completed { span, .. } => (&stats.tasks_completed, span.len),
             Event::Retrying { .. } => (&stats.tasks_retried, 1),

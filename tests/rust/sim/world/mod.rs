@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use goclaw::lane::Lanes;
-use goclaw::model::{Durability, Payload, RunId, Submitted, Timestamp};
+use goclaw::model::{Conduct, Durability, Payload, RunId, Submitted, Timestamp};
 use goclaw::plan::{self, Plan};
 use goclaw::run::{self, Run, Turn};
 
@@ -212,6 +212,7 @@ fn submitted(scene: &Scene, plan: &Plan, at: Timestamp) -> Submitted {
         tags: Vec::new(),
         session: None,
         weight: 1,
+        conduct: Conduct::default(),
         trace_id: String::new(),
         at,
     }
