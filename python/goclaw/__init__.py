@@ -56,8 +56,9 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
-from .lane import Lane, LaneStats
+from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
+from .rate import Rate
 from .retry import Retry, RetryAfter
 from .run import Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
@@ -87,6 +88,8 @@ __all__ = [
     "PayloadError",
     "Plan",
     "Problem",
+    "Rate",
+    "Redirect",
     "RemoteError",
     "ResultTimeout",
     "Retry",
@@ -116,6 +119,7 @@ __all__ = [
     "agent",
     "current",
     "otherwise",
+    "redirect",
     "run",
     "when",
     "workflow",
