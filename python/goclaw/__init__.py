@@ -32,6 +32,8 @@ from .errors import (
     GoclawTimeout,
     InputError,
     LaneFull,
+    MergeFailed,
+    MessageDropped,
     NotYetSupported,
     PayloadError,
     Problem,
@@ -40,6 +42,9 @@ from .errors import (
     RunCancelled,
     RunConflict,
     RunTimedOut,
+    SessionBusy,
+    SessionError,
+    SessionFull,
     StoreCorrupt,
     StoreError,
     StoreFull,
@@ -56,10 +61,12 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
-from .lane import Lane, LaneStats
+from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
+from .rate import Rate
 from .retry import Retry, RetryAfter
 from .run import Run, RunSummary, TaskView
+from .session import Collect, Sessions, SessionView, Signal, Signals
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -67,6 +74,7 @@ __all__ = [
     "AgentError",
     "BindingError",
     "Cancelled",
+    "Collect",
     "ConfigError",
     "Context",
     "CycleError",
@@ -83,10 +91,14 @@ __all__ = [
     "Lane",
     "LaneFull",
     "LaneStats",
+    "MergeFailed",
+    "MessageDropped",
     "NotYetSupported",
     "PayloadError",
     "Plan",
     "Problem",
+    "Rate",
+    "Redirect",
     "RemoteError",
     "ResultTimeout",
     "Retry",
@@ -96,6 +108,13 @@ __all__ = [
     "RunConflict",
     "RunSummary",
     "RunTimedOut",
+    "SessionBusy",
+    "SessionError",
+    "SessionFull",
+    "SessionView",
+    "Sessions",
+    "Signal",
+    "Signals",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
@@ -116,6 +135,7 @@ __all__ = [
     "agent",
     "current",
     "otherwise",
+    "redirect",
     "run",
     "when",
     "workflow",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _guard
 from ._options import UNSET as _UNSET
-from ._options import Delivery, Trigger, Unset
+from ._options import Delivery, Isolation, Trigger, Unset
 from ._stream import EventStream
 from .durations import Duration, to_seconds
 from .errors import GoclawError, RemoteError, ResultTimeout, TaskFailed, TaskTimedOut, class_of
@@ -63,6 +63,7 @@ class RunSummary:
         tags: Its tags.
         submitted: When it was submitted (UTC).
         ended: When it ended (UTC), if it has.
+        session: Key of its session, if it has one.
     """
 
     id: str
@@ -71,6 +72,7 @@ class RunSummary:
     tags: tuple[str, ...]
     submitted: datetime
     ended: datetime | None
+    session: str | None = None
 
 
 class Run(Generic[R_co]):
@@ -128,6 +130,21 @@ class Run(Generic[R_co]):
         """Name of the workflow that it runs."""
         return self._native.workflow()
 
+    @property
+    def session(self) -> str | None:
+        """Key of its session; `None` where it has none."""
+        return self._native.place()[0]
+
+    @property
+    def admission(self) -> str:
+        """How its submit was met: ``started queued steered collected interrupting``."""
+        return self._native.place()[1]
+
+    @property
+    def into(self) -> str | None:
+        """Id of the run that took its message; `None` where it ran by itself, or will."""
+        return self._native.place()[2]
+
     def wait(self, timeout: Duration | None = None) -> bool:
         """Waits for the end of the run.
 
@@ -160,7 +177,8 @@ class Run(Generic[R_co]):
 
         Returns:
             What the traced function returns; of a built workflow its `output`, else the single sink's
-            result, else ``{sink id: result}``.
+            result, else ``{sink id: result}``. Of a message that another run took (`into`) the result of
+            that run.
 
         Raises:
             TaskFailed: with the agent's exception as `__cause__`.
@@ -169,12 +187,18 @@ class Run(Generic[R_co]):
             ResultTimeout: `run.wait_timeout` when the time is over; the run goes on.
             EngineClosed: `engine.closed` when the engine closes first.
         """
+        began = time.monotonic()
         if not self.wait(timeout):
             raise ResultTimeout(
                 f"run `{self.id}` is {self.state} and did not end within {timeout}",
                 help="wait longer, or look at run.tasks and run.events() to see where it stands",
             )
-        return self._outcome()
+        into = self.into
+        if into is None:
+            return self._outcome()
+        left = None if timeout is None else to_seconds(timeout, what="timeout") - (time.monotonic() - began)
+        took: Run[R_co] = self._engine.get(into)
+        return took.result(None if left is None else max(0.0, left))
 
     @property
     def results(self) -> dict[str, Any]:
@@ -228,11 +252,17 @@ class Run(Generic[R_co]):
         for_each: Any = None,
         lane: str | None = None,
         timeout: Duration | Unset | None = _UNSET,
+        queue_timeout: Duration | Unset | None = _UNSET,
+        idle_timeout: Duration | Unset | None = _UNSET,
+        total_timeout: Duration | Unset | None = _UNSET,
+        rate_key: str | Unset | None = _UNSET,
+        cost: int | None = None,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,
         trigger: Trigger | None = None,
         delivery: Delivery | None = None,
+        isolation: Isolation | None = None,
     ) -> None:
         """Adds a task to the run while it runs; adding the same task again changes nothing.
 
@@ -245,11 +275,17 @@ class Run(Generic[R_co]):
             for_each: Makes the task a map.
             lane: Lane of the task; the agent's by default, as are the options below.
             timeout: Bound on one attempt.
+            queue_timeout: Bound on each wait for a permit.
+            idle_timeout: Bound on an attempt's silence: no heartbeat, no progress.
+            total_timeout: Bound on the whole task with every wait and attempt.
+            rate_key: Whose rate the task counts against: a text or a template.
+            cost: Units of its lane's rate that one attempt takes.
             retries: Tries after the first.
             retry: The whole retry policy.
             priority: Higher runs first.
             trigger: What the ends of the dependencies must look like.
             delivery: What a crash in the middle of an attempt does.
+            isolation: Where the agent runs: ``"process"``, or what its kind of function does anyway.
 
         Raises:
             WorkflowError: `workflow.task_conflict` where a different task has the id, and what compiling raises.
@@ -268,11 +304,17 @@ class Run(Generic[R_co]):
             for_each=for_each,
             lane=lane,
             timeout=timeout,
+            queue_timeout=queue_timeout,
+            idle_timeout=idle_timeout,
+            total_timeout=total_timeout,
+            rate_key=rate_key,
+            cost=cost,
             retries=retries,
             retry=retry,
             priority=priority,
             trigger=trigger,
             delivery=delivery,
+            isolation=isolation,
         )
         model, constants = flow._model()
         self._native.add_tasks(json.dumps(model["tasks"]), constants)
@@ -290,7 +332,11 @@ class Run(Generic[R_co]):
             native.on_end(partial(_wake, loop, ended))
             await ended
             native.wait(0.0)
-        return self._outcome()
+        into = self.into
+        if into is None:
+            return self._outcome()
+        took: Run[R_co] = self._engine.get(into)
+        return await took
 
     def _outcome(self) -> R_co:
         error = None if self.state == "completed" else self._error()

@@ -21,7 +21,7 @@ mod watch;
 mod tests;
 
 pub use handle::Engine;
-pub use options::{Closed, OnConflict, Options, Submit, builtin_lanes};
+pub use options::{Closed, OnConflict, Options, Submit, all_lanes, builtin_lanes};
 pub use sessions::{SessionInfo, SessionSetup};
 pub use ticket::{Handle, Ticket};
 

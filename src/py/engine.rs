@@ -13,14 +13,16 @@ use pyo3::types::PyDict;
 
 use super::executor::PythonExecutor;
 use super::facts::{self, FactRow};
+use super::lanes::LaneBook;
 use super::notify::Notifier;
 use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
 use super::run::{PyRun, wait};
-use super::{errors, logging};
+use super::session::{ModeRow, PlaceRow, Places, SessionRow};
+use super::{errors, logging, registry, session};
 use crate::agent::Executor;
-use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, builtin_lanes};
-use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Timestamp};
+use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, all_lanes};
+use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
 use crate::plan::Plan;
 use crate::store::{Filter, Summary};
 
@@ -28,7 +30,7 @@ use crate::store::{Filter, Summary};
 const PLANS_MAX: usize = 16_384;
 
 type LaneRow = (String, u32, u32, u32, u64, u64);
-type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>);
+type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>, Option<String>);
 
 /// A handle on an open engine.
 #[pyclass(frozen, name = "Engine", module = "goclaw._goclaw")]
@@ -37,7 +39,7 @@ pub(super) struct PyEngine {
     executor: Arc<PythonExecutor>,
     notifier: Arc<Notifier>,
     mode: Mode,
-    lanes: Arc<[String]>,
+    lanes: Arc<LaneBook>,
     plans: Mutex<Plans>,
 }
 
@@ -127,19 +129,18 @@ impl PyEngine {
         concurrency: Option<u32>,
         durability: &str,
         payload_max: usize,
+        when_busy: ModeRow,
     ) -> PyResult<Self> {
         logging::install(py)?;
         let lanes: Vec<LaneSpec> = parse(py, lanes_json)?;
-        let mut names: Vec<String> = builtin_lanes().into_iter().map(|lane| lane.name).collect();
-        names.extend(lanes.iter().map(|lane| lane.name.clone()));
-        names.sort_unstable();
-        names.dedup();
+        let book = LaneBook::new(all_lanes(&lanes));
         let mode = Mode { memory: path.is_none(), payload_max, ..Mode::default() };
         let options = Options {
             path,
             lanes,
             global: concurrency,
             durability: level(py, durability)?,
+            when_busy: session::mode(py, when_busy)?,
             ..Options::default()
         };
         let mut executor = None;
@@ -164,13 +165,14 @@ impl PyEngine {
             executor,
             notifier: Arc::default(),
             mode,
-            lanes: names.into(),
+            lanes: Arc::new(book),
             plans: Mutex::default(),
         })
     }
 
-    fn lane_names(&self) -> Vec<String> {
-        self.lanes.to_vec()
+    /// The lanes as `compile` takes them.
+    fn lane_specs(&self) -> String {
+        serde_json::to_string(&self.lanes.specs()).expect("numbers and texts can be written down")
     }
     #[getter]
     fn recovered(&self) -> usize {
@@ -190,22 +192,25 @@ impl PyEngine {
         tags: Vec<String>,
         durability: Option<&str>,
         block: bool,
+        place: PlaceRow,
     ) -> PyResult<Vec<PyRun>> {
+        refuse_processes(py, &plan.0)?;
         let id = run_id.map(|id| run_of(py, id)).transpose()?;
         let durability = durability.map(|name| level(py, name)).transpose()?;
         let on_conflict = if existing { OnConflict::Existing } else { OnConflict::Error };
+        let places = Places::read(py, place)?;
         let mut requests = Vec::with_capacity(inputs.len());
-        for input in &inputs {
+        for (at, input) in inputs.iter().enumerate() {
             let input = object::to_payload(input, &self.mode);
             requests.push(Submit {
                 id,
                 plan: Arc::clone(&plan.0),
                 input: input.map_err(|failure| errors::refused(py, &failure))?,
                 priority,
-                session: None,
-                when_busy: None,
-                on_retry: crate::model::OnRetry::Hold,
-                weight: None,
+                session: places.session(at),
+                when_busy: places.when_busy.clone(),
+                on_retry: places.on_retry,
+                weight: places.weight,
                 tags: tags.clone(),
                 durability,
                 trace_id: None,
@@ -242,12 +247,14 @@ impl PyEngine {
         state: Option<&str>,
         workflow: Option<String>,
         tag: Option<String>,
+        session: Option<&str>,
         after: Option<&str>,
         limit: usize,
     ) -> PyResult<Vec<SummaryRow>> {
         let state = state.map(|name| run_state(py, name)).transpose()?;
         let after = after.map(|id| run_of(py, id)).transpose()?;
-        let filter = Filter { state, workflow, tag, session: None, after, limit };
+        let filter =
+            Filter { state, workflow, tag, session: session.map(Into::into), after, limit };
         let found = py.detach(|| self.engine.list(&filter));
         let found = found.map_err(|error| errors::raised(py, &error))?;
         Ok(found.into_iter().map(summary_row).collect())
@@ -297,6 +304,22 @@ impl PyEngine {
         Ok(lanes.into_iter().map(row).collect())
     }
 
+    fn session(&self, py: Python<'_>, key: &str) -> PyResult<SessionRow> {
+        session::look(py, &self.engine, key)
+    }
+    fn session_keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        session::keys(py, &self.engine)
+    }
+    fn set_up_session(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        when_busy: Option<ModeRow>,
+        weight: Option<u32>,
+    ) -> PyResult<()> {
+        session::set_up(py, &self.engine, key, when_busy, weight)
+    }
+
     fn purge(&self, py: Python<'_>, run: Option<&str>, before_ms: u64) -> PyResult<u64> {
         let run = run.map(|id| run_of(py, id)).transpose()?;
         let purged = py.detach(|| self.engine.purge(run, Timestamp(before_ms)));
@@ -337,6 +360,17 @@ impl PyEngine {
     }
 }
 
+/// Worker processes are not there yet: a task that asks for one must not run on a thread unnoticed.
+fn refuse_processes(py: Python<'_>, plan: &Plan) -> PyResult<()> {
+    let styled = |task: &Task| registry::find(&task.agent).map(|found| found.style(task.isolation));
+    let refused = plan.workflow.tasks.iter().find(|task| styled(task) == Some(Style::Process));
+    let Some(task) = refused else { return Ok(()) };
+    let message = format!("task `{}` asks for a process of its own", task.id);
+    let help =
+        "leave isolation=\"process\" out; this version runs agents on threads and the event loop";
+    Err(errors::raised(py, &Error::new("workflow.not_yet", message, help)))
+}
+
 fn level(py: Python<'_>, name: &str) -> PyResult<Durability> {
     match name {
         "strict" => Ok(Durability::Strict),
@@ -367,5 +401,7 @@ fn invalid(py: Python<'_>, message: String, help: &str) -> PyErr {
 
 fn summary_row(found: Summary) -> SummaryRow {
     let (submitted, ended) = (found.submitted.0, found.ended.map(|at| at.0));
-    (found.run.to_string(), found.workflow, found.state.as_str(), found.tags, submitted, ended)
+    let session = found.session.map(|key| key.to_string());
+    let (id, state) = (found.run.to_string(), found.state.as_str());
+    (id, found.workflow, state, found.tags, submitted, ended, session)
 }

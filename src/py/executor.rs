@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use super::notify::Notifier;
 use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
 use super::{context, mailbox, registry};
-use crate::agent::{Batch, Executor, NodeCall, Reports};
+use crate::agent::{Batch, Executor, MergeCall, NodeCall, Reports};
 use crate::model::{Isolation, Millis, RunId, Span, Style};
 
 /// How often a helping thread looks for signals (Ctrl-C).
@@ -27,6 +28,8 @@ pub(super) struct Core {
     pub(super) stuck: AtomicUsize,
     /// Batches that the loop has not ended.
     pub(super) loop_batches: AtomicUsize,
+    /// Wakes coroutines that wait for a message.
+    pub(super) notifier: Arc<Notifier>,
     on_registered: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -57,6 +60,7 @@ impl PythonExecutor {
             mode,
             stuck: AtomicUsize::new(0),
             loop_batches: AtomicUsize::new(0),
+            notifier: Arc::default(),
             on_registered: OnceLock::new(),
         });
         let pool = Pool::new(Arc::clone(&core));
@@ -148,9 +152,9 @@ impl PythonExecutor {
 }
 
 impl Executor for PythonExecutor {
-    fn style(&self, agent: &str, _: Isolation) -> Option<Style> {
+    fn style(&self, agent: &str, isolation: Isolation) -> Option<Style> {
         if let Some(agent) = registry::find(agent) {
-            return Some(agent.style);
+            return Some(agent.style(isolation));
         }
         // Once per name and engine: a module that does not bring the agent would not the next time.
         let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,6 +179,10 @@ impl Executor for PythonExecutor {
 
     fn resolve(&self, call: Arc<NodeCall>) {
         self.pool.give(Job::Resolve(call));
+    }
+
+    fn merge(&self, call: Arc<MergeCall>) {
+        self.pool.give(Job::Merge(call));
     }
 
     fn abandon(&self, batch: &Arc<Batch>, span: Span) {

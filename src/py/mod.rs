@@ -10,6 +10,7 @@ mod errors;
 mod executor;
 mod facts;
 mod failure;
+mod lanes;
 mod logging;
 mod looper;
 mod mailbox;
@@ -22,6 +23,7 @@ mod run;
 mod scope;
 #[cfg(debug_assertions)]
 mod selftest;
+mod session;
 mod slot;
 mod steps;
 mod template;
@@ -40,9 +42,11 @@ mod _goclaw {
     #[pymodule_export]
     use super::engine::PyEngine;
     #[pymodule_export]
-    use super::plan::{PyPlan, compile};
+    use super::plan::{PyPlan, compile, lane_sizes};
     #[pymodule_export]
     use super::run::PyRun;
+    #[pymodule_export]
+    use super::session::PyLetters;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::lanes::LaneBook;
 use super::notify::Notifier;
 use super::object::{Mode, PyObj};
 use super::output::{self, Wanted};
@@ -49,10 +50,11 @@ pub(super) struct PyRun {
     pub(super) handle: Handle,
     pub(super) mode: Mode,
     pub(super) notifier: Arc<Notifier>,
-    pub(super) lanes: Arc<[String]>,
+    pub(super) lanes: Arc<LaneBook>,
 }
 
 type TaskRow = (String, String, String, &'static str, u32, Option<u32>, Option<String>);
+type PlaceRow = (Option<String>, &'static str, Option<String>);
 type FailureRow =
     (String, u32, &'static str, String, Vec<String>, String, Option<String>, Option<Py<PyAny>>);
 
@@ -96,6 +98,16 @@ impl PyRun {
     }
     fn reason(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.inspect(py, |run| run.reason().map(str::to_owned))
+    }
+
+    /// Its session, how its submit was met, and the run that took its message.
+    fn place(&self, py: Python<'_>) -> PyResult<PlaceRow> {
+        self.inspect(py, |run| {
+            let submitted = run.submitted();
+            let session = submitted.session.as_ref().map(ToString::to_string);
+            let into = run.into().map(|into| into.to_string());
+            (session, submitted.conduct.admission.as_str(), into)
+        })
     }
 
     /// True where the workflow's own timeout stopped the run.
@@ -184,7 +196,7 @@ impl PyRun {
     ) -> PyResult<()> {
         let tasks: Vec<Task> = parse(py, tasks_json)?;
         let growth = Growth { tasks, constants: payloads(&constants, &self.mode)? };
-        let known = Arc::new(World { lanes: self.lanes.to_vec() });
+        let known = Arc::new(World { lanes: Some(self.lanes.specs()), named: Vec::new() });
         let grown = py.detach(|| self.handle.add_tasks(growth, known));
         grown.map_err(|error: Error| errors::raised(py, &error))
     }
