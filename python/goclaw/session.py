@@ -273,7 +273,7 @@ def _place(
                 help='give it one: submit(…, session="user-42")',
             )
         keys = None
-    elif isinstance(session, str):
+    elif isinstance(session, str) or not isinstance(session, Sequence):
         keys = [_key(session)]
     else:
         keys = [_key(key) for key in session]

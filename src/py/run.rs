@@ -105,7 +105,7 @@ impl PyRun {
         self.inspect(py, |run| {
             let submitted = run.submitted();
             let session = submitted.session.as_ref().map(ToString::to_string);
-            let into = run.into().map(|into| into.to_string());
+            let into = run.absorbed_into().map(|into| into.to_string());
             (session, submitted.conduct.admission.as_str(), into)
         })
     }

@@ -107,7 +107,7 @@ pub(super) fn ready(run: &Run, node: NodeIx, out: &mut Vec<Effect>) {
         return;
     }
     // Of an absorbed run nothing starts any more, though its nodes end one by one.
-    if run.into().is_some() {
+    if run.absorbed_into().is_some() {
         return;
     }
     if !follow::triggered(run, node) {

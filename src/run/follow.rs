@@ -109,7 +109,7 @@ pub(super) fn triggered(run: &Run, node: NodeIx) -> bool {
 
 fn end(run: &Run) -> Event {
     let failed = || run.failure.as_ref().map(|(task, f)| failure_text(run, task.node, &f.message));
-    let absorbed = || run.into().map(|into| format!("its message went into run `{into}`"));
+    let absorbed = || run.absorbed_into().map(|into| format!("its message went into run `{into}`"));
     let asked = run.cancel.as_ref().map(|(_, reason)| reason.clone());
     let reason = asked.or_else(failed).or_else(absorbed);
     let state = match run.cause() {

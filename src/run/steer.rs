@@ -57,13 +57,13 @@ impl Run {
         self.talk.as_ref().map_or(&[], |talk| &talk.merged)
     }
     /// The run that took this one's message.
-    pub fn into(&self) -> Option<RunId> {
+    pub fn absorbed_into(&self) -> Option<RunId> {
         self.talk.as_ref()?.into
     }
 
     /// True while no attempt has begun, nobody asked it to stop and its message is its own.
     pub fn is_untouched(&self) -> bool {
-        self.state == RunState::Pending && self.cancel.is_none() && self.into().is_none()
+        self.state == RunState::Pending && self.cancel.is_none() && self.absorbed_into().is_none()
     }
 
     /// True where all that the run could go on with waits for its retry.

@@ -4,6 +4,7 @@ mod failures;
 mod growth;
 mod maps;
 mod recovery;
+mod sessions;
 mod stopping;
 mod triggers;
 

@@ -66,6 +66,20 @@ impl Model {
             Event::Progress { task, attempt, .. } => {
                 demand!(self.is_running(*task, *attempt), "progress of {task:?}, not under way");
             }
+            Event::Steered { from, .. } => {
+                demand!(self.cancel.is_none(), "a stopping run took a message");
+                demand!(!self.steered.contains(from), "a message was taken twice");
+                self.steered.push(*from);
+            }
+            Event::Merged { from, .. } => {
+                demand!(self.untouched() && !self.merged, "what has begun got another input");
+                demand!(!from.is_empty(), "merged with nobody");
+                self.merged = true;
+            }
+            Event::Absorbed { into } => {
+                demand!(self.untouched(), "what has begun was absorbed");
+                self.into = Some(*into);
+            }
             Event::CancelRequested { cause, .. } => self.cancel_requested(*cause)?,
             Event::RunEnded { state, .. } => {
                 let open = self.nodes.iter().position(|node| !node.ended());
@@ -195,6 +209,10 @@ impl Model {
     fn skipped(&mut self, n: NodeIx, reason: SkipReason) -> Verdict {
         match reason {
             SkipReason::Condition => self.unresolved(n)?,
+            SkipReason::Absorbed => {
+                demand!(self.into.is_some(), "node {n} was skipped as absorbed");
+                demand!(self.node(n)?.state() == S::Pending, "node {n} had begun");
+            }
             SkipReason::Upstream => {
                 let state = self.node(n)?.state();
                 demand!(state == S::Pending, "node {n} was skipped, {state:?}");
@@ -228,7 +246,10 @@ impl Model {
         demand!(self.cancel.is_none(), "the run was stopped twice");
         demand!(self.nodes.iter().any(|node| !node.ended()), "stopped when all was done");
         let reason = match cause {
-            CancelCause::Asked | CancelCause::Deadline => true,
+            CancelCause::Asked
+            | CancelCause::Deadline
+            | CancelCause::Dropped
+            | CancelCause::Merge => true,
             CancelCause::Failure => self.fails_fast(),
             CancelCause::Quarantine => self.crashed_too_often(),
         };

@@ -165,7 +165,7 @@ impl World {
         if self.turns == climate.turns {
             (climate.crash, climate.stop, climate.duplicate) = (0, 0, 0);
             (climate.stray, climate.hang, climate.take_back) = (0, 0, 0);
-            (climate.cancel, climate.grow) = (false, false);
+            (climate.cancel, climate.grow, climate.talk) = (false, false, 0);
         }
     }
 

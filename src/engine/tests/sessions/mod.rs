@@ -1,5 +1,8 @@
 //! Sessions through the whole line: order, every mode, crashes.
 
+mod collect;
+mod restart;
+
 use super::*;
 use crate::agent::MergeCall;
 use crate::model::{Admission, Collect, OnRetry, Overflow, WhenBusy};
@@ -84,7 +87,7 @@ fn reason(handle: &Handle) -> String {
 }
 
 fn into(handle: &Handle) -> Option<crate::model::RunId> {
-    handle.inspect(crate::run::Run::into).expect("the run is known")
+    handle.inspect(crate::run::Run::absorbed_into).expect("the run is known")
 }
 
 fn collect(debounce_ms: u64, cap: u32, overflow: Overflow) -> WhenBusy {
@@ -288,80 +291,6 @@ fn plan_named(name: &str) -> Arc<Plan> {
 }
 
 #[test]
-fn collected_messages_become_one_follow_up() {
-    on_both_stores(|path| {
-        let local = Local::new();
-        let (desk, gates) = Desk::new(&local, &[1]);
-        local.merger(sum);
-        let engine = open(&local, path, vec![]);
-        let plan = talk();
-        let mode = || collect(1, 20, Overflow::Summarize);
-        let head = send(&engine, says(&plan, 1, mode()));
-        desk.next();
-        let runs: Vec<_> = [10, 20, 30].map(|n| send(&engine, says(&plan, n, mode()))).into();
-        assert_eq!(admission(&runs[0]), Admission::Collected);
-        drop(gates);
-        ended(&head);
-        assert_eq!(desk.next(), 60, "one message made of three");
-        runs.iter().for_each(|run| assert_eq!(ended(run), RunState::Completed));
-        assert_eq!(into(&runs[0]), None);
-        assert_eq!([into(&runs[1]), into(&runs[2])], [Some(runs[0].id()); 2]);
-        assert!(desk.is_quiet());
-        is_idle(&engine);
-        engine.close(0);
-    });
-}
-
-#[test]
-fn what_is_collected_is_capped_as_it_was_asked_for() {
-    let local = Local::new();
-    let (desk, gates) = Desk::new(&local, &[1]);
-    local.merger(sum);
-    let engine = open(&local, None, vec![]);
-    let plan = talk();
-    send(&engine, says(&plan, 1, WhenBusy::Followup));
-    desk.next();
-    let old = collect(1, 2, Overflow::Old);
-    let runs: Vec<_> = [10, 20, 30].map(|n| send(&engine, says(&plan, n, old.clone()))).into();
-    assert_eq!(ended(&runs[0]), RunState::Cancelled);
-    assert_eq!(runs[0].inspect(|run| run.code()).expect("known"), Some("session.dropped"));
-    let new = collect(1, 2, Overflow::New);
-    let kept = [1, 2].map(|n| send(&engine, says(&plan, n, new.clone())));
-    assert_eq!(refused(&engine, says(&plan, 3, new)), "session.full");
-    drop(gates);
-    assert_eq!((desk.next(), desk.next()), (50, 3));
-    runs[1..].iter().chain(&kept).for_each(|run| assert_eq!(ended(run), RunState::Completed));
-    is_idle(&engine);
-    engine.close(0);
-}
-
-#[test]
-fn messages_that_cannot_be_merged_fail_and_are_not_lost_silently() {
-    let local = Local::new();
-    let (desk, gates) = Desk::new(&local, &[1]);
-    local.merger(|_| {
-        let failure = Failure::new(FailureKind::Exception, "task.exception", "no sum of these");
-        Err(Box::new(failure))
-    });
-    let engine = open(&local, None, vec![]);
-    let plan = talk();
-    send(&engine, says(&plan, 1, WhenBusy::Followup));
-    desk.next();
-    let mode = || collect(0, 20, Overflow::Summarize);
-    let runs = [2, 3].map(|n| send(&engine, says(&plan, n, mode())));
-    let after = send(&engine, says(&plan, 4, WhenBusy::Followup));
-    drop(gates);
-    for run in &runs {
-        assert_eq!(ended(run), RunState::Failed);
-        assert_eq!(run.inspect(|run| run.code()).expect("known"), Some("session.merge"));
-        assert_eq!(reason(run), "no sum of these");
-    }
-    assert_eq!((desk.next(), ended(&after)), (4, RunState::Completed));
-    is_idle(&engine);
-    engine.close(0);
-}
-
-#[test]
 fn a_parked_run_lets_the_next_one_go_first() {
     let local = Local::new();
     let (tell, begun) = mpsc::channel();
@@ -390,61 +319,6 @@ fn a_parked_run_lets_the_next_one_go_first() {
         assert_eq!([(); 3].map(|()| begun.recv().expect("it begins")), order, "{on_retry:?}");
         is_idle(&engine);
     }
-    engine.close(0);
-}
-
-#[test]
-fn a_session_goes_on_in_its_order_after_a_restart() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let plan = talk();
-    let local = Local::new();
-    let (desk, _gates) = Desk::new(&local, &[1]);
-    let engine = open(&local, Some(folder.path()), vec![]);
-    // Ids that say nothing of the order.
-    let ids: Vec<_> = [50, 90, 10, 70].map(crate::model::RunId::from_u128).into();
-    for (n, id) in (1..).zip(&ids) {
-        let submit = Submit { id: Some(*id), ..says(&plan, n, WhenBusy::Followup) };
-        send(&engine, submit);
-    }
-    assert_eq!(desk.next(), 1);
-    engine.close(0);
-
-    let again = Local::new();
-    let (desk, _) = Desk::new(&again, &[]);
-    let engine = open(&again, Some(folder.path()), vec![]);
-    assert_eq!(engine.recovered(), 4);
-    assert_eq!([(); 4].map(|()| desk.next()), [1, 2, 3, 4]);
-    for id in ids {
-        assert_eq!(ended(&engine.get(id).expect("known")), RunState::Completed);
-    }
-    is_idle(&engine);
-    engine.close(0);
-}
-
-#[test]
-fn a_restart_puts_unread_messages_before_the_same_run_and_keeps_those_that_were_read() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let plan = talk();
-    let local = Local::new();
-    let begun = reader(&local);
-    let engine = open(&local, Some(folder.path()), vec![]);
-    let head = send(&engine, says(&plan, 1, WhenBusy::Steer));
-    begun.recv().expect("it begins");
-    let read = send(&engine, says(&plan, 7, WhenBusy::Steer));
-    ended(&read);
-    let id = head.id();
-    engine.close(0);
-
-    let again = Local::new();
-    let begun = reader(&again);
-    let engine = open(&again, Some(folder.path()), vec![]);
-    begun.recv().expect("it begins again");
-    let head = engine.get(id).expect("known");
-    let last = send(&engine, says(&plan, 99, WhenBusy::Steer));
-    assert_eq!([ended(&head), ended(&last)], [RunState::Completed; 2]);
-    let result = head.inspect(|run| run.result_of(0)).expect("a result");
-    assert!(matches!(result, TaskResult::One(p) if as_number(&p) == 2), "it read 7 again");
-    is_idle(&engine);
     engine.close(0);
 }
 
