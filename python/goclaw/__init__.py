@@ -30,6 +30,7 @@ from .errors import (
     EngineForked,
     GoclawError,
     GoclawTimeout,
+    IncompatibleRun,
     InputError,
     LaneFull,
     NotYetSupported,
@@ -59,7 +60,7 @@ from .event import Event
 from .lane import Lane, LaneStats
 from .plan import Plan
 from .retry import Retry, RetryAfter
-from .run import Run, RunSummary, TaskView
+from .run import ChildView, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "AgentError",
     "BindingError",
     "Cancelled",
+    "ChildView",
     "ConfigError",
     "Context",
     "CycleError",
@@ -79,6 +81,7 @@ __all__ = [
     "Flow",
     "GoclawError",
     "GoclawTimeout",
+    "IncompatibleRun",
     "InputError",
     "Lane",
     "LaneFull",
