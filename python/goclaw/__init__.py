@@ -57,8 +57,9 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
-from .lane import Lane, LaneStats
+from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
+from .rate import Rate
 from .retry import Retry, RetryAfter
 from .run import ChildView, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
@@ -90,6 +91,8 @@ __all__ = [
     "PayloadError",
     "Plan",
     "Problem",
+    "Rate",
+    "Redirect",
     "RemoteError",
     "ResultTimeout",
     "Retry",
@@ -119,6 +122,7 @@ __all__ = [
     "agent",
     "current",
     "otherwise",
+    "redirect",
     "run",
     "when",
     "workflow",

@@ -21,7 +21,7 @@ from ._stream import EventStream, Fact
 from .definition import Definition
 from .durations import Duration, to_ms
 from .errors import ConfigError, EngineForked, GoclawError
-from .lane import Lane, LaneStats
+from .lane import Lane, LaneStats, sized
 from .run import Run, RunSummary
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ class Engine:
             durability,
             _bound("payload_max", payload_max, 2**31 - 1),
         )
-        self._lane_names = tuple(self._native.lane_names())
         _open.add(self)
 
     @property
@@ -367,7 +366,7 @@ class Engine:
             raise ConfigError("`tags` is a text", code="config.tags", help=f'write tags=["{tags}"]')
         if isinstance(tags, Mapping):
             raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
-        plan = flow._compile(self._lane_names, memory=self._path is None)
+        plan = flow._compile(native.lane_specs(), memory=self._path is None)
         answers = native.submit(
             plan,
             [flow._input(given) for given in inputs],
@@ -451,7 +450,7 @@ def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
     for lane in lanes:
         if not isinstance(lane, Lane):
             raise ConfigError(f"`lanes` holds {lane!r}", code="config.lane", help='give goclaw.Lane("io", 64)')
-        specs.append(lane._to_model())
+        specs.append(sized(lane._to_model()))
     return specs
 
 

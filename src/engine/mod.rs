@@ -21,7 +21,7 @@ mod watch;
 mod tests;
 
 pub use handle::Engine;
-pub use options::{Closed, OnConflict, Options, Submit, builtin_lanes};
+pub use options::{Closed, OnConflict, Options, Submit, all_lanes, builtin_lanes};
 pub use ticket::{Handle, Ticket};
 
 /// Reasons that several places give in the same words.
