@@ -26,6 +26,7 @@ impl Owner {
             Effect::Wake { at, timer } => self.timers.at(at, Due::Run(run, timer)),
             Effect::Abandon { span, attempt } => self.abandon(run, span, attempt),
             Effect::Withdraw => self.withdraw(run),
+            Effect::Leave { span } => self.leave(run, span),
             Effect::Ended => self.ended(run),
         }
     }
@@ -86,6 +87,19 @@ impl Owner {
         if let Some(slot) = self.runs.get(&run) {
             slot.cancelled.store(true, Ordering::Release);
         }
+    }
+
+    /// These tasks have ended without ever getting a permit.
+    fn leave(&mut self, run: RunId, span: Span) {
+        self.lanes.withdraw_span(run, span);
+        let gone = |entry: &Entry| {
+            let of = entry.span;
+            entry.run == run && of.node == span.node && span.lo <= of.lo && of.hi() <= span.hi()
+        };
+        self.parked.retain(|_, entries| {
+            entries.retain(|entry| !gone(entry));
+            !entries.is_empty()
+        });
     }
 
     fn ended(&mut self, run: RunId) {

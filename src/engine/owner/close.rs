@@ -104,7 +104,6 @@ impl Owner {
                 Message::Submit(submits) => {
                     submits.iter().for_each(|(_, cell)| cell.accept(Err(refusal::closed())));
                 }
-                Message::Close { reply, .. } => drop(reply.send(Closed::default())),
                 // Dropping a question lets its asker know that there is no answer.
                 _ => {}
             }

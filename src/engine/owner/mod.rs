@@ -10,8 +10,10 @@ mod close;
 mod commit;
 mod dispatch;
 mod flight;
+mod ladder;
 mod pace;
 mod recover;
+mod stuck;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
@@ -23,6 +25,7 @@ use self::accept::Blocked;
 use self::commit::Staged;
 use self::flight::Flights;
 use self::pace::Paces;
+use self::stuck::StuckCalls;
 use self::timers::Timers;
 use super::cell::Cell;
 use super::clock::Clock;
@@ -56,11 +59,13 @@ pub(super) struct Owner {
     /// No path: nothing lasts, finished runs are kept here.
     memory: bool,
     relaxed_window: u64,
+    cancel_grace: u64,
 
     /// The moment of this turn.
     now: Timestamp,
     runs: HashMap<RunId, Slot>,
     flights: Flights,
+    stuck: StuckCalls,
     paces: Paces,
     timers: Timers,
     /// Submits that wait for a place, by the lane that is full.
@@ -98,9 +103,11 @@ impl Owner {
             clock,
             memory: options.path.is_none(),
             relaxed_window: options.relaxed_window,
+            cancel_grace: options.cancel_grace,
             now,
             runs: HashMap::new(),
             flights: Flights::default(),
+            stuck: StuckCalls::new(options.stuck_threads_max),
             paces: Paces::default(),
             timers: Timers::default(),
             blocked: HashMap::new(),
@@ -152,6 +159,10 @@ impl Owner {
                 self.step(run, Input::Cancel { reason });
                 self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
             }
+            Message::Kill { run, reason, reply } => {
+                self.kill(run, reason);
+                self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
+            }
             Message::Grow { run, growth, known, reply } => {
                 let grown = self.grow(run, growth, &*known);
                 self.staged.acks.push(Box::new(move || drop(reply.send(grown))));
@@ -162,6 +173,8 @@ impl Owner {
                 // The asker may have gone.
                 let _ = reply.send(live.or(self.kept_by_id.get(&run)).cloned());
             }
+            Message::Pulse { reply } => drop(reply.send(self.pulse())),
+            Message::Beats { run, reply } => drop(reply.send(self.beats(run))),
             Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
             Message::Forget { run, before } => self.forget(run, before),
             Message::Missing { reply } => {
