@@ -30,11 +30,13 @@ from .errors import (
     EngineForked,
     GoclawError,
     GoclawTimeout,
+    IdleTimedOut,
     InputError,
     LaneFull,
     NotYetSupported,
     PayloadError,
     Problem,
+    QueueTimedOut,
     RemoteError,
     ResultTimeout,
     RunCancelled,
@@ -47,6 +49,7 @@ from .errors import (
     StoreTooNew,
     TaskFailed,
     TaskTimedOut,
+    TotalTimedOut,
     TracedValueError,
     UnknownAgent,
     UnknownDependency,
@@ -56,10 +59,11 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
+from .health import Health, Incident, StuckCall
 from .lane import Lane, LaneStats
 from .plan import Plan
 from .retry import Retry, RetryAfter
-from .run import Run, RunSummary, TaskView
+from .run import Heartbeat, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -79,6 +83,10 @@ __all__ = [
     "Flow",
     "GoclawError",
     "GoclawTimeout",
+    "Health",
+    "Heartbeat",
+    "IdleTimedOut",
+    "Incident",
     "InputError",
     "Lane",
     "LaneFull",
@@ -87,6 +95,7 @@ __all__ = [
     "PayloadError",
     "Plan",
     "Problem",
+    "QueueTimedOut",
     "RemoteError",
     "ResultTimeout",
     "Retry",
@@ -101,9 +110,11 @@ __all__ = [
     "StoreFull",
     "StoreLocked",
     "StoreTooNew",
+    "StuckCall",
     "TaskFailed",
     "TaskTimedOut",
     "TaskView",
+    "TotalTimedOut",
     "TracedValueError",
     "UnknownAgent",
     "UnknownDependency",

@@ -10,6 +10,8 @@ mod errors;
 mod executor;
 mod facts;
 mod failure;
+mod health;
+mod incidents;
 mod logging;
 mod looper;
 mod mailbox;
@@ -26,6 +28,7 @@ mod slot;
 mod steps;
 mod template;
 mod threads;
+mod watchdog;
 
 use pyo3::prelude::*;
 
