@@ -60,8 +60,9 @@ from .errors import (
 )
 from .event import Event
 from .health import Health, Incident, StuckCall
-from .lane import Lane, LaneStats
+from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
+from .rate import Rate
 from .retry import Retry, RetryAfter
 from .run import Heartbeat, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
@@ -96,6 +97,8 @@ __all__ = [
     "Plan",
     "Problem",
     "QueueTimedOut",
+    "Rate",
+    "Redirect",
     "RemoteError",
     "ResultTimeout",
     "Retry",
@@ -127,6 +130,7 @@ __all__ = [
     "agent",
     "current",
     "otherwise",
+    "redirect",
     "run",
     "when",
     "workflow",

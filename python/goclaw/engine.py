@@ -22,7 +22,7 @@ from .definition import Definition
 from .durations import Duration, to_ms
 from .errors import ConfigError, EngineForked
 from .health import Health, _health
-from .lane import Lane, LaneStats
+from .lane import Lane, LaneStats, sized
 from .run import Run, RunSummary
 
 if TYPE_CHECKING:
@@ -109,7 +109,6 @@ class Engine:
             to_ms(cancel_grace, what="cancel_grace"),
             _bound("stuck_threads_max", stuck_threads_max, 100_000),
         )
-        self._lane_names = tuple(self._native.lane_names())
         _open.add(self)
         if handle_sigterm:
             _sigterm.watch(self)
@@ -400,7 +399,7 @@ class Engine:
             raise ConfigError("`tags` is a text", code="config.tags", help=f'write tags=["{tags}"]')
         if isinstance(tags, Mapping):
             raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
-        plan = flow._compile(self._lane_names, memory=self._path is None)
+        plan = flow._compile(native.lane_specs(), memory=self._path is None)
         handles = native.submit(
             plan,
             [flow._input(given) for given in inputs],
@@ -478,7 +477,7 @@ def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
     for lane in lanes:
         if not isinstance(lane, Lane):
             raise ConfigError(f"`lanes` holds {lane!r}", code="config.lane", help='give goclaw.Lane("io", 64)')
-        specs.append(lane._to_model())
+        specs.append(sized(lane._to_model()))
     return specs
 
 

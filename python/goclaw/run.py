@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _guard
 from ._options import UNSET as _UNSET
-from ._options import Delivery, Trigger, Unset
+from ._options import Delivery, Isolation, Trigger, Unset
 from ._stream import EventStream
 from .durations import Duration, to_seconds
 from .errors import GoclawError, RemoteError, ResultTimeout, TaskFailed, class_of
@@ -259,11 +259,17 @@ class Run(Generic[R_co]):
         for_each: Any = None,
         lane: str | None = None,
         timeout: Duration | Unset | None = _UNSET,
+        queue_timeout: Duration | Unset | None = _UNSET,
+        idle_timeout: Duration | Unset | None = _UNSET,
+        total_timeout: Duration | Unset | None = _UNSET,
+        rate_key: str | Unset | None = _UNSET,
+        cost: int | None = None,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,
         trigger: Trigger | None = None,
         delivery: Delivery | None = None,
+        isolation: Isolation | None = None,
     ) -> None:
         """Adds a task to the run while it runs; adding the same task again changes nothing.
 
@@ -276,11 +282,17 @@ class Run(Generic[R_co]):
             for_each: Makes the task a map.
             lane: Lane of the task; the agent's by default, as are the options below.
             timeout: Bound on one attempt.
+            queue_timeout: Bound on each wait for a permit.
+            idle_timeout: Bound on an attempt's silence: no heartbeat, no progress.
+            total_timeout: Bound on the whole task with every wait and attempt.
+            rate_key: Whose rate the task counts against: a text or a template.
+            cost: Units of its lane's rate that one attempt takes.
             retries: Tries after the first.
             retry: The whole retry policy.
             priority: Higher runs first.
             trigger: What the ends of the dependencies must look like.
             delivery: What a crash in the middle of an attempt does.
+            isolation: Where the agent runs: ``"process"``, or what its kind of function does anyway.
 
         Raises:
             WorkflowError: `workflow.task_conflict` where a different task has the id, and what compiling raises.
@@ -299,11 +311,17 @@ class Run(Generic[R_co]):
             for_each=for_each,
             lane=lane,
             timeout=timeout,
+            queue_timeout=queue_timeout,
+            idle_timeout=idle_timeout,
+            total_timeout=total_timeout,
+            rate_key=rate_key,
+            cost=cost,
             retries=retries,
             retry=retry,
             priority=priority,
             trigger=trigger,
             delivery=delivery,
+            isolation=isolation,
         )
         model, constants = flow._model()
         self._native.add_tasks(json.dumps(model["tasks"]), constants)

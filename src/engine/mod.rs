@@ -23,7 +23,8 @@ mod tests;
 pub use handle::Engine;
 pub use health::{Beat, Held, Pulse, StuckCall};
 pub use options::{
-    CANCEL_GRACE_MS, Closed, OnConflict, Options, STUCK_THREADS_MAX, Submit, builtin_lanes,
+    CANCEL_GRACE_MS, Closed, OnConflict, Options, STUCK_THREADS_MAX, Submit, all_lanes,
+    builtin_lanes,
 };
 pub use ticket::{Handle, Ticket};
 

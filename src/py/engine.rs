@@ -13,14 +13,15 @@ use pyo3::types::PyDict;
 
 use super::executor::PythonExecutor;
 use super::facts::{self, FactRow};
+use super::lanes::LaneBook;
 use super::notify::Notifier;
 use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
 use super::run::{PyRun, wait};
-use super::{errors, health, incidents, logging, watchdog};
+use super::{errors, health, incidents, logging, registry, watchdog};
 use crate::agent::Executor;
-use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, builtin_lanes};
-use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Timestamp};
+use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, all_lanes};
+use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
 use crate::plan::Plan;
 use crate::store::{Filter, Summary};
 
@@ -37,7 +38,7 @@ pub(super) struct PyEngine {
     executor: Arc<PythonExecutor>,
     notifier: Arc<Notifier>,
     mode: Mode,
-    lanes: Arc<[String]>,
+    lanes: Arc<LaneBook>,
     plans: Mutex<Plans>,
 }
 
@@ -134,10 +135,7 @@ impl PyEngine {
         logging::install(py)?;
         watchdog::ensure(py);
         let lanes: Vec<LaneSpec> = parse(py, lanes_json)?;
-        let mut names: Vec<String> = builtin_lanes().into_iter().map(|lane| lane.name).collect();
-        names.extend(lanes.iter().map(|lane| lane.name.clone()));
-        names.sort_unstable();
-        names.dedup();
+        let book = LaneBook::new(all_lanes(&lanes));
         let mode = Mode { memory: path.is_none(), payload_max, ..Mode::default() };
         let options = Options {
             path,
@@ -170,13 +168,14 @@ impl PyEngine {
             executor,
             notifier: Arc::default(),
             mode,
-            lanes: names.into(),
+            lanes: Arc::new(book),
             plans: Mutex::default(),
         })
     }
 
-    fn lane_names(&self) -> Vec<String> {
-        self.lanes.to_vec()
+    /// The lanes as `compile` takes them.
+    fn lane_specs(&self) -> String {
+        serde_json::to_string(&self.lanes.specs()).expect("numbers and texts can be written down")
     }
     #[getter]
     fn recovered(&self) -> usize {
@@ -197,6 +196,7 @@ impl PyEngine {
         durability: Option<&str>,
         block: bool,
     ) -> PyResult<Vec<PyRun>> {
+        refuse_processes(py, &plan.0)?;
         let id = run_id.map(|id| run_of(py, id)).transpose()?;
         let durability = durability.map(|name| level(py, name)).transpose()?;
         let on_conflict = if existing { OnConflict::Existing } else { OnConflict::Error };
@@ -347,6 +347,17 @@ impl PyEngine {
         mem::forget(Arc::clone(&self.executor));
         mem::forget(Arc::clone(&self.notifier));
     }
+}
+
+/// Worker processes are not there yet: a task that asks for one must not run on a thread unnoticed.
+fn refuse_processes(py: Python<'_>, plan: &Plan) -> PyResult<()> {
+    let styled = |task: &Task| registry::find(&task.agent).map(|found| found.style(task.isolation));
+    let refused = plan.workflow.tasks.iter().find(|task| styled(task) == Some(Style::Process));
+    let Some(task) = refused else { return Ok(()) };
+    let message = format!("task `{}` asks for a process of its own", task.id);
+    let help =
+        "leave isolation=\"process\" out; this version runs agents on threads and the event loop";
+    Err(errors::raised(py, &Error::new("workflow.not_yet", message, help)))
 }
 
 fn level(py: Python<'_>, name: &str) -> PyResult<Durability> {

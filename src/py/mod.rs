@@ -12,6 +12,7 @@ mod facts;
 mod failure;
 mod health;
 mod incidents;
+mod lanes;
 mod logging;
 mod looper;
 mod mailbox;
@@ -43,7 +44,7 @@ mod _goclaw {
     #[pymodule_export]
     use super::engine::PyEngine;
     #[pymodule_export]
-    use super::plan::{PyPlan, compile};
+    use super::plan::{PyPlan, compile, lane_sizes};
     #[pymodule_export]
     use super::run::PyRun;
 

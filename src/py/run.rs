@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::lanes::LaneBook;
 use super::notify::Notifier;
 use super::object::{Mode, PyObj};
 use super::output::{self, Wanted};
@@ -50,7 +51,7 @@ pub(super) struct PyRun {
     pub(super) handle: Handle,
     pub(super) mode: Mode,
     pub(super) notifier: Arc<Notifier>,
-    pub(super) lanes: Arc<[String]>,
+    pub(super) lanes: Arc<LaneBook>,
 }
 
 type TaskRow = (String, String, String, &'static str, u32, Option<u32>, Option<String>);
@@ -209,7 +210,7 @@ impl PyRun {
     ) -> PyResult<()> {
         let tasks: Vec<Task> = parse(py, tasks_json)?;
         let growth = Growth { tasks, constants: payloads(&constants, &self.mode)? };
-        let known = Arc::new(World { lanes: self.lanes.to_vec() });
+        let known = Arc::new(World { lanes: Some(self.lanes.specs()), named: Vec::new() });
         let grown = py.detach(|| self.handle.add_tasks(growth, known));
         grown.map_err(|error: Error| errors::raised(py, &error))
     }
