@@ -30,6 +30,8 @@ from .errors import (
     EngineForked,
     GoclawError,
     GoclawTimeout,
+    IdleTimedOut,
+    IncompatibleRun,
     InputError,
     LaneFull,
     MergeFailed,
@@ -37,6 +39,7 @@ from .errors import (
     NotYetSupported,
     PayloadError,
     Problem,
+    QueueTimedOut,
     RemoteError,
     ResultTimeout,
     RunCancelled,
@@ -52,6 +55,7 @@ from .errors import (
     StoreTooNew,
     TaskFailed,
     TaskTimedOut,
+    TotalTimedOut,
     TracedValueError,
     UnknownAgent,
     UnknownDependency,
@@ -61,11 +65,12 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
+from .health import Health, Incident, StuckCall
 from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
 from .rate import Rate
 from .retry import Retry, RetryAfter
-from .run import Run, RunSummary, TaskView
+from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
 from .session import Collect, Sessions, SessionView, Signal, Signals
 from .workflow import Flow, otherwise, when, workflow
 
@@ -75,6 +80,7 @@ __all__ = [
     "BindingError",
     "Cancelled",
     "Collect",
+    "ChildView",
     "ConfigError",
     "Context",
     "CycleError",
@@ -87,6 +93,11 @@ __all__ = [
     "Flow",
     "GoclawError",
     "GoclawTimeout",
+    "Health",
+    "Heartbeat",
+    "IdleTimedOut",
+    "IncompatibleRun",
+    "Incident",
     "InputError",
     "Lane",
     "LaneFull",
@@ -97,6 +108,7 @@ __all__ = [
     "PayloadError",
     "Plan",
     "Problem",
+    "QueueTimedOut",
     "Rate",
     "Redirect",
     "RemoteError",
@@ -120,9 +132,11 @@ __all__ = [
     "StoreFull",
     "StoreLocked",
     "StoreTooNew",
+    "StuckCall",
     "TaskFailed",
     "TaskTimedOut",
     "TaskView",
+    "TotalTimedOut",
     "TracedValueError",
     "UnknownAgent",
     "UnknownDependency",

@@ -9,7 +9,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Batch, Executor, MergeCall, NodeCall, Outcome, Report, Reports, Resolution, Style};
+use super::{
+    Batch, Executor, MergeCall, NodeCall, Outcome, Report, Reports, Resolution, Rung, Style,
+};
 use crate::model::{Failure, FailureKind, Isolation, Millis, Payload, Span, TaskRef};
 
 type Function = Arc<dyn Fn(&Batch, TaskRef) -> Outcome + Send + Sync>;
@@ -116,6 +118,11 @@ impl Executor for Local {
             let (session, number) = (Arc::clone(&call.session), call.number);
             reports.report(vec![Report::Merged { session, number, result }]);
         });
+    }
+
+    /// A closure has no more than the token.
+    fn cancel(&self, batch: &Arc<Batch>, _span: Span, _rung: Rung) {
+        batch.abandoned.store(true, Ordering::Release);
     }
 
     fn abandon(&self, batch: &Arc<Batch>, _span: Span) {

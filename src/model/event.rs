@@ -73,6 +73,8 @@ pub enum SkipReason {
 pub enum CancelCause {
     /// Somebody asked: the run ends `cancelled`.
     Asked,
+    /// Somebody asked that it stops without cleaning up: `cancelled`.
+    Killed,
     /// A task failed under `fail_fast`: the run ends `failed`.
     Failure,
     /// The run's own timeout is over: `failed`.
@@ -83,6 +85,8 @@ pub enum CancelCause {
     Dropped,
     /// The messages of its session could not be merged: `failed`.
     Merge,
+    /// What the run had decided cannot be written down: `failed`.
+    Unwritable,
 }
 
 /// One fact of a run.
@@ -161,6 +165,8 @@ pub enum Event {
         total: Option<f64>,
         text: Option<String>,
     },
+    /// It is the run's turn in its session: from now on its tasks wait for their lanes.
+    Seated,
     /// An agent of the run has read a message to its session; `from` is the run that brought it.
     Steered {
         from: RunId,
@@ -174,6 +180,12 @@ pub enum Event {
     /// Another run has taken the message: there is nothing left to do.
     Absorbed {
         into: RunId,
+    },
+    /// The attempt holds up others: it blocks the event loop, or keeps the interpreter to itself.
+    Blocking {
+        task: TaskRef,
+        attempt: u32,
+        reason: String,
     },
     CancelRequested {
         cause: CancelCause,
@@ -248,6 +260,7 @@ pub enum FactKind {
     TaskScheduled,
     TaskStarted,
     TaskProgress,
+    TaskBlocking,
     TaskRetrying,
     TaskInterrupted,
     TaskCompleted,
@@ -276,6 +289,7 @@ impl FactKind {
             Self::TaskScheduled => "task.scheduled",
             Self::TaskStarted => "task.started",
             Self::TaskProgress => "task.progress",
+            Self::TaskBlocking => "task.blocking",
             Self::TaskRetrying => "task.retrying",
             Self::TaskInterrupted => "task.interrupted",
             Self::TaskCompleted => "task.completed",
@@ -304,7 +318,7 @@ impl Event {
     /// How many sequence numbers the event takes: one per task it tells users of.
     pub fn weight(&self) -> u64 {
         match self {
-            Self::Resolved { .. } | Self::RetryDue { .. } => 0,
+            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Seated => 0,
             Self::Scheduled { span }
             | Self::Started { span, .. }
             | Self::Completed { span, .. }
@@ -322,7 +336,9 @@ impl Event {
                 | Self::Started { .. }
                 | Self::RunStarted
                 | Self::Progress { .. }
+                | Self::Blocking { .. }
                 | Self::Resolved { .. }
+                | Self::Seated
         )
     }
 
@@ -339,7 +355,7 @@ impl Event {
                 (K::RunGrown, None, 0, Some(Detail::Count(growth.tasks.len() as u32)))
             }
             Self::RunStarted => (K::RunStarted, None, 0, None),
-            Self::Resolved { .. } | Self::RetryDue { .. } => return None,
+            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Seated => return None,
             Self::Expanded { node, count, .. } => {
                 (K::TaskExpanded, whole(*node), 0, Some(Detail::Count(*count)))
             }
@@ -389,6 +405,10 @@ impl Event {
                 (K::RunMerged, None, 0, Some(Detail::Count(from.len() as u32 + 1)))
             }
             Self::Absorbed { into } => (K::RunAbsorbed, None, 0, Some(Detail::Into(*into))),
+            Self::Blocking { task, attempt, reason } => {
+                let detail = Detail::Reason(reason.clone());
+                (K::TaskBlocking, Some((*task).into()), *attempt, Some(detail))
+            }
             Self::CancelRequested { reason, .. } => {
                 (K::RunCancelling, None, 0, Some(Detail::Reason(reason.clone())))
             }

@@ -19,7 +19,7 @@ use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
 use super::run::{PyRun, wait};
 use super::session::{ModeRow, PlaceRow, Places, SessionRow};
-use super::{errors, logging, registry, session};
+use super::{errors, health, incidents, logging, registry, session, watchdog};
 use crate::agent::Executor;
 use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, all_lanes};
 use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
@@ -97,31 +97,36 @@ impl PyEngine {
         Ok(Some(plan))
     }
 
-    /// Waits for the answers to submits; gives them up when a signal ends the wait.
-    fn accepted(
+    /// Waits for the answers to submits, each a run or a refusal; gives them up when a signal ends
+    /// the wait.
+    fn answers(
         &self,
         py: Python<'_>,
         tickets: &[Ticket],
         plan: &Arc<Plan>,
-    ) -> PyResult<Vec<PyRun>> {
-        let mut runs = Vec::with_capacity(tickets.len());
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        let mut answers = Vec::with_capacity(tickets.len());
         for ticket in tickets {
             let answer = wait(py, None, |slice| ticket.wait(Some(slice))).inspect_err(|_| {
                 tickets.iter().for_each(Ticket::give_up);
             })?;
-            let handle =
-                answer.expect("there is no time limit").map_err(|e| errors::raised(py, &e))?;
-            let gone = self.plans().insert(handle.id(), Arc::clone(plan));
-            drop(gone);
-            runs.push(self.wrap(handle));
+            answers.push(match answer.expect("there is no time limit") {
+                Ok(handle) => {
+                    let gone = self.plans().insert(handle.id(), Arc::clone(plan));
+                    drop(gone);
+                    Py::new(py, self.wrap(handle))?.into_any()
+                }
+                Err(error) => errors::raised(py, &error).into_value(py).into_any(),
+            });
         }
-        Ok(runs)
+        Ok(answers)
     }
 }
 
 #[pymethods]
 impl PyEngine {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn open(
         py: Python<'_>,
         path: Option<PathBuf>,
@@ -130,8 +135,11 @@ impl PyEngine {
         durability: &str,
         payload_max: usize,
         when_busy: ModeRow,
+        cancel_grace: u64,
+        stuck_threads_max: u32,
     ) -> PyResult<Self> {
         logging::install(py)?;
+        watchdog::ensure(py);
         let lanes: Vec<LaneSpec> = parse(py, lanes_json)?;
         let book = LaneBook::new(all_lanes(&lanes));
         let mode = Mode { memory: path.is_none(), payload_max, ..Mode::default() };
@@ -141,6 +149,8 @@ impl PyEngine {
             global: concurrency,
             durability: level(py, durability)?,
             when_busy: session::mode(py, when_busy)?,
+            cancel_grace,
+            stuck_threads_max,
             ..Options::default()
         };
         let mut executor = None;
@@ -179,7 +189,8 @@ impl PyEngine {
         self.engine.recovered()
     }
 
-    /// Starts one run per input; answers when they are durable at their level.
+    /// Starts one run per input; answers when they are durable at their level, with a run or an
+    /// exception for each.
     #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn submit(
         &self,
@@ -193,7 +204,7 @@ impl PyEngine {
         durability: Option<&str>,
         block: bool,
         place: PlaceRow,
-    ) -> PyResult<Vec<PyRun>> {
+    ) -> PyResult<Vec<Py<PyAny>>> {
         refuse_processes(py, &plan.0)?;
         let id = run_id.map(|id| run_of(py, id)).transpose()?;
         let durability = durability.map(|name| level(py, name)).transpose()?;
@@ -220,7 +231,7 @@ impl PyEngine {
         }
         let tickets = py.detach(|| self.engine.submit_many(requests));
         let tickets = tickets.map_err(|error| errors::raised(py, &error))?;
-        self.accepted(py, &tickets, &plan.0)
+        self.answers(py, &tickets, &plan.0)
     }
 
     /// Works on the run's tasks with the calling thread until the run has ended.
@@ -286,13 +297,21 @@ impl PyEngine {
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.engine.stats();
-        // The one gauge that only the executor knows.
-        stats.threads_stuck.store(self.executor.stuck() as u64, Ordering::Relaxed);
+        // What only the executor and the watchdog know. The latter is of the whole process.
+        let (blocked, hogs) = incidents::counts();
+        stats.heartbeats.store(self.executor.heartbeats(), Ordering::Relaxed);
+        stats.loop_blocked.store(blocked, Ordering::Relaxed);
+        stats.gil_hogs.store(hogs, Ordering::Relaxed);
         let by_name = PyDict::new(py);
         for (name, value) in stats.read() {
             by_name.set_item(name, value)?;
         }
         Ok(by_name)
+    }
+
+    /// How the engine is, by the names of `goclaw.Health`.
+    fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        health::of(py, &self.engine)
     }
 
     fn lanes(&self, py: Python<'_>) -> PyResult<Vec<LaneRow>> {

@@ -1,7 +1,7 @@
 //! The Python executor: threads for functions, one event loop for coroutines, callers that help.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
 use super::{context, mailbox, registry};
-use crate::agent::{Batch, Executor, MergeCall, NodeCall, Reports};
+use crate::agent::{Batch, Executor, MergeCall, NodeCall, Reports, Rung};
 use crate::model::{Isolation, Millis, RunId, Span, Style};
 
 /// How often a helping thread looks for signals (Ctrl-C).
@@ -30,6 +30,7 @@ pub(super) struct Core {
     pub(super) loop_batches: AtomicUsize,
     /// Wakes coroutines that wait for a message.
     pub(super) notifier: Arc<Notifier>,
+    pub(super) heartbeats: AtomicU64,
     on_registered: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -61,11 +62,17 @@ impl PythonExecutor {
             stuck: AtomicUsize::new(0),
             loop_batches: AtomicUsize::new(0),
             notifier: Arc::default(),
+            heartbeats: AtomicU64::new(0),
             on_registered: OnceLock::new(),
         });
         let pool = Pool::new(Arc::clone(&core));
         let (helpers, imported) = (Mutex::default(), Mutex::default());
         Arc::new(Self { core, pool, helpers, imported })
+    }
+
+    /// Heartbeats so far.
+    pub(crate) fn heartbeats(&self) -> u64 {
+        self.core.heartbeats.load(Ordering::Relaxed)
     }
 
     /// Called, on a worker thread, whenever importing a module made a missing agent known.
@@ -183,6 +190,17 @@ impl Executor for PythonExecutor {
 
     fn merge(&self, call: Arc<MergeCall>) {
         self.pool.give(Job::Merge(call));
+    }
+
+    fn cancel(&self, batch: &Arc<Batch>, span: Span, rung: Rung) {
+        match (batch.style, rung) {
+            (Style::Loop, _) => {
+                mailbox::feed(mailbox::Feed::Cancel(Arc::clone(batch), span));
+            }
+            // The run's own flag is the token, and it is set.
+            (Style::Thread | Style::Process, Rung::Token) => {}
+            (Style::Thread | Style::Process, Rung::Raise) => self.pool.press(batch, span),
+        }
     }
 
     fn abandon(&self, batch: &Arc<Batch>, span: Span) {

@@ -113,9 +113,16 @@ fn end(run: &Run) -> Event {
     let asked = run.cancel.as_ref().map(|(_, reason)| reason.clone());
     let reason = asked.or_else(failed).or_else(absorbed);
     let state = match run.cause() {
-        Some(CancelCause::Asked | CancelCause::Dropped) => RunState::Cancelled,
+        Some(CancelCause::Asked | CancelCause::Killed | CancelCause::Dropped) => {
+            RunState::Cancelled
+        }
         Some(CancelCause::Quarantine) => RunState::Quarantined,
-        Some(CancelCause::Failure | CancelCause::Deadline | CancelCause::Merge) => RunState::Failed,
+        Some(
+            CancelCause::Failure
+            | CancelCause::Deadline
+            | CancelCause::Unwritable
+            | CancelCause::Merge,
+        ) => RunState::Failed,
         None if run.failure.is_some() => RunState::Failed,
         None => RunState::Completed,
     };

@@ -19,6 +19,7 @@ mod retry;
 mod state;
 mod steer;
 mod step;
+mod timeout;
 mod view;
 
 pub use effects::{Effect, Timer};

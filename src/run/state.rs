@@ -39,6 +39,8 @@ pub(super) struct Talk {
     pub(super) steered: Vec<(RunId, Payload)>,
     /// Runs whose messages are in `input`.
     pub(super) merged: Vec<RunId>,
+    /// Its turn in its session has come.
+    pub(super) seated: bool,
     /// What came of merging, in place of what was submitted.
     pub(super) input: Option<Payload>,
     /// The run that took its message.
@@ -52,6 +54,8 @@ pub(super) struct Node {
     pub(super) waits: u32,
     /// `when` and `each` are evaluated (or there are none): the tasks may go to their lane.
     pub(super) resolved: bool,
+    /// When its tasks became ready for their lane for the first time; its total time counts from here.
+    pub(super) since: Option<Timestamp>,
     pub(super) body: Body,
 }
 
@@ -90,6 +94,10 @@ pub struct Item {
 pub(super) enum Yield {
     #[default]
     Nothing,
+    /// Ready again after an attempt, since then.
+    Ready {
+        since: Timestamp,
+    },
     Output(Payload),
     Failure(Arc<Failure>),
     Retrying {

@@ -7,6 +7,17 @@ use crate::model::{
     Event, NodeIx, Payload, RunId, RunState, SkipReason, TaskRef, TaskState, Timestamp,
 };
 
+/// Its tasks' time does not run while others of its session are before it. Told where somebody
+/// measures it.
+pub(super) fn seated(run: &Run) -> Vec<Event> {
+    let told = run.talk.as_ref().is_some_and(|talk| talk.seated);
+    let measured = || {
+        let mut tasks = run.plan.workflow.tasks.iter();
+        tasks.any(|task| task.queue_timeout_ms.is_some() || task.total_timeout_ms.is_some())
+    };
+    if run.is_untouched() && !told && measured() { vec![Event::Seated] } else { Vec::new() }
+}
+
 /// A message counts as read once; a run that is stopping takes none, so that nothing is lost with it.
 pub(super) fn steered(run: &Run, from: RunId, message: Payload) -> Vec<Event> {
     if run.cancel.is_some() || run.steered().iter().any(|(known, _)| *known == from) {

@@ -6,7 +6,7 @@ use super::Owner;
 use super::session::Seat;
 use crate::engine::cell::Cell;
 use crate::engine::refusal;
-use crate::engine::shared::Plans;
+use crate::engine::shared;
 use crate::model::{Event, Record, Result, RunId};
 use crate::run::{self, Run};
 
@@ -18,13 +18,18 @@ struct Times {
 }
 
 impl Owner {
-    /// Loads every unfinished run. What they need is carried out in the first turn.
-    pub(in crate::engine) fn resume(&mut self, plans: &Plans) -> Result<usize> {
+    /// Loads every unfinished run. What they need is carried out in the first turn. One that this
+    /// version cannot replay is parked, and holds up nobody of its session; damage to the store is
+    /// not for one run to bear.
+    pub(in crate::engine) fn resume(&mut self) -> Result<usize> {
         let mut found = Vec::new();
         for id in self.store.unfinished()? {
             let records = self.store.load(id)?.ok_or_else(|| refusal::unknown_run(id))?;
-            let run = run::replay(&records, |submitted| plans.of(submitted))?;
-            found.push((times(&records), run));
+            match shared::replay(id, &records, &self.plans) {
+                Ok(run) => found.push((times(&records), run)),
+                Err(error) if error.code.starts_with("store.") => return Err(error),
+                Err(error) => self.park_unreadable(id, &records, error),
+            }
         }
         // Ids need not be in the order of the submits: users may bring their own, clocks go back.
         found.sort_by_key(|(times, _)| times.submitted);
@@ -59,9 +64,13 @@ impl Owner {
         let Some(slot) = self.runs.get(&run).filter(|slot| !slot.run.state().is_terminal()) else {
             return;
         };
-        let held = slot.seat.holds_back();
+        let seat = slot.seat;
         let (inputs, mut effects) = run::outstanding(&slot.run, true);
-        effects.retain(|effect| !held || !effect.starts_work());
+        effects.retain(|effect| match seat {
+            Seat::Free => true,
+            Seat::Waiting => !effect.waits_its_turn(),
+            Seat::Parked => !effect.starts_work(),
+        });
         for input in inputs {
             self.advance(run, input);
         }

@@ -1,7 +1,7 @@
 //! Sessions: runs with one key go one at a time, in the order of their submits.
 //!
 //! A run that has to wait is journaled and adopted like any other; only what would start its work is
-//! held back (`Effect::starts_work`), and found again by `run::outstanding` when it is its turn. So
+//! held back (`Effect::waits_its_turn`), and found again by `run::outstanding` when it is its turn. So
 //! it takes no place in a lane, its timeout runs, and cancelling it ends it at once.
 
 use std::collections::BTreeSet;
@@ -173,9 +173,11 @@ impl Owner {
     fn start(&mut self, run: RunId) {
         let Some(slot) = self.runs.get_mut(&run) else { return };
         slot.seat = Seat::Free;
+        self.advance(run, Input::Seat);
+        let Some(slot) = self.runs.get(&run) else { return };
         let (_, mut effects) = run::outstanding(&slot.run, false);
         // Its timeout has run since its submit; where it has ended, that is known already.
-        effects.retain(run::Effect::starts_work);
+        effects.retain(run::Effect::waits_its_turn);
         self.staged.effects.extend(effects.into_iter().map(|effect| (run, effect)));
         self.staged.again = true;
     }
@@ -314,6 +316,7 @@ impl Owner {
                 Next::Start(run) => {
                     if let Some(slot) = self.runs.get_mut(&run) {
                         slot.seat = Seat::Free;
+                        self.advance(run, Input::Seat);
                     }
                 }
                 Next::Merge { number, runs, group } => self.merge(&key, number, &runs, &group),

@@ -1,6 +1,8 @@
 //! Messages that go from one run to another.
 
-use goclaw::model::{CancelCause, Event, Payload, RunId, RunState, SkipReason, TaskState as S};
+use goclaw::model::{
+    CancelCause, Event, Payload, RunId, RunState, SkipReason, Span, TaskState as S,
+};
 use goclaw::run::{Effect, Input};
 use serde_json::json;
 
@@ -73,6 +75,23 @@ fn messages_are_read_once_and_not_by_a_run_that_stops() {
     assert!(case.input(read(10)).is_empty(), "it would be lost with the run");
     let read = [(other(8), message(8)), (other(9), message(9))];
     assert_eq!((case.run.steered(), case.reload().steered()), (&read[..], &read[..]));
+}
+
+#[test]
+fn the_time_of_tasks_begins_with_the_runs_turn() {
+    let bounded = json!({"tasks": [{"id": "a", "queue_timeout_ms": 50}]});
+    let mut case = case(bounded);
+    let span = Span::one(0, 0);
+    case.now = case.now.plus(1_000);
+    case.input(Input::Seat);
+    assert!(case.input(Input::Seat).is_empty(), "told once");
+    assert!(
+        case.input(Input::QueueOver { span }).is_empty(),
+        "the session's wait is not the lane's"
+    );
+    case.now = case.now.plus(50);
+    assert!(!case.input(Input::QueueOver { span }).is_empty());
+    assert!(chain().input(Input::Seat).is_empty(), "where nobody measures nobody is told");
 }
 
 #[test]

@@ -130,6 +130,11 @@ impl World {
         let mut turn = Turn::default();
         self.run = run::begin(id(), Arc::clone(&self.plan), submitted, &mut turn);
         self.take(turn)?;
+        // Others of its session come before its first attempt, or never.
+        if self.dice.chance(3 * self.scene.climate.talk) {
+            let input = self.talk();
+            self.step(input)?;
+        }
         self.staged.acks.push(line::Ack::Submitted);
         self.dispatch()?;
         self.commit_all()
