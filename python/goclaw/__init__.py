@@ -58,6 +58,7 @@ from .errors import (
 from .event import Event
 from .lane import Lane, LaneStats
 from .plan import Plan
+from .processes import Processes
 from .retry import Retry, RetryAfter
 from .run import Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
@@ -87,6 +88,7 @@ __all__ = [
     "PayloadError",
     "Plan",
     "Problem",
+    "Processes",
     "RemoteError",
     "ResultTimeout",
     "Retry",

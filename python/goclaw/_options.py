@@ -12,13 +12,13 @@ from .errors import ConfigError
 from .retry import Retry
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
-Isolation: TypeAlias = Literal["auto", "thread", "loop"]
+Isolation: TypeAlias = Literal["auto", "thread", "loop", "process"]
 Trigger: TypeAlias = Literal["all_success", "all_done", "one_success", "none_failed"]
 OnFailure: TypeAlias = Literal["fail_fast", "continue"]
 Durability: TypeAlias = Literal["strict", "relaxed", "none"]
 
 DELIVERIES = ("at_least_once", "at_most_once")
-ISOLATIONS = ("auto", "thread", "loop")
+ISOLATIONS = ("auto", "thread", "loop", "process")
 TRIGGERS = ("all_success", "all_done", "one_success", "none_failed")
 ON_FAILURES = ("fail_fast", "continue")
 DURABILITIES = ("strict", "relaxed", "none")

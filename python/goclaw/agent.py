@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-from . import _goclaw, _guard, _registry, _signature, _trace
+from . import _goclaw, _guard, _processes, _registry, _signature, _trace
 from ._options import (
     ISOLATIONS,
     UNSET,
@@ -252,7 +252,8 @@ def agent(
         retries: Tries after the first; 3 by default.
         retry: The whole retry policy, in the place of `retries`.
         priority: Higher runs first.
-        isolation: ``"thread"`` (for `def`) or ``"loop"`` (for `async def`); ``"auto"`` picks.
+        isolation: ``"thread"`` (for `def`), ``"loop"`` (for `async def`), ``"process"`` for a worker process of
+            its own; ``"auto"`` picks one of the first two.
         delivery: ``"at_most_once"`` fails a task whose attempt a crash interrupted, and does not repeat it.
 
     Returns:
@@ -353,13 +354,18 @@ def _is_coroutine(target: Callable[..., Any]) -> bool:
 
 def _agent_name(target: Any, name: str | None) -> str:
     if name is None:
-        return f"{target.__module__}.{target.__qualname__}"
+        # A worker process runs the main script under another name.
+        module = "__main__" if target.__module__ == "__mp_main__" else target.__module__
+        return f"{module}.{target.__qualname__}"
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"the agent's name is {name!r}", code="config.name", help="give a text that names it")
     return name
 
 
 def _check_isolation(made: Agent[Any, Any]) -> None:
+    if made._isolation == "process":
+        _processes.refuse_where_absent(made.name)
+        return
     fits = {"auto": True, "loop": made._is_coroutine, "thread": not made._is_coroutine}
     if not fits[made._isolation]:
         kind = "an `async def`" if made._is_coroutine else "a plain `def`"

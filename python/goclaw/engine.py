@@ -22,6 +22,7 @@ from .definition import Definition
 from .durations import Duration, to_ms
 from .errors import ConfigError, EngineForked
 from .lane import Lane, LaneStats
+from .processes import Processes
 from .run import Run, RunSummary
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Engine:
         concurrency: Bound on everything that runs at once.
         drain_timeout: How long closing waits for running work.
         payload_max: Bound of one encoded value, in bytes.
+        processes: How worker processes are kept, for agents with `isolation="process"`.
 
     Raises:
         StoreLocked: `store.locked` where another process has the store open.
@@ -73,7 +75,9 @@ class Engine:
         concurrency: int | None = None,
         drain_timeout: Duration = "10s",
         payload_max: int = _PAYLOAD_MAX,
+        processes: Processes | None = None,
     ) -> None:
+        _guard.refuse_main_replay()
         one_of("durability", durability, DURABILITIES)
         if path is None and durability == "relaxed":
             raise ConfigError(
@@ -97,6 +101,7 @@ class Engine:
             None if concurrency is None else _bound("concurrency", concurrency, 2**31 - 1),
             durability,
             _bound("payload_max", payload_max, 2**31 - 1),
+            None if processes is None else json.dumps(_checked(processes)._to_model()),
         )
         self._lane_names = tuple(self._native.lane_names())
         _open.add(self)
@@ -442,6 +447,14 @@ def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
             raise ConfigError(f"`lanes` holds {lane!r}", code="config.lane", help='give goclaw.Lane("io", 64)')
         specs.append(lane._to_model())
     return specs
+
+
+def _checked(processes: Processes) -> Processes:
+    if not isinstance(processes, Processes):
+        raise ConfigError(
+            f"`processes` is {processes!r}", code="config.invalid", help="give goclaw.Processes(max_tasks=1000, ...)"
+        )
+    return processes
 
 
 def _bound(what: str, value: int, most: int) -> int:

@@ -5,10 +5,13 @@
 //! as exactly one outcome, or is fenced by the engine.
 
 pub mod local;
+pub mod wire;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::{
     BatchId, Isolation, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, Timestamp,
@@ -40,6 +43,13 @@ pub struct NodeCall {
     pub memo: OnceLock<Arc<dyn Opaque>>,
 }
 
+/// Where a batch notes its progress so that others can read it, even once the process that ran it is dead.
+pub trait Gauge: Send + Sync {
+    fn begin(&self, batch: BatchId, index: u32);
+    /// As [`Batch::under_way`].
+    fn under_way(&self, batch: BatchId) -> Option<(u32, Millis)>;
+}
+
 /// A span of calls that holds its permits until the last outcome is reported.
 #[derive(Debug)]
 pub struct Batch {
@@ -62,6 +72,18 @@ pub struct Batch {
     /// Outcomes that nobody has taken yet. Shared, so that the engine gets at what is finished while
     /// a later call of the same batch hangs.
     finished: Mutex<Finished>,
+    /// A map's items of this span alone: in a worker process, which has no others.
+    pub items: Option<Payload>,
+    /// The child that gets the first of them.
+    pub items_lo: u32,
+    /// Where calls are noted, for batches in worker processes.
+    gauge: OnceLock<Arc<dyn Gauge>>,
+}
+
+impl std::fmt::Debug for dyn Gauge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<gauge>")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -92,21 +114,42 @@ impl Batch {
             origin: Instant::now(),
             abandoned: AtomicBool::new(false),
             finished: Mutex::default(),
+            items: None,
+            items_lo: span.lo,
+            gauge: OnceLock::new(),
         }
+    }
+
+    /// From now on calls are noted there and read from there.
+    pub fn measure(&self, gauge: Arc<dyn Gauge>) {
+        // A batch runs in one process.
+        let _ = self.gauge.set(gauge);
     }
 
     /// Notes that the call of a child begins. For executors that call one after the other.
     pub fn begin(&self, index: u32) {
         let ms = self.origin.elapsed().as_millis() as u64 + 1;
         self.under_way.store((ms << 32) | u64::from(index), Ordering::Release);
+        if let Some(gauge) = self.gauge.get() {
+            gauge.begin(self.id, index);
+        }
     }
 
     /// The child whose call is under way, and for how many milliseconds. `None` between calls.
     pub fn under_way(&self) -> Option<(u32, Millis)> {
+        if let Some(gauge) = self.gauge.get() {
+            return gauge.under_way(self.id);
+        }
         let packed = self.under_way.load(Ordering::Acquire);
         let began = (packed >> 32).checked_sub(1)?;
         let held = (self.origin.elapsed().as_millis() as u64).saturating_sub(began);
         Some((packed as u32, held))
+    }
+
+    /// Nanoseconds since the last call began, for those who report calls one by one.
+    pub fn busy_ns(&self) -> u64 {
+        let began = (self.under_way.load(Ordering::Acquire) >> 32).saturating_sub(1);
+        (self.origin.elapsed().as_nanos() as u64).saturating_sub(began * 1_000_000)
     }
 
     /// Notes that the call begun last has ended, and keeps its outcome. For executors that call one after the other.
@@ -150,7 +193,7 @@ impl Batch {
 }
 
 /// What an executor tells the engine.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
     /// Consecutive children `lo ..` of a batch ended. `busy_ns` is the time the calls took together.
     Done {

@@ -16,6 +16,7 @@ use super::facts::{self, FactRow};
 use super::notify::Notifier;
 use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
+use super::process::ProcessOptions;
 use super::run::{PyRun, wait};
 use super::{errors, logging};
 use crate::agent::Executor;
@@ -127,6 +128,7 @@ impl PyEngine {
         concurrency: Option<u32>,
         durability: &str,
         payload_max: usize,
+        processes_json: Option<&str>,
     ) -> PyResult<Self> {
         logging::install(py)?;
         let lanes: Vec<LaneSpec> = parse(py, lanes_json)?;
@@ -142,10 +144,14 @@ impl PyEngine {
             durability: level(py, durability)?,
             ..Options::default()
         };
+        let processes = match processes_json {
+            Some(json) => parse(py, json)?,
+            None => ProcessOptions::default(),
+        };
         let mut executor = None;
         let opened = py.detach(|| {
             Engine::open(options, |reports| {
-                let made = PythonExecutor::new(reports, mode);
+                let made = PythonExecutor::with_processes(reports, mode, processes);
                 executor = Some(Arc::clone(&made));
                 made as Arc<dyn Executor>
             })

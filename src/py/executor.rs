@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
-use super::{context, mailbox, registry};
+use super::{context, mailbox, process, registry};
 use crate::agent::{Batch, Executor, NodeCall, Reports};
 use crate::model::{Isolation, Millis, RunId, Span, Style};
 
@@ -43,6 +43,7 @@ impl Core {
 pub(crate) struct PythonExecutor {
     core: Arc<Core>,
     pool: Arc<Pool>,
+    processes: Arc<process::Pool>,
     /// Resting helpers by run.
     helpers: Mutex<HashMap<RunId, Vec<Arc<Desk>>>>,
     /// Agents whose import was tried.
@@ -52,6 +53,15 @@ pub(crate) struct PythonExecutor {
 impl PythonExecutor {
     /// An executor without threads; they come with work. `mode` is how the engine carries values.
     pub(crate) fn new(reports: Arc<dyn Reports>, mode: Mode) -> Arc<Self> {
+        Self::with_processes(reports, mode, process::ProcessOptions::default())
+    }
+
+    /// As [`new`](Self::new), with something to say about worker processes.
+    pub(super) fn with_processes(
+        reports: Arc<dyn Reports>,
+        mode: Mode,
+        options: process::ProcessOptions,
+    ) -> Arc<Self> {
         let core = Arc::new(Core {
             reports,
             mode,
@@ -59,9 +69,10 @@ impl PythonExecutor {
             loop_batches: AtomicUsize::new(0),
             on_registered: OnceLock::new(),
         });
-        let pool = Pool::new(Arc::clone(&core));
+        let processes = process::Pool::new(Arc::clone(&core), options);
+        let pool = Pool::new(Arc::clone(&core), Arc::clone(&processes));
         let (helpers, imported) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { core, pool, helpers, imported })
+        Arc::new(Self { core, pool, processes, helpers, imported })
     }
 
     /// Called, on a worker thread, whenever importing a module made a missing agent known.
@@ -72,6 +83,13 @@ impl PythonExecutor {
     /// Threads that do not come back from a timed-out or cancelled attempt.
     pub(crate) fn stuck(&self) -> usize {
         self.core.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Runs a batch of plain functions on the calling thread: the main thread of a worker process.
+    pub(super) fn run_here(&self, py: Python<'_>, slot: &Arc<Slot>, batch: &Arc<Batch>) {
+        slot.begin(py);
+        self.pool.run_batch(py, slot, batch, false);
+        slot.end();
     }
 
     /// Lets the calling thread work on the run's thread-style batches until `until` is true.
@@ -148,9 +166,11 @@ impl PythonExecutor {
 }
 
 impl Executor for PythonExecutor {
-    fn style(&self, agent: &str, _: Isolation) -> Option<Style> {
+    fn style(&self, agent: &str, isolation: Isolation) -> Option<Style> {
         if let Some(agent) = registry::find(agent) {
-            return Some(agent.style);
+            let anywhere =
+                if isolation == Isolation::Process { Style::Process } else { agent.style };
+            return Some(anywhere);
         }
         // Once per name and engine: a module that does not bring the agent would not the next time.
         let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,7 +183,9 @@ impl Executor for PythonExecutor {
     }
 
     fn execute(&self, batch: Arc<Batch>) {
-        if batch.style == Style::Loop {
+        if batch.style == Style::Process {
+            self.pool.give(Job::Ship(batch));
+        } else if batch.style == Style::Loop {
             self.core.loop_batches.fetch_add(1, Ordering::Relaxed);
             if mailbox::feed(mailbox::Feed::Start(batch, Arc::clone(&self.core))) {
                 self.pool.give(Job::StartLoop);
@@ -183,7 +205,9 @@ impl Executor for PythonExecutor {
         if !on_loop || span == batch.span {
             batch.abandoned.store(true, Ordering::SeqCst);
         }
-        if !self.pool.abandon(batch, span) {
+        if batch.style == Style::Process {
+            self.processes.abandon(batch);
+        } else if !self.pool.abandon(batch, span) {
             mailbox::feed(mailbox::Feed::Cancel(Arc::clone(batch), span));
         }
     }
@@ -191,6 +215,7 @@ impl Executor for PythonExecutor {
     /// Must be called without the GIL.
     fn close(&self, grace: Millis) -> usize {
         let until = Instant::now() + Duration::from_millis(grace);
+        self.processes.close(grace);
         let idle = || self.core.loop_batches.load(Ordering::Acquire) == 0;
         wait_for(until, idle);
         if !idle() {

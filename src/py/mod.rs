@@ -17,6 +17,7 @@ mod notify;
 mod object;
 mod output;
 mod plan;
+mod process;
 mod registry;
 mod run;
 mod scope;
@@ -51,6 +52,7 @@ mod _goclaw {
         context::register(module)?;
         looper::register(module)?;
         slot::register(module)?;
+        process::register(module)?;
         #[cfg(debug_assertions)]
         selftest::register(module)?;
         Ok(())

@@ -4,13 +4,14 @@
 //! runs, and replaced entries are dropped after it is released.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::agent::wire::Recipe;
 use crate::model::{AgentInfo, Isolation, Style};
 
 /// `co_flags` of a function with `yield` in it.
@@ -23,6 +24,9 @@ pub(crate) struct Agent {
     pub(crate) function: Py<PyAny>,
     pub(crate) info: AgentInfo,
     pub(crate) style: Style,
+    pub(crate) is_coroutine: bool,
+    /// How worker processes find it.
+    pub(super) recipe: OnceLock<Recipe>,
     /// Parameters that may be given by position, in order; empty where the callable does not say.
     pub(crate) positional: Vec<String>,
     /// Coerces an argument (dict → dataclass or model), by parameter.
@@ -88,6 +92,7 @@ pub(super) fn register_agent(
                 "agent `{name}` is a plain function and would block the loop; drop isolation=\"loop\""
             )));
         }
+        (Isolation::Process, _) => Style::Process,
         (_, true) => Style::Loop,
         (_, false) => Style::Thread,
     };
@@ -95,6 +100,8 @@ pub(super) fn register_agent(
     let agent = Agent {
         function: function.clone().unbind(),
         style,
+        is_coroutine,
+        recipe: OnceLock::new(),
         positional: code.positional,
         adapters: adapters.unwrap_or_default(),
         context,

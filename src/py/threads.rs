@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 
 use super::executor::Core;
 use super::slot::{self, Slot};
-use super::{batch, bind, failure, looper, mailbox, registry};
+use super::{batch, bind, failure, looper, mailbox, process, registry};
 use crate::agent::{Batch, NodeCall, Report};
 use crate::model::Span;
 
@@ -31,6 +31,8 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 /// Work for a thread.
 pub(super) enum Job {
     Batch(Arc<Batch>),
+    /// Put a batch into bytes for a worker process.
+    Ship(Arc<Batch>),
     Resolve(Arc<NodeCall>),
     /// Raise the cancellation in the thread that runs these children.
     Stop(Arc<Batch>, Span),
@@ -96,13 +98,14 @@ struct State {
 
 pub(super) struct Pool {
     core: Arc<Core>,
+    processes: Arc<process::Pool>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Pool {
-    pub(super) fn new(core: Arc<Core>) -> Arc<Self> {
-        Arc::new(Self { core, state: Mutex::default(), changed: Condvar::new() })
+    pub(super) fn new(core: Arc<Core>, processes: Arc<process::Pool>) -> Arc<Self> {
+        Arc::new(Self { core, processes, state: Mutex::default(), changed: Condvar::new() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,7 +164,9 @@ impl Pool {
     fn refuse(&self, job: Job, error: &std::io::Error) {
         let message = format!("no thread could be started: {error}");
         match job {
-            Job::Batch(batch) => batch::fail(&self.core, &batch, &batch::crash(message)),
+            Job::Batch(batch) | Job::Ship(batch) => {
+                batch::fail(&self.core, &batch, &batch::crash(message))
+            }
             Job::Resolve(call) => {
                 let resolution = crate::agent::Resolution::Failed(batch::crash(message));
                 let (run, node) = (call.run, call.node);
@@ -238,6 +243,7 @@ impl Pool {
             Job::Batch(batch) => {
                 self.run_batch(py, slot, &batch, false);
             }
+            Job::Ship(batch) => self.processes.ship(py, &batch),
             Job::Resolve(call) => {
                 let resolution = batch::caught(|| bind::resolve(py, &call, &self.core.mode))
                     .unwrap_or_else(crate::agent::Resolution::Failed);

@@ -165,11 +165,20 @@ impl Owner {
             self.take_finished(id, &batch);
             self.landed(id);
             let task = TaskRef { node: batch.span.node, index };
-            return self.time_out(&batch, task, held);
+            self.time_out(&batch, task, held);
+            return self.return_rest(&batch);
         }
         let left = batch.timeout.map(|timeout| timeout.saturating_sub(held).max(1));
         let behind = self.flights.out.get(&id).is_some_and(|flight| flight.left > 1);
         self.check_again(id, [left, behind.then_some(HOLD_UP_MS)]);
+    }
+
+    /// What else of the batch has no outcome was not begun: in a worker process, out of our reach.
+    fn return_rest(&mut self, batch: &Batch) {
+        let attempt = batch.attempt;
+        for span in self.still_running(batch) {
+            self.step(batch.call.run, Input::TakenBack { span, attempt });
+        }
     }
 
     fn take_finished(&mut self, id: BatchId, batch: &Batch) {
