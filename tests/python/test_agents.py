@@ -129,7 +129,7 @@ def test_options_that_do_nothing_are_not_accepted() -> None:
         with pytest.raises(TypeError):
             goclaw.agent(**{option: None})  # type: ignore[call-overload]
     with pytest.raises(goclaw.ConfigError):
-        goclaw.agent(isolation="process")  # type: ignore[call-overload]
+        goclaw.agent(isolation="moon")  # type: ignore[call-overload]
 
 
 def test_isolation_must_fit_the_function() -> None:

@@ -5,10 +5,7 @@
 //! reader ends the process at once when the engine is gone, whatever an agent does with the GIL.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,30 +15,26 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::net::RecvFlags;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::super::executor::PythonExecutor;
 use super::super::object::{Mode, Withheld};
 use super::super::slot::Slot;
 use super::super::{batch, call as python, registry};
+use super::inherit::{first_frame, take_socket};
 use super::mark::Mark;
-use super::outbox::{Outbox, die};
+use super::outbox::{ENGINE_GONE, Outbox, SOCKET_GONE, die};
 use super::ship::refusal;
 use crate::agent::wire::{Call, Framer, NODES_KEPT, News, Order, Recipe, Work};
 use crate::agent::{Batch, Executor, NodeCall, Outcome, Report, Reports};
 use crate::model::{BatchId, Failure, Payload, RunId, Span, Style, Workflow};
 use crate::plan;
 
-/// Descriptors from here on: out of the way of agents that close all that they know of.
-const HIGH_FD: i32 = 1_000;
 /// How often the reader looks whether the engine is still there.
 const LOOK_MS: i64 = 250;
 /// How long one call may hold up those behind it before they go back to the lane.
 const HOLD_UP_MS: u64 = 5;
-
-const ENGINE_GONE: &str = "the engine is gone";
-const SOCKET_GONE: &str = "an agent closed the socket to the engine";
 
 static OUTBOX: OnceLock<Arc<Outbox>> = OnceLock::new();
 
@@ -116,8 +109,8 @@ fn _work(
     if getppid().map(Pid::as_raw_pid) != Some(parent) {
         die(ENGINE_GONE);
     }
-    let socket = take_socket().map_err(failed)?;
-    let outbox = Outbox::new(socket.try_clone().map_err(failed)?).map_err(failed)?;
+    let socket = Arc::new(take_socket().map_err(failed)?);
+    let outbox = Outbox::new(Arc::clone(&socket)).map_err(failed)?;
     let _ = OUTBOX.set(Arc::clone(&outbox));
     let mut framer = Framer::default();
     let mark = Arc::new(py.detach(|| first_frame(&socket, &mut framer)).map_err(failed)?);
@@ -237,7 +230,7 @@ fn give_back(desk: &Desk, batch: &Batch) {
 /// The thread that hears the engine.
 struct Reader {
     desk: Arc<Desk>,
-    socket: UnixStream,
+    socket: Arc<UnixStream>,
     framer: Framer,
     /// The latest nodes, as the engine counts them.
     nodes: VecDeque<(u64, Arc<Node>)>,
@@ -252,7 +245,7 @@ impl Reader {
             if !self.wait() {
                 continue;
             }
-            match rustix::net::recv(&self.socket, &mut bytes[..], RecvFlags::DONTWAIT) {
+            match rustix::net::recv(&*self.socket, &mut bytes[..], RecvFlags::DONTWAIT) {
                 Ok((_, 0)) => die(ENGINE_GONE),
                 Ok((_, n)) => self.framer.feed(&bytes[..n]),
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
@@ -265,7 +258,7 @@ impl Reader {
     fn wait(&self) -> bool {
         let behind = self.desk.current().as_ref().is_some_and(|(batch, _)| batch.span.len > 1);
         let ms = if behind { HOLD_UP_MS as i64 } else { LOOK_MS };
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        let mut fds = [PollFd::new(&*self.socket, PollFlags::IN)];
         let wait = Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 };
         let heard = poll(&mut fds, Some(&wait)).unwrap_or(0) > 0;
         if fds[0].revents().contains(PollFlags::NVAL) {
@@ -395,51 +388,6 @@ fn rebuild(call: Call) -> Result<NodeCall, Box<Failure>> {
         .map_err(|error| super::super::failure::binding("task.binding", error.message))?;
     let input = call.input.unwrap_or_else(|why| Payload::Object(Arc::new(Withheld(why))));
     Ok(call_of(plan, call.run, input, call.trace_id, call.session, call.submitted))
-}
-
-/// Moves the socket from where it was inherited to where nobody looks for it.
-fn take_socket() -> io::Result<UnixStream> {
-    let stdin = io::stdin();
-    let socket = lift(stdin.as_fd())?;
-    let null = OpenOptions::new().read(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    Ok(UnixStream::from(socket))
-}
-
-fn lift(fd: impl AsFd) -> io::Result<OwnedFd> {
-    let high = rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), HIGH_FD);
-    Ok(high.or_else(|_| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 3))?)
-}
-
-/// Reads until the first frame is whole; with its first byte came the mark's file.
-fn first_frame(socket: &UnixStream, framer: &mut Framer) -> io::Result<Mark> {
-    let mut file = None;
-    let mut all = Vec::new();
-    loop {
-        let mut bytes = vec![0; 64 << 10];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut into = [IoSliceMut::new(&mut bytes)];
-        let got = recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
-        if got == 0 {
-            die(ENGINE_GONE);
-        }
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(files) = message {
-                for one in files {
-                    file = Some(lift(&one)?);
-                }
-            }
-        }
-        all.extend_from_slice(&bytes[..got]);
-        let whole = all.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize + 4);
-        if whole.is_some_and(|whole| all.len() >= whole) {
-            break;
-        }
-    }
-    framer.feed(&all);
-    let file = file.ok_or_else(|| io::Error::other("the engine sent no mark"))?;
-    Ok(Mark::received(File::from(file)))
 }
 
 /// Sends a log record to the engine. In workers only.

@@ -2,6 +2,7 @@
 
 use rustix::process::WaitIdStatus;
 
+use super::outbox::LAST_WORDS;
 use crate::model::{Failure, FailureKind};
 
 const SIGNALS: [(i32, &str); 14] = [
@@ -32,8 +33,9 @@ pub(super) enum Death {
 }
 
 impl Death {
-    fn text(&self) -> String {
+    fn text(&self, last_words: &str) -> String {
         match self {
+            Self::Status(_) if last_words.contains(LAST_WORDS) => "ended itself".into(),
             Self::Status(status) => match (status.terminating_signal(), status.exit_status()) {
                 (Some(9), _) => "was killed by signal 9 (SIGKILL), as the system does when memory runs out".into(),
                 (Some(signal), _) => {
@@ -54,7 +56,7 @@ impl Death {
     pub(super) fn failure(&self, pid: Option<i32>, task: &str, last_words: &str) -> Box<Failure> {
         let who =
             pid.map_or_else(|| "worker process".into(), |pid| format!("worker process {pid}"));
-        let mut message = format!("task `{task}`: the {who} {}", self.text());
+        let mut message = format!("task `{task}`: the {who} {}", self.text(last_words));
         if !last_words.is_empty() {
             message = format!("{message}; its last words:\n{last_words}");
         }

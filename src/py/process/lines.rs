@@ -1,6 +1,7 @@
 //! What a worker prints: cut into lines, bounded in length and number, its last words kept.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind::{Interrupted, WouldBlock};
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 /// Bytes of one line that are kept; the rest of it is left out.
@@ -41,19 +42,19 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Reads what is there, once; false at the end of the stream.
-    pub(super) fn pump(&mut self, mut tell: impl FnMut(&str)) -> bool {
+    /// Reads what is there, once.
+    pub(super) fn pump(&mut self, mut tell: impl FnMut(&str)) {
+        if self.ended {
+            return;
+        }
         let mut bytes = vec![0; READ_BYTES];
         match self.source.read(&mut bytes) {
-            Ok(0) => {
+            Ok(n) if n > 0 => self.take(&bytes[..n], &mut tell),
+            Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => {}
+            _ => {
                 self.end_line(&mut tell);
-                false
+                self.ended = true;
             }
-            Ok(n) => {
-                self.take(&bytes[..n], &mut tell);
-                true
-            }
-            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
         }
     }
 
@@ -90,7 +91,7 @@ impl<R: Read> Lines<R> {
     fn emit(&mut self, tell: &mut impl FnMut(&str), end: &str) {
         let text = String::from_utf8_lossy(&self.line).into_owned() + end;
         self.remember(&text);
-        self.say_left_out(tell);
+        self.say_left_out(false, tell);
         if self.passed < LINES_PER_SECOND {
             self.passed += 1;
             tell(&text);
@@ -99,18 +100,13 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Begins another second, and says what the last one left out.
-    fn say_left_out(&mut self, tell: &mut impl FnMut(&str)) {
-        if self.since.elapsed() < SECOND {
+    /// Begins another second where one is over (or all is), and says how many lines were left out.
+    pub(super) fn say_left_out(&mut self, at_end: bool, tell: &mut impl FnMut(&str)) {
+        if !at_end && self.since.elapsed() < SECOND {
             return;
         }
         self.since = Instant::now();
         self.passed = 0;
-        self.tell_left_out(tell);
-    }
-
-    /// Says how many lines were left out, if any were.
-    pub(super) fn tell_left_out(&mut self, tell: &mut impl FnMut(&str)) {
         if self.left_out > 0 {
             tell(&format!("{} lines were left out: the worker floods its output", self.left_out));
             self.left_out = 0;

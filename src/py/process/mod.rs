@@ -13,6 +13,8 @@ mod child;
 #[cfg(target_os = "linux")]
 mod death;
 #[cfg(target_os = "linux")]
+mod inherit;
+#[cfg(target_os = "linux")]
 mod lines;
 #[cfg(target_os = "linux")]
 mod mark;

@@ -12,8 +12,13 @@ use crate::agent::wire::{News, seal};
 use crate::agent::{Outcome, Report, Reports};
 use crate::model::{Failure, FailureKind};
 
+/// What a worker says that ends itself.
+pub(super) const LAST_WORDS: &str = "goclaw: the worker process ends:";
+pub(super) const ENGINE_GONE: &str = "the engine is gone";
+pub(super) const SOCKET_GONE: &str = "an agent closed the socket to the engine";
+
 pub(super) struct Outbox {
-    socket: UnixStream,
+    socket: Arc<UnixStream>,
     /// What the socket did not take at once; not empty while the thread sends.
     waiting: Mutex<Vec<u8>>,
     more: Condvar,
@@ -22,13 +27,13 @@ pub(super) struct Outbox {
 
 /// Ends this process now: no handler, no clean-up, nobody waits. `why` is heard where somebody listens.
 pub(super) fn die(why: &str) -> ! {
-    let _ = writeln!(std::io::stderr(), "goclaw: the worker process ends: {why}");
+    let _ = writeln!(std::io::stderr(), "{LAST_WORDS} {why}");
     let _ = kill_process(getpid(), Signal::KILL);
     std::process::abort()
 }
 
 impl Outbox {
-    pub(super) fn new(socket: UnixStream) -> std::io::Result<Arc<Self>> {
+    pub(super) fn new(socket: Arc<UnixStream>) -> std::io::Result<Arc<Self>> {
         let pid = getpid();
         let outbox =
             Arc::new(Self { socket, waiting: Mutex::default(), more: Condvar::new(), pid });
@@ -58,12 +63,12 @@ impl Outbox {
     fn send_now(&self, bytes: &[u8]) -> usize {
         let mut sent = 0;
         while sent < bytes.len() {
-            match send(&self.socket, &bytes[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            match send(&*self.socket, &bytes[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(n) => sent += n,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => break,
                 // The engine is gone, or an agent closed the socket.
-                Err(_) => die("the socket is gone"),
+                Err(_) => die(SOCKET_GONE),
             }
         }
         sent
@@ -80,10 +85,10 @@ impl Outbox {
             drop(waiting);
             let mut sent = 0;
             while sent < head.len() {
-                match send(&self.socket, &head[sent..], SendFlags::NOSIGNAL) {
+                match send(&*self.socket, &head[sent..], SendFlags::NOSIGNAL) {
                     Ok(n) => sent += n,
                     Err(rustix::io::Errno::INTR) => {}
-                    Err(_) => die("the socket is gone"),
+                    Err(_) => die(SOCKET_GONE),
                 }
             }
             waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -210,12 +210,14 @@ impl Supervisor {
                 fds.push(PollFd::new(&worker.socket, wanted));
                 sources.push(Source::Socket(at));
             }
-            if let Some(lines) = &worker.stdout {
-                fds.push(PollFd::from_borrowed_fd(lines.source.as_fd(), PollFlags::IN));
+            if !worker.stdout.ended {
+                let source = worker.stdout.source.as_fd();
+                fds.push(PollFd::from_borrowed_fd(source, PollFlags::IN));
                 sources.push(Source::Stdout(at));
             }
-            if let Some(lines) = worker.stderr.as_ref().filter(|lines| !lines.ended) {
-                fds.push(PollFd::from_borrowed_fd(lines.source.as_fd(), PollFlags::IN));
+            if !worker.stderr.ended {
+                let source = worker.stderr.source.as_fd();
+                fds.push(PollFd::from_borrowed_fd(source, PollFlags::IN));
                 sources.push(Source::Stderr(at));
             }
         }
@@ -306,6 +308,7 @@ impl Supervisor {
             at += 1;
         }
         if all {
+            self.workers.iter_mut().for_each(|worker| worker.say_left_out(false));
             self.looked = now;
         }
     }
@@ -317,7 +320,7 @@ impl Supervisor {
         worker.drain_output();
         let death = worker.cause.take().unwrap_or(status);
         let pid = worker.pid.as_raw_nonzero().get();
-        let last_words = worker.stderr.as_ref().map_or("", |lines| lines.last_words()).to_owned();
+        let last_words = worker.stderr.last_words().to_owned();
         match worker.running.take() {
             Some(running) => {
                 let id = running.batch.id;
@@ -388,23 +391,19 @@ impl Worker {
 
     fn pump_stdout(&mut self) {
         let speak = self.speaker();
-        if self
-            .stdout
-            .as_mut()
-            .is_some_and(|lines| !lines.pump(|line| speak("goclaw.agent.stdout", 20, line)))
-        {
-            self.stdout = None;
-        }
+        self.stdout.pump(|line| speak("goclaw.agent.stdout", 20, line));
     }
 
     fn pump_stderr(&mut self) {
         let speak = self.speaker();
-        if let Some(lines) = &mut self.stderr
-            && !lines.ended
-            && !lines.pump(|line| speak("goclaw.agent.stderr", 30, line))
-        {
-            lines.ended = true;
-        }
+        self.stderr.pump(|line| speak("goclaw.agent.stderr", 30, line));
+    }
+
+    /// Says what was left out of the output, where that is a while ago or `now` is the end.
+    fn say_left_out(&mut self, at_end: bool) {
+        let speak = self.speaker();
+        self.stdout.say_left_out(at_end, &mut |line| speak("goclaw.agent.stdout", 20, line));
+        self.stderr.say_left_out(at_end, &mut |line| speak("goclaw.agent.stderr", 30, line));
     }
 
     /// What lies in the pipes of a dead worker; a child of it may hold them open for ever.
@@ -413,12 +412,6 @@ impl Worker {
             self.pump_stdout();
             self.pump_stderr();
         }
-        let speak = self.speaker();
-        if let Some(lines) = &mut self.stdout {
-            lines.tell_left_out(&mut |line| speak("goclaw.agent.stdout", 20, line));
-        }
-        if let Some(lines) = &mut self.stderr {
-            lines.tell_left_out(&mut |line| speak("goclaw.agent.stderr", 30, line));
-        }
+        self.say_left_out(true);
     }
 }

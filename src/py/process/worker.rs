@@ -44,8 +44,8 @@ pub(super) struct Worker {
     framer: Framer,
     /// What the socket did not take yet.
     out: VecDeque<u8>,
-    pub(super) stdout: Option<Lines<ChildStdout>>,
-    pub(super) stderr: Option<Lines<ChildStderr>>,
+    pub(super) stdout: Lines<ChildStdout>,
+    pub(super) stderr: Lines<ChildStderr>,
     pub(super) mark: Arc<Mark>,
     known: VecDeque<u64>,
     pub(super) ready: bool,
@@ -76,15 +76,16 @@ impl Worker {
             // Ctrl-C at the terminal is for the engine, which ends its workers in order.
             .process_group(0)
             .spawn()?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let stdout = child.stdout.take().expect("it was asked for");
+        let stderr = child.stderr.take().expect("it was asked for");
         let mut worker = Self {
             pid: Pid::from_child(&child),
             child,
             socket: ours,
             framer: Framer::default(),
             out: VecDeque::new(),
-            stdout: stdout.map(Lines::new),
-            stderr: stderr.map(Lines::new),
+            stdout: Lines::new(stdout),
+            stderr: Lines::new(stderr),
             mark: Arc::new(mark),
             known: VecDeque::new(),
             ready: false,
@@ -108,12 +109,8 @@ impl Worker {
     /// Nothing of the worker may block the supervisor; then the first frame, with the mark's file.
     fn prepare(&mut self, launch: &Launch) -> io::Result<()> {
         self.socket.set_nonblocking(true)?;
-        for stream in [
-            self.stdout.as_ref().map(|lines| lines.source.as_fd()),
-            self.stderr.as_ref().map(|lines| lines.source.as_fd()),
-        ] {
-            stream.map(|stream| rustix::io::ioctl_fionbio(stream, true)).transpose()?;
-        }
+        rustix::io::ioctl_fionbio(&self.stdout.source, true)?;
+        rustix::io::ioctl_fionbio(&self.stderr.source, true)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let files = [self.mark.file().as_fd()];
