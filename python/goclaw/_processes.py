@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -78,7 +79,7 @@ def recipe(name: str) -> tuple[str, str, Any]:
 def _main() -> tuple[str, str] | None:
     """How a worker runs the main module again: ``("module", name)``, ``("path", file)``, or not at all."""
     main = sys.modules.get("__main__")
-    if main is None or getattr(sys, "ps1", None) is not None and not hasattr(main, "__file__"):
+    if main is None or (getattr(sys, "ps1", None) is not None and not hasattr(main, "__file__")):
         return None
     spec = getattr(main, "__spec__", None)
     if spec is not None:
@@ -100,7 +101,7 @@ def _lies_under(module: str, path: str, made: Any) -> bool:
 
 def _pickled(name: str, made: Any, why: str) -> tuple[str, bytes]:
     try:
-        import cloudpickle
+        cloudpickle = importlib.import_module("cloudpickle")
     except ImportError:
         raise _not_importable(name, why) from None
     try:

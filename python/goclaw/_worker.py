@@ -12,7 +12,6 @@ import runpy
 import signal
 import sys
 import types
-from collections.abc import Mapping
 from typing import Any
 
 from . import _goclaw, _registry
@@ -88,12 +87,19 @@ def _replay() -> types.ModuleType:
     known = sys.modules.get("__mp_main__")
     if known is not None:
         return known
-    assert _main is not None
+    if _main is None:
+        raise AgentError(
+            "the main module cannot be run again in a worker process",
+            code="agent.not_importable",
+            help="define agents at the top of a module that can be imported",
+        )
     kind, where = _main
     _replaying = True
     try:
-        run = runpy.run_module if kind == "module" else runpy.run_path
-        names: Mapping[str, Any] = run(where, run_name="__mp_main__", **({"alter_sys": True} if kind == "module" else {}))
+        if kind == "module":
+            names = runpy.run_module(where, run_name="__mp_main__", alter_sys=True)
+        else:
+            names = runpy.run_path(where, run_name="__mp_main__")
     finally:
         _replaying = False
     module = types.ModuleType("__mp_main__")
@@ -108,10 +114,7 @@ def _load(name: str, recipe: tuple[str, str, Any]) -> None:
     if _loaded.get(name) == version:
         return
     if kind == "pickle":
-        import cloudpickle
-
-        target = cloudpickle.loads(second)
-        _adopt(name, target)
+        _adopt(name, importlib.import_module("cloudpickle").loads(second))
     else:
         _import(name, first, second)
     _loaded[name] = version

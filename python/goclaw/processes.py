@@ -57,7 +57,9 @@ def _whole(what: str, value: object) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
-        raise ConfigError(f"`{what}` is {value!r}", code="config.invalid", help="give a whole number from 1 on, or None")
+        raise ConfigError(
+            f"`{what}` is {value!r}", code="config.invalid", help="give a whole number from 1 on, or None"
+        )
     return value
 
 

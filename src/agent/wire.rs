@@ -141,7 +141,7 @@ impl Framer {
     ///
     /// # Errors
     /// The bytes are no frame of ours: the other end wrote nonsense.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, String> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, String> {
         let rest = &self.bytes[self.at..];
         let Some((head, rest)) = rest.split_first_chunk::<HEAD>() else { return Ok(None) };
         let len = u32::from_le_bytes(*head) as usize;
@@ -192,7 +192,7 @@ mod tests {
             let mut seen = Vec::new();
             for part in bytes.chunks(cut) {
                 framer.feed(part);
-                while let Some(news) = framer.next::<News>().expect("whole frames") {
+                while let Some(news) = framer.take::<News>().expect("whole frames") {
                     seen.push(format!("{news:?}"));
                 }
             }
@@ -220,7 +220,7 @@ mod tests {
         let order = Order::Node { key: 9, call: Box::new(call) };
         let mut framer = Framer::default();
         framer.feed(&seal(&order).expect("bytes"));
-        let back = framer.next::<Order>().expect("a frame").expect("a whole one");
+        let back = framer.take::<Order>().expect("a frame").expect("a whole one");
         assert_eq!(format!("{back:?}"), format!("{order:?}"));
     }
 
@@ -228,7 +228,7 @@ mod tests {
     fn nonsense_is_refused() {
         let mut framer = Framer::default();
         framer.feed(&[3, 0, 0, 0, 0xc1, 0xc1, 0xc1]);
-        assert!(framer.next::<News>().is_err());
+        assert!(framer.take::<News>().is_err());
     }
 
     #[test]

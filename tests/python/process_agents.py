@@ -105,6 +105,10 @@ def hang(how: str, file: str) -> None:
             continue
 
 
+def note_pid(file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+
+
 @process
 def wait_for_ever(fifo: str, ctx: goclaw.Context) -> None:
     Path(fifo).write_text(str(os.getpid()))
@@ -113,7 +117,7 @@ def wait_for_ever(fifo: str, ctx: goclaw.Context) -> None:
 
 @process
 async def await_for_ever(fifo: str) -> None:
-    Path(fifo).write_text(str(os.getpid()))
+    note_pid(fifo)
     await asyncio.sleep(3600)
 
 

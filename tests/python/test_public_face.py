@@ -17,7 +17,7 @@ import pytest
 FACE = """
 Agent AgentError BindingError Cancelled ConfigError Context CycleError Definition DuplicateTask Engine EngineClosed
 EngineForked Event Flow GoclawError GoclawTimeout InputError Lane LaneFull LaneStats NotYetSupported PayloadError Plan
-Problem RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut StoreCorrupt
+Problem Processes RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut StoreCorrupt
 StoreError StoreFull StoreLocked StoreTooNew TaskFailed TaskTimedOut TaskView TracedValueError UnknownAgent
 UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise run
 when workflow

@@ -51,17 +51,19 @@ struct Task {
     node: Arc<Node>,
 }
 
+/// The batch under way, and the part of it that the event loop has.
+type Current = Option<(Arc<Batch>, Option<Arc<Batch>>)>;
+
 /// What reader and main thread share.
 struct Desk {
     outbox: Arc<Outbox>,
     executor: Arc<PythonExecutor>,
-    /// The batch under way, and the part of it that the event loop has.
-    current: Mutex<Option<(Arc<Batch>, Option<Arc<Batch>>)>>,
+    current: Mutex<Current>,
     mark: Arc<Mark>,
 }
 
 impl Desk {
-    fn current(&self) -> std::sync::MutexGuard<'_, Option<(Arc<Batch>, Option<Arc<Batch>>)>> {
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,7 +116,7 @@ fn _work(
     let _ = OUTBOX.set(Arc::clone(&outbox));
     let mut framer = Framer::default();
     let mark = Arc::new(py.detach(|| first_frame(&socket, &mut framer)).map_err(failed)?);
-    let Ok(Some(Order::Set { setup: how, payload_max, allow_pickle })) = framer.next() else {
+    let Ok(Some(Order::Set { setup: how, payload_max, allow_pickle })) = framer.take() else {
         return Err(PyOSError::new_err("the engine did not say how to begin"));
     };
     setup.call1((how,))?;
@@ -285,7 +287,7 @@ impl Reader {
     /// Carries out what came whole; false when no more will come.
     fn orders(&mut self) -> bool {
         loop {
-            match self.framer.next() {
+            match self.framer.take() {
                 Ok(Some(Order::Node { key, call })) => self.learn(key, *call),
                 Ok(Some(Order::Work(work))) => self.begin(work),
                 Ok(Some(Order::Cancel { batch })) => self.cancel(batch),

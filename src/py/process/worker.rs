@@ -192,7 +192,7 @@ impl Worker {
                 }
             }
             loop {
-                match self.framer.next() {
+                match self.framer.take() {
                     Ok(Some(one)) => news.push(one),
                     Ok(None) => break,
                     Err(error) => {
