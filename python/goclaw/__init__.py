@@ -30,6 +30,7 @@ from .errors import (
     EngineForked,
     GoclawError,
     GoclawTimeout,
+    IncompatibleRun,
     InputError,
     LaneFull,
     NotYetSupported,
@@ -56,11 +57,12 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
-from .lane import Lane, LaneStats
+from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
 from .processes import Processes
+from .rate import Rate
 from .retry import Retry, RetryAfter
-from .run import Run, RunSummary, TaskView
+from .run import ChildView, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "AgentError",
     "BindingError",
     "Cancelled",
+    "ChildView",
     "ConfigError",
     "Context",
     "CycleError",
@@ -80,6 +83,7 @@ __all__ = [
     "Flow",
     "GoclawError",
     "GoclawTimeout",
+    "IncompatibleRun",
     "InputError",
     "Lane",
     "LaneFull",
@@ -89,6 +93,8 @@ __all__ = [
     "Plan",
     "Problem",
     "Processes",
+    "Rate",
+    "Redirect",
     "RemoteError",
     "ResultTimeout",
     "Retry",
@@ -118,6 +124,7 @@ __all__ = [
     "agent",
     "current",
     "otherwise",
+    "redirect",
     "run",
     "when",
     "workflow",

@@ -168,9 +168,7 @@ impl PythonExecutor {
 impl Executor for PythonExecutor {
     fn style(&self, agent: &str, isolation: Isolation) -> Option<Style> {
         if let Some(agent) = registry::find(agent) {
-            let anywhere =
-                if isolation == Isolation::Process { Style::Process } else { agent.style };
-            return Some(anywhere);
+            return Some(agent.style(isolation));
         }
         // Once per name and engine: a module that does not bring the agent would not the next time.
         let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);

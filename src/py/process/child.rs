@@ -180,7 +180,7 @@ fn known(py: Python<'_>, node: &Node, load: &Bound<'_, PyAny>) -> Result<bool, B
         let message = format!("agent `{}` is not there in the worker process", node.agent);
         super::super::failure::binding("agent.not_importable", message)
     })?;
-    Ok(agent.is_coroutine)
+    Ok(agent.is_coroutine())
 }
 
 /// The calls of a batch of coroutines, each on the loop, each once the one before has ended.
