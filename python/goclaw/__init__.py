@@ -30,12 +30,14 @@ from .errors import (
     EngineForked,
     GoclawError,
     GoclawTimeout,
+    IdleTimedOut,
     IncompatibleRun,
     InputError,
     LaneFull,
     NotYetSupported,
     PayloadError,
     Problem,
+    QueueTimedOut,
     RemoteError,
     ResultTimeout,
     RunCancelled,
@@ -48,6 +50,7 @@ from .errors import (
     StoreTooNew,
     TaskFailed,
     TaskTimedOut,
+    TotalTimedOut,
     TracedValueError,
     UnknownAgent,
     UnknownDependency,
@@ -57,12 +60,13 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
+from .health import Health, Incident, StuckCall
 from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
 from .processes import Processes
 from .rate import Rate
 from .retry import Retry, RetryAfter
-from .run import ChildView, Run, RunSummary, TaskView
+from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -83,7 +87,11 @@ __all__ = [
     "Flow",
     "GoclawError",
     "GoclawTimeout",
+    "Health",
+    "Heartbeat",
+    "IdleTimedOut",
     "IncompatibleRun",
+    "Incident",
     "InputError",
     "Lane",
     "LaneFull",
@@ -93,6 +101,7 @@ __all__ = [
     "Plan",
     "Problem",
     "Processes",
+    "QueueTimedOut",
     "Rate",
     "Redirect",
     "RemoteError",
@@ -109,9 +118,11 @@ __all__ = [
     "StoreFull",
     "StoreLocked",
     "StoreTooNew",
+    "StuckCall",
     "TaskFailed",
     "TaskTimedOut",
     "TaskView",
+    "TotalTimedOut",
     "TracedValueError",
     "UnknownAgent",
     "UnknownDependency",

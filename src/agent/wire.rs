@@ -7,7 +7,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Report;
+use super::{Report, Rung};
 use crate::model::{Failure, Millis, Payload, RunId, Span, Task, Timestamp};
 
 /// Nodes that a worker keeps, the latest ones. Both ends count alike, so nobody says "forget".
@@ -69,8 +69,13 @@ pub enum Order {
         call: Box<Call>,
     },
     Work(Work),
-    /// Stop the calls under way in a batch, begin no other.
+    /// The batch's run was cancelled: ask the call under way to stop, begin no other.
     Cancel {
+        batch: u64,
+        rung: Rung,
+    },
+    /// The batch counts no more: stop the call under way, begin no other.
+    Abandon {
         batch: u64,
     },
     /// No more work will come.
@@ -84,8 +89,10 @@ pub enum News {
     Ready,
     Reports(Vec<Report>),
     /// Nothing of the batch is left here.
+    /// `beats` heartbeats were given meanwhile.
     Rested {
         batch: u64,
+        beats: u64,
     },
     /// A record of Python's `logging`.
     Log {
@@ -185,7 +192,7 @@ mod tests {
 
     #[test]
     fn frames_come_out_as_they_went_in_however_the_bytes_were_cut() {
-        let news = [reports(), News::Ready, News::Rested { batch: 5 }];
+        let news = [reports(), News::Ready, News::Rested { batch: 5, beats: 0 }];
         let bytes: Vec<u8> = news.iter().flat_map(|news| seal(news).expect("bytes")).collect();
         for cut in [1, 2, 3, 7, bytes.len()] {
             let mut framer = Framer::default();

@@ -68,6 +68,8 @@ pub enum SkipReason {
 pub enum CancelCause {
     /// Somebody asked: the run ends `cancelled`.
     Asked,
+    /// Somebody asked that it stops without cleaning up: `cancelled`.
+    Killed,
     /// A task failed under `fail_fast`: the run ends `failed`.
     Failure,
     /// The run's own timeout is over: `failed`.
@@ -157,6 +159,12 @@ pub enum Event {
         total: Option<f64>,
         text: Option<String>,
     },
+    /// The attempt holds up others: it blocks the event loop, or keeps the interpreter to itself.
+    Blocking {
+        task: TaskRef,
+        attempt: u32,
+        reason: String,
+    },
     CancelRequested {
         cause: CancelCause,
         reason: String,
@@ -216,6 +224,7 @@ pub enum FactKind {
     TaskScheduled,
     TaskStarted,
     TaskProgress,
+    TaskBlocking,
     TaskRetrying,
     TaskInterrupted,
     TaskCompleted,
@@ -241,6 +250,7 @@ impl FactKind {
             Self::TaskScheduled => "task.scheduled",
             Self::TaskStarted => "task.started",
             Self::TaskProgress => "task.progress",
+            Self::TaskBlocking => "task.blocking",
             Self::TaskRetrying => "task.retrying",
             Self::TaskInterrupted => "task.interrupted",
             Self::TaskCompleted => "task.completed",
@@ -287,6 +297,7 @@ impl Event {
                 | Self::Started { .. }
                 | Self::RunStarted
                 | Self::Progress { .. }
+                | Self::Blocking { .. }
                 | Self::Resolved { .. }
         )
     }
@@ -350,6 +361,10 @@ impl Event {
             Self::Progress { task, attempt, done, total, text } => {
                 let detail = Detail::Progress { done: *done, total: *total, text: text.clone() };
                 (K::TaskProgress, Some((*task).into()), *attempt, Some(detail))
+            }
+            Self::Blocking { task, attempt, reason } => {
+                let detail = Detail::Reason(reason.clone());
+                (K::TaskBlocking, Some((*task).into()), *attempt, Some(detail))
             }
             Self::CancelRequested { reason, .. } => {
                 (K::RunCancelling, None, 0, Some(Detail::Reason(reason.clone())))

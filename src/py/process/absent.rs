@@ -24,6 +24,8 @@ impl Pool {
         batch::fail(&self.core, batch, &failure::binding("agent.isolation", message));
     }
 
+    pub(in crate::py) fn cancel(&self, _: &Arc<Batch>, _: crate::agent::Rung) {}
+
     pub(in crate::py) fn abandon(&self, _: &Arc<Batch>) {}
 
     pub(in crate::py) fn close(&self, _: Millis) {}

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -27,8 +28,8 @@ use super::mark::Mark;
 use super::outbox::{ENGINE_GONE, Outbox, SOCKET_GONE, die};
 use super::ship::refusal;
 use crate::agent::wire::{Call, Framer, NODES_KEPT, News, Order, Recipe, Work};
-use crate::agent::{Batch, Executor, NodeCall, Outcome, Report, Reports};
-use crate::model::{BatchId, Failure, Payload, RunId, Span, Style, Workflow};
+use crate::agent::{Batch, Executor, Gauge, NodeCall, Outcome, Report, Reports, Rung};
+use crate::model::{BatchId, Failure, Millis, Payload, RunId, Span, Style, Workflow};
 use crate::plan;
 
 /// How often the reader looks whether the engine is still there.
@@ -65,6 +66,29 @@ struct Desk {
 impl Desk {
     fn current(&self) -> std::sync::MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The mark of a batch, for the part of it that the event loop has.
+struct Stand {
+    mark: Arc<Mark>,
+    batch: BatchId,
+}
+
+impl Gauge for Stand {
+    /// The batch itself notes its calls.
+    fn begin(&self, _: BatchId, _: u32) {}
+    fn under_way(&self, _: BatchId) -> Option<(u32, Millis)> {
+        self.mark.under_way(self.batch)
+    }
+    fn beat(&self, _: BatchId, details: Option<&str>) {
+        self.mark.beat(self.batch, details);
+    }
+    fn silent_for(&self, _: BatchId) -> Option<Millis> {
+        self.mark.silent_for(self.batch)
+    }
+    fn details(&self, _: BatchId) -> Option<Arc<str>> {
+        self.mark.details(self.batch)
     }
 }
 
@@ -145,6 +169,7 @@ fn work(
     load: &Bound<'_, PyAny>,
 ) {
     let slot = Slot::own(true);
+    let mut beats = 0;
     let next = || py.detach(|| lock(tasks).recv().ok());
     while let Some(task) = next() {
         let (batch, node) = (task.batch, task.node);
@@ -154,7 +179,9 @@ fn work(
             Ok(false) => desk.executor.run_here(py, &slot, &batch),
         }
         *desk.current() = None;
-        desk.outbox.tell(&News::Rested { batch: batch.id.0 });
+        let now = desk.executor.heartbeats();
+        desk.outbox.tell(&News::Rested { batch: batch.id.0, beats: now - beats });
+        beats = now;
     }
 }
 
@@ -197,6 +224,7 @@ fn one_by_one(
         let mut part = Batch::new(ALONE, call, span, attempt, Style::Loop, batch.timeout);
         part.items.clone_from(&batch.items);
         part.items_lo = batch.items_lo;
+        part.measure(Arc::new(Stand { mark: Arc::clone(&desk.mark), batch: batch.id }));
         let part = Arc::new(part);
         if let Some(current) = &mut *desk.current() {
             current.1 = Some(Arc::clone(&part));
@@ -290,7 +318,8 @@ impl Reader {
             match self.framer.take() {
                 Ok(Some(Order::Node { key, call })) => self.learn(key, *call),
                 Ok(Some(Order::Work(work))) => self.begin(work),
-                Ok(Some(Order::Cancel { batch })) => self.cancel(batch),
+                Ok(Some(Order::Cancel { batch, rung })) => self.stop(batch, Some(rung)),
+                Ok(Some(Order::Abandon { batch })) => self.stop(batch, None),
                 Ok(Some(Order::Set { .. })) => {}
                 Ok(Some(Order::Close)) => return false,
                 Ok(None) => return true,
@@ -328,15 +357,21 @@ impl Reader {
         let _ = self.sender.send(Task { batch, node: Arc::clone(node) });
     }
 
-    fn cancel(&self, id: u64) {
+    fn stop(&self, id: u64, rung: Option<Rung>) {
         let Some((batch, part)) = self.desk.current().clone() else { return };
         if batch.id.0 != id {
             return;
         }
         give_back(&self.desk, &batch);
-        self.desk.executor.abandon(&batch, batch.span);
-        if let Some(part) = part {
-            self.desk.executor.abandon(&part, part.span);
+        for batch in [Some(batch), part].into_iter().flatten() {
+            match rung {
+                Some(rung) => {
+                    // The run's own flag is the token, and this is its copy.
+                    batch.call.cancelled.store(true, Ordering::Release);
+                    self.desk.executor.cancel(&batch, batch.span, rung);
+                }
+                None => self.desk.executor.abandon(&batch, batch.span),
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::super::executor::Core;
 use super::ProcessOptions;
 use super::ship::{self, Launch};
 use super::supervisor::Supervisor;
-use crate::agent::{Batch, Outcome, Report};
+use crate::agent::{Batch, Outcome, Report, Rung};
 use crate::model::{BatchId, Millis, Span};
 
 /// A batch ready to be sent.
@@ -33,7 +33,8 @@ pub(super) struct Parcel {
 #[derive(Default)]
 pub(super) struct Desk {
     pub(super) parcels: Vec<Parcel>,
-    pub(super) abandoned: Vec<Arc<Batch>>,
+    /// Batches to be stopped; without a rung: given up.
+    pub(super) stops: Vec<(Arc<Batch>, Option<Rung>)>,
     pub(super) launch: Option<Arc<Launch>>,
     /// No more will come; workers that still live then are killed.
     pub(super) close_by: Option<Instant>,
@@ -110,8 +111,17 @@ impl Pool {
 
     /// Stops the calls of a batch: the agent is asked, and killed with its process after a grace.
     pub(in crate::py) fn abandon(&self, batch: &Arc<Batch>) {
+        self.stop(batch, None);
+    }
+
+    /// The batch's run was cancelled: asks the call under way to stop.
+    pub(in crate::py) fn cancel(&self, batch: &Arc<Batch>, rung: Rung) {
+        self.stop(batch, Some(rung));
+    }
+
+    fn stop(&self, batch: &Arc<Batch>, rung: Option<Rung>) {
         let mut desk = self.desk();
-        desk.abandoned.push(Arc::clone(batch));
+        desk.stops.push((Arc::clone(batch), rung));
         ring(&desk);
     }
 

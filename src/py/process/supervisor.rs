@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::super::batch::is_stopping;
 use super::super::logging;
 use super::death::Death;
 use super::pool::{Pool, Queue};
@@ -19,7 +20,7 @@ use super::ship::Launch;
 use super::worker::Worker;
 use crate::agent::wire::{News, Order, settle};
 use crate::agent::{Outcome, Report};
-use crate::model::Span;
+use crate::model::{Span, TaskRef};
 
 /// How often workers are looked after that say nothing: one whose child holds its socket open dies
 /// without a word.
@@ -82,23 +83,30 @@ impl Supervisor {
     }
 
     fn take_orders(&mut self) {
-        let (parcels, abandoned, launch, close_by) = {
+        let (parcels, stops, launch, close_by) = {
             let mut desk = self.pool.desk();
             let parcels = std::mem::take(&mut desk.parcels);
-            (parcels, std::mem::take(&mut desk.abandoned), desk.launch.clone(), desk.close_by)
+            (parcels, std::mem::take(&mut desk.stops), desk.launch.clone(), desk.close_by)
         };
         self.launch = launch;
         self.queue.extend(parcels);
         let kill_at = Instant::now() + self.pool.options.grace();
-        for batch in abandoned {
+        for (batch, rung) in stops {
             for worker in &mut self.workers {
                 if let Some(running) = &mut worker.running
                     && Arc::ptr_eq(&running.batch, &batch)
                     && !running.abandoned
                 {
-                    running.abandoned = true;
-                    worker.kill_at = Some(kill_at);
-                    worker.order(&Order::Cancel { batch: batch.id.0 });
+                    let batch = batch.id.0;
+                    running.stopping = true;
+                    running.abandoned = rung.is_none();
+                    worker.order(&match rung {
+                        Some(rung) => Order::Cancel { batch, rung },
+                        None => Order::Abandon { batch },
+                    });
+                    if rung.is_none() {
+                        worker.kill_at = Some(kill_at);
+                    }
                 }
             }
         }
@@ -112,7 +120,7 @@ impl Supervisor {
     /// Gives waiting batches to idle workers, the one that rested last first, and starts more.
     fn assign(&mut self) {
         while let Some(parcel) = self.queue.pop_front() {
-            if parcel.batch.abandoned.load(Ordering::Acquire) {
+            if is_stopping(&parcel.batch) {
                 self.give_back(&[parcel.span], parcel.batch.id);
                 continue;
             }
@@ -256,7 +264,8 @@ impl Supervisor {
                         reports.into_iter().filter_map(|report| worker.pass(report)).collect();
                     self.pool.core.reports.report(reports);
                 }
-                News::Rested { batch } => {
+                News::Rested { batch, beats } => {
+                    self.pool.core.heartbeats.fetch_add(beats, Ordering::Relaxed);
                     let rested = worker.running.take_if(|running| running.batch.id.0 == batch);
                     if let Some(running) = rested {
                         worker.rested = now;
@@ -333,7 +342,7 @@ impl Supervisor {
                 let mut rest = running.open;
                 if let Some(child) = guilty {
                     settle(&mut rest, child, 1);
-                    let outcome = if running.abandoned {
+                    let outcome = if running.stopping {
                         Outcome::Cancelled
                     } else {
                         let name = running.batch.name(child);
@@ -370,6 +379,10 @@ impl Worker {
                 // The worker knows one node, which is its first.
                 let span = Span { node: running.batch.span.node, ..span };
                 Some(Report::Progress { run, span, attempt, done, total, text })
+            }
+            Report::Blocking { run, task, attempt, reason } => {
+                let task = TaskRef { node: running.batch.span.node, ..task };
+                Some(Report::Blocking { run, task, attempt, reason })
             }
             other => Some(other),
         }

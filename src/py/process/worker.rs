@@ -34,6 +34,8 @@ pub(super) struct Running {
     pub(super) len: u32,
     /// Calls without an outcome.
     pub(super) open: Vec<Span>,
+    /// The call was asked to stop: that it dies is no crash.
+    pub(super) stopping: bool,
     pub(super) abandoned: bool,
 }
 
@@ -142,6 +144,7 @@ impl Worker {
             batch: parcel.batch,
             len: parcel.span.len,
             open: vec![parcel.span],
+            stopping: false,
             abandoned: false,
         });
     }
