@@ -207,3 +207,16 @@ def make_lock() -> Any:
 @goclaw.agent
 def make_mixed() -> list[Any]:
     return [1, object(), 3]
+
+
+@goclaw.agent(isolation="process", lane="cpu", retries=0, idle_timeout=0.2)
+def fall_silent(ctx: goclaw.Context) -> None:
+    ctx.heartbeat("still here")
+    ctypes.PyDLL(None).pause()
+
+
+@goclaw.agent(isolation="process", lane="cpu", retries=0)
+def tell(ready: str, go: str, ctx: goclaw.Context) -> int:
+    ctx.heartbeat("half way")
+    note_pid(ready)
+    return len(Path(go).read_text())

@@ -148,6 +148,25 @@ def test_an_agent_is_asked_before_it_is_killed(engine: goclaw.Engine, tmp_path: 
     assert engine.run(one(agents.pid)) == pid
 
 
+def test_silence_ends_an_attempt(engine: goclaw.Engine) -> None:
+    with pytest.raises(goclaw.TaskFailed) as raised:
+        engine.run(one(agents.fall_silent))
+    assert raised.value.code == "task.idle_timeout"
+
+
+def test_signs_of_life_cross_over(memory: goclaw.Engine, tmp_path: Path) -> None:
+    ready, go = tmp_path / "ready", tmp_path / "go"
+    for fifo in (ready, go):
+        os.mkfifo(fifo)
+    run = memory.submit(one(agents.tell, ready=str(ready), go=str(go)))
+    ready.read_text()
+    heartbeat = run.tasks["tell"].heartbeat
+    assert heartbeat is not None
+    assert heartbeat.details == "half way"
+    go.write_text("go")
+    assert run.result() == 2
+
+
 def test_a_flood_of_output_is_cut(memory: goclaw.Engine, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "goclaw.agent"):
         assert memory.run(one(agents.flood)) == 1
