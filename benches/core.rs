@@ -114,6 +114,7 @@ fn begin(plan: &Arc<Plan>) -> run::Run {
         tags: Vec::new(),
         session: None,
         weight: 1,
+        conduct: Default::default(),
         trace_id: String::new(),
         at: Timestamp(0),
     };
@@ -261,6 +262,7 @@ impl Executor for Worker {
         let report = Report::Resolved { run: call.run, node: call.node, resolution };
         self.reports.report(vec![report]);
     }
+    fn merge(&self, _call: Arc<goclaw::agent::MergeCall>) {}
     fn cancel(&self, _batch: &Arc<Batch>, _span: Span, _rung: goclaw::agent::Rung) {}
     fn abandon(&self, _batch: &Arc<Batch>, _span: Span) {}
     fn close(&self, _grace: Millis) -> usize {
@@ -289,7 +291,9 @@ fn request(plan: &Arc<Plan>) -> Submit {
         priority: 0,
         tags: Vec::new(),
         session: None,
-        weight: 1,
+        weight: None,
+        when_busy: None,
+        on_retry: Default::default(),
         durability: None,
         trace_id: None,
         on_conflict: OnConflict::Error,

@@ -68,6 +68,7 @@ from .event import Event
 from .health import Health, Incident, StuckCall
 from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
+from .processes import Processes
 from .rate import Rate
 from .retry import Retry, RetryAfter
 from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
@@ -96,8 +97,8 @@ __all__ = [
     "Health",
     "Heartbeat",
     "IdleTimedOut",
-    "IncompatibleRun",
     "Incident",
+    "IncompatibleRun",
     "InputError",
     "Lane",
     "LaneFull",
@@ -108,6 +109,7 @@ __all__ = [
     "PayloadError",
     "Plan",
     "Problem",
+    "Processes",
     "QueueTimedOut",
     "Rate",
     "Redirect",

@@ -20,7 +20,9 @@ __all__ = [
     "_decode",
     "_encode",
     "_exit",
+    "_relay",
     "_selftest",
+    "_work",
     "compile",
     "current",
     "import_agents",
@@ -59,6 +61,10 @@ def register_agent(
 ) -> None: ...
 def import_agents(names: list[str]) -> list[str]: ...
 def current() -> Context: ...
+
+# On Linux only, in worker processes only.
+def _work(parent: int, setup: Callable[[str], None], load: Callable[[str, tuple[str, str, Any]], None]) -> None: ...
+def _relay(logger: str, level: int, text: str, extra: list[tuple[str, str]]) -> None: ...
 
 @final
 class Context:
@@ -118,6 +124,7 @@ class Engine:
         when_busy: _ModeRow,
         cancel_grace: int,
         stuck_threads_max: int,
+        processes_json: str | None,
     ) -> Engine: ...
     @property
     def recovered(self) -> int: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from .errors import WouldDeadlock
+from .errors import AgentError, WouldDeadlock
 
 
 def refuse_own_loop(what: str) -> None:
@@ -18,6 +18,21 @@ def refuse_own_loop(what: str) -> None:
         raise WouldDeadlock(
             f"an async agent cannot block to {what}: it would stop the event loop that it waits for",
             help="use `await`: `await run`, `await engine.arun(...)`, `await agent.fn(...)`",
+        )
+
+
+def refuse_main_replay() -> None:
+    """Refuses to open an engine while a worker process runs the main script again to find its agents.
+
+    Raises:
+        AgentError: `agent.process_main`.
+    """
+    worker = sys.modules.get("goclaw._worker")
+    if worker is not None and worker.replaying():
+        raise AgentError(
+            "the script opens an engine while a worker process loads it to find its agents",
+            code="agent.process_main",
+            help='put what the script does under `if __name__ == "__main__":`',
         )
 
 

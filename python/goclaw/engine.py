@@ -23,6 +23,7 @@ from .durations import Duration, to_ms
 from .errors import ConfigError, EngineForked, GoclawError
 from .health import Health, _health
 from .lane import Lane, LaneStats, sized
+from .processes import Processes
 from .run import Run, RunSummary
 from .session import OnRetry, Sessions, WhenBusy, _mode, _place
 
@@ -53,6 +54,7 @@ class Engine:
         handle_sigterm: SIGTERM closes the engine and ends the process with exit code 0; a second one
             does not wait for running work. Where the engine is opened outside the main thread, or
             the program handles SIGTERM itself, nothing is changed.
+        processes: How worker processes are kept, for agents with `isolation="process"`.
 
     Raises:
         StoreLocked: `store.locked` where another process has the store open.
@@ -85,7 +87,9 @@ class Engine:
         cancel_grace: Duration = "5s",
         stuck_threads_max: int = 32,
         handle_sigterm: bool = True,
+        processes: Processes | None = None,
     ) -> None:
+        _guard.refuse_main_replay()
         one_of("durability", durability, DURABILITIES)
         if path is None and durability == "relaxed":
             raise ConfigError(
@@ -112,6 +116,7 @@ class Engine:
             _mode(when_busy, memory=self._path is None),
             to_ms(cancel_grace, what="cancel_grace"),
             _bound("stuck_threads_max", stuck_threads_max, 100_000),
+            None if processes is None else json.dumps(_checked(processes)._to_model()),
         )
         _open.add(self)
         if handle_sigterm:
@@ -551,6 +556,14 @@ def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
             raise ConfigError(f"`lanes` holds {lane!r}", code="config.lane", help='give goclaw.Lane("io", 64)')
         specs.append(sized(lane._to_model()))
     return specs
+
+
+def _checked(processes: Processes) -> Processes:
+    if not isinstance(processes, Processes):
+        raise ConfigError(
+            f"`processes` is {processes!r}", code="config.invalid", help="give goclaw.Processes(max_tasks=1000, ...)"
+        )
+    return processes
 
 
 def _bound(what: str, value: int, most: int) -> int:

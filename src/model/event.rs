@@ -140,6 +140,9 @@ pub enum Event {
         span: Span,
         attempt: u32,
         crash: bool,
+        /// What is known of the crash of a worker process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Arc<Failure>>,
     },
     Skipped {
         node: NodeIx,
@@ -373,7 +376,10 @@ impl Event {
             Self::Unresolved { node, failure } => {
                 (K::TaskFailed, whole(*node), 0, why(failure, None))
             }
-            Self::Interrupted { span, attempt, crash } => {
+            Self::Interrupted { span, attempt, failure: Some(failure), .. } => {
+                (K::TaskInterrupted, Some(*span), *attempt, why(failure, None))
+            }
+            Self::Interrupted { span, attempt, crash, failure: None } => {
                 let reason = if *crash { "crash" } else { "released" };
                 let detail = Detail::Reason(reason.into());
                 (K::TaskInterrupted, Some(*span), *attempt, Some(detail))

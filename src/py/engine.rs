@@ -17,6 +17,7 @@ use super::lanes::LaneBook;
 use super::notify::Notifier;
 use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
+use super::process::ProcessOptions;
 use super::run::{PyRun, wait};
 use super::session::{ModeRow, PlaceRow, Places, SessionRow};
 use super::{errors, health, incidents, logging, registry, session, watchdog};
@@ -137,6 +138,7 @@ impl PyEngine {
         when_busy: ModeRow,
         cancel_grace: u64,
         stuck_threads_max: u32,
+        processes_json: Option<&str>,
     ) -> PyResult<Self> {
         logging::install(py)?;
         watchdog::ensure(py);
@@ -153,10 +155,14 @@ impl PyEngine {
             stuck_threads_max,
             ..Options::default()
         };
+        let processes = match processes_json {
+            Some(json) => parse(py, json)?,
+            None => ProcessOptions::default(),
+        };
         let mut executor = None;
         let opened = py.detach(|| {
             Engine::open(options, |reports| {
-                let made = PythonExecutor::new(reports, mode);
+                let made = PythonExecutor::with_processes(reports, mode, processes);
                 executor = Some(Arc::clone(&made));
                 made as Arc<dyn Executor>
             })
@@ -252,6 +258,7 @@ impl PyEngine {
         found.map(|handle| self.wrap(handle)).map_err(|error| errors::raised(py, &error))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn list(
         &self,
         py: Python<'_>,
@@ -379,15 +386,17 @@ impl PyEngine {
     }
 }
 
-/// Worker processes are not there yet: a task that asks for one must not run on a thread unnoticed.
+/// Where there are no worker processes a task that asks for one is refused, its lane's wish included.
 fn refuse_processes(py: Python<'_>, plan: &Plan) -> PyResult<()> {
+    if cfg!(target_os = "linux") {
+        return Ok(());
+    }
     let styled = |task: &Task| registry::find(&task.agent).map(|found| found.style(task.isolation));
     let refused = plan.workflow.tasks.iter().find(|task| styled(task) == Some(Style::Process));
     let Some(task) = refused else { return Ok(()) };
     let message = format!("task `{}` asks for a process of its own", task.id);
-    let help =
-        "leave isolation=\"process\" out; this version runs agents on threads and the event loop";
-    Err(errors::raised(py, &Error::new("workflow.not_yet", message, help)))
+    let help = "leave isolation=\"process\" out, or run on Linux";
+    Err(errors::raised(py, &Error::new("agent.isolation", message, help)))
 }
 
 fn level(py: Python<'_>, name: &str) -> PyResult<Durability> {

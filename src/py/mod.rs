@@ -20,6 +20,7 @@ mod notify;
 mod object;
 mod output;
 mod plan;
+mod process;
 mod registry;
 mod run;
 mod scope;
@@ -58,6 +59,7 @@ mod _goclaw {
         context::register(module)?;
         looper::register(module)?;
         slot::register(module)?;
+        process::register(module)?;
         #[cfg(debug_assertions)]
         selftest::register(module)?;
         Ok(())

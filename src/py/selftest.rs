@@ -333,6 +333,10 @@ impl Driver {
                     let value = object::to_object(py, &payload, &self.mode).map_err(refusal)?;
                     ("completed", value).into_pyobject(py)?.into_any()
                 }
+                Outcome::Returned => ("returned",).into_pyobject(py)?.into_any(),
+                Outcome::Crashed(failure) => {
+                    ("crashed", failure.message.as_str()).into_pyobject(py)?.into_any()
+                }
                 Outcome::Interrupted => ("interrupted",).into_pyobject(py)?.into_any(),
                 Outcome::Cancelled => ("cancelled",).into_pyobject(py)?.into_any(),
                 Outcome::Failed(failure) => failed(py, &failure)?,

@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use super::executor::Core;
 use super::slot::{self, Slot};
 use super::watchdog::Suspect;
-use super::{batch, bind, failure, looper, mailbox, registry, session};
+use super::{batch, bind, failure, looper, mailbox, process, registry, session};
 use crate::agent::{Batch, MergeCall, NodeCall, Report};
 use crate::model::{Failure, Payload, Span};
 
@@ -32,6 +32,8 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 /// Work for a thread.
 pub(super) enum Job {
     Batch(Arc<Batch>),
+    /// Put a batch into bytes for a worker process.
+    Ship(Arc<Batch>),
     Resolve(Arc<NodeCall>),
     Merge(Arc<MergeCall>),
     /// Raise the cancellation in the thread that runs these children.
@@ -120,13 +122,15 @@ pub(super) fn suspects() -> Vec<(usize, u64, Suspect)> {
 
 pub(super) struct Pool {
     core: Arc<Core>,
+    processes: Arc<process::Pool>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Pool {
-    pub(super) fn new(core: Arc<Core>) -> Arc<Self> {
-        let pool = Arc::new(Self { core, state: Mutex::default(), changed: Condvar::new() });
+    pub(super) fn new(core: Arc<Core>, processes: Arc<process::Pool>) -> Arc<Self> {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let pool = Arc::new(Self { core, processes, state, changed });
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(&pool));
@@ -195,7 +199,9 @@ impl Pool {
     fn refuse(&self, job: Job, error: &std::io::Error) {
         let message = format!("no thread could be started: {error}");
         match job {
-            Job::Batch(batch) => batch::fail(&self.core, &batch, &batch::crash(message)),
+            Job::Batch(batch) | Job::Ship(batch) => {
+                batch::fail(&self.core, &batch, &batch::crash(message))
+            }
             Job::Resolve(call) => {
                 let resolution = crate::agent::Resolution::Failed(batch::crash(message));
                 let (run, node) = (call.run, call.node);
@@ -273,6 +279,7 @@ impl Pool {
             Job::Batch(batch) => {
                 self.run_batch(py, slot, &batch, false);
             }
+            Job::Ship(batch) => self.processes.ship(py, &batch),
             Job::Resolve(call) => {
                 let resolution = batch::caught(|| bind::resolve(py, &call, &self.core.mode))
                     .unwrap_or_else(crate::agent::Resolution::Failed);

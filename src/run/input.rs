@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{CancelCause, Failure, Growth, NodeIx, Payload, RunId, Span, TaskRef};
 use crate::plan::Plan;
 
 /// How one call ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Outcome {
     Completed(Payload),
     Failed(Box<Failure>),
@@ -14,10 +16,14 @@ pub enum Outcome {
     Cancelled,
     /// The call was broken off from outside, by no fault of the agent: it is repeated.
     Interrupted,
+    /// Nobody had begun the call; it goes back to the lane.
+    Returned,
+    /// The worker process died under the call: it is repeated, and the crash is counted.
+    Crashed(Box<Failure>),
 }
 
 /// What the evaluation of `when` and `each` answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Resolution {
     /// `when` holds or there is none, and the task is no map.
     Go,

@@ -17,10 +17,10 @@ import pytest
 FACE = """
 Agent AgentError BindingError Cancelled ChildView Collect ConfigError Context CycleError Definition DuplicateTask Engine
 EngineClosed EngineForked Event Flow GoclawError GoclawTimeout Health Heartbeat IdleTimedOut Incident IncompatibleRun
-InputError Lane LaneFull LaneStats MergeFailed MessageDropped NotYetSupported PayloadError Plan Problem QueueTimedOut
-Rate Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut SessionBusy
-SessionError SessionFull SessionView Sessions Signal Signals StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew
-StuckCall TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent
+InputError Lane LaneFull LaneStats MergeFailed MessageDropped NotYetSupported PayloadError Plan Problem Processes
+QueueTimedOut Rate Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary
+RunTimedOut SessionBusy SessionError SessionFull SessionView Sessions Signal Signals StoreCorrupt StoreError StoreFull
+StoreLocked StoreTooNew StuckCall TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent
 UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise
 redirect run when workflow
 """.split()  # noqa: SIM905

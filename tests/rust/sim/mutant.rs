@@ -154,7 +154,7 @@ impl Mutant {
             Self::RepeatAtMostOnce => {
                 let Input::Lost { span, attempt, crash } = *input else { return events };
                 turn.effects = vec![Effect::Offer { span, attempts: attempt }];
-                vec![Event::Interrupted { span, attempt, crash }]
+                vec![Event::Interrupted { span, attempt, crash, failure: None }]
             }
             _ => events.into_iter().flat_map(|event| self.reword(event, now)).collect(),
         }
@@ -189,7 +189,7 @@ impl Mutant {
                 span.tasks().flat_map(retry).collect()
             }
             (Self::CrashIsNotCounted, Event::Interrupted { span, attempt, .. }) => {
-                vec![Event::Interrupted { span, attempt, crash: false }]
+                vec![Event::Interrupted { span, attempt, crash: false, failure: None }]
             }
             (Self::ReuseAttempt, Event::Started { span, attempt }) => {
                 vec![Event::Started { span, attempt: attempt - 1 }]

@@ -185,7 +185,11 @@ pub fn outcome(fail: u64, output: u64, dice: &mut Dice) -> Outcome {
         return Outcome::Cancelled;
     }
     if dice.chance(10) {
-        return Outcome::Interrupted;
+        return match dice.below(3) {
+            0 => Outcome::Returned,
+            1 => Outcome::Crashed(Box::new(failure(dice))),
+            _ => Outcome::Interrupted,
+        };
     }
     if !dice.chance(fail) {
         let output: [u8; 8] = output.to_be_bytes();

@@ -77,11 +77,11 @@ impl Model {
         for (task, outcome) in span.tasks().zip(outcomes) {
             let tag = match outcome {
                 Outcome::Completed(_) => Tag::Completed,
-                Outcome::Failed(_) | Outcome::Cancelled | Outcome::Interrupted if stopping => {
-                    Tag::Cancelled
-                }
-                Outcome::Interrupted if self.is_once(span) => Tag::Failed,
+                _ if stopping => Tag::Cancelled,
+                Outcome::Returned => Tag::Interrupted(false),
+                Outcome::Interrupted | Outcome::Crashed(_) if self.is_once(span) => Tag::Failed,
                 Outcome::Interrupted => Tag::Interrupted(false),
+                Outcome::Crashed(_) => Tag::Interrupted(true),
                 Outcome::Failed(_) => Tag::Failure,
                 // Nobody had asked.
                 Outcome::Cancelled => Tag::Failed,

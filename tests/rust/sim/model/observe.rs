@@ -80,7 +80,7 @@ impl Model {
                 self.unresolved(*node)?;
                 self.nodes[*node as usize].items[0].state = S::Failed;
             }
-            Event::Interrupted { span, attempt, crash } => {
+            Event::Interrupted { span, attempt, crash, .. } => {
                 self.interrupted(*span, *attempt, *crash, now)?;
             }
             Event::Skipped { node, reason } => self.skipped(*node, *reason)?,
