@@ -25,6 +25,7 @@ mod run;
 mod scope;
 #[cfg(debug_assertions)]
 mod selftest;
+mod sight;
 mod slot;
 mod steps;
 mod template;

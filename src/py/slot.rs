@@ -70,13 +70,8 @@ impl Slot {
                 // SAFETY: attached, as whoever asks for a slot is.
                 let state = unsafe { ffi::PyThreadState_Get() } as usize;
                 let frames = Mutex::new(Vec::with_capacity(4));
-                let slot = Arc::new(Self {
-                    ident,
-                    state,
-                    ours,
-                    frames,
-                    between: AtomicBool::new(false),
-                });
+                let slot =
+                    Arc::new(Self { ident, state, ours, frames, between: AtomicBool::new(false) });
                 let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
                 slots.retain(|slot| slot.strong_count() > 0);
                 slots.push(Arc::downgrade(&slot));

@@ -53,7 +53,11 @@ impl Flight {
     /// When to look after the batch for the first time, if ever.
     pub(super) fn first_check(&self, now: Timestamp) -> Option<Timestamp> {
         let hold_up = (self.style != Style::Loop && self.batch.span.len > 1).then_some(HOLD_UP_MS);
-        [self.batch.timeout, self.batch.idle(), hold_up].into_iter().flatten().min().map(|ms| now.plus(ms))
+        [self.batch.timeout, self.batch.idle(), hold_up]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|ms| now.plus(ms))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole line with closures as agents: no Python, both stores.
 
 mod faults;
+mod ladder;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -5,6 +5,7 @@ mod growth;
 mod maps;
 mod recovery;
 mod stopping;
+mod timeouts;
 mod triggers;
 
 use std::sync::Arc;

@@ -8,7 +8,8 @@
 //! (its start was not on disk). The engine's batch ids fence those, the machine never sees them.
 
 use goclaw::model::{
-    CancelCause, Delivery, Event, Failure, FailureKind, RunState, Span, TaskRef, TaskState, Timestamp,
+    CancelCause, Delivery, Event, Failure, FailureKind, RunState, Span, TaskRef, TaskState,
+    Timestamp,
 };
 use goclaw::run::{Effect, Input, Run, Timer, Turn};
 use std::sync::Arc;
@@ -156,7 +157,10 @@ impl Mutant {
                 };
                 vec![Event::RunEnded { state, reason }]
             }
-            (Self::RetryForever | Self::RetryQueueTimeout, Event::Failed { task, attempt, failure }) => {
+            (
+                Self::RetryForever | Self::RetryQueueTimeout,
+                Event::Failed { task, attempt, failure },
+            ) => {
                 vec![Event::Retrying { task, attempt, failure, due: now }]
             }
             (Self::GiveUpEarly, Event::Retrying { task, attempt, failure, .. }) => {

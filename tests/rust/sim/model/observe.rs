@@ -233,13 +233,7 @@ impl Model {
         Ok(())
     }
 
-    fn interrupted(
-        &mut self,
-        span: Span,
-        attempt: u32,
-        crash: bool,
-        now: Timestamp,
-    ) -> Verdict {
+    fn interrupted(&mut self, span: Span, attempt: u32, crash: bool, now: Timestamp) -> Verdict {
         demand!(self.cancel.is_none(), "{span:?} goes back to its lane in a stopping run");
         demand!(span.len > 0, "an empty span");
         for task in span.tasks() {
