@@ -53,9 +53,7 @@ async def blocks(later: bool) -> str:
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_a_blocked_event_loop_is_found_and_the_agent_named(
-    later: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_blocked_event_loop_is_found_and_the_agent_named(later: bool, caplog: pytest.LogCaptureFixture) -> None:
     with goclaw.Engine() as engine, caplog.at_level(logging.WARNING, logger="goclaw.health"):
         before = engine.stats()["goclaw_loop_blocked_total"]
         run = engine.submit(goclaw.Workflow("one").task("t", blocks), {"later": later})
