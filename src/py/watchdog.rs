@@ -160,10 +160,10 @@ impl Watch {
     }
 
     fn watch_interpreter(&mut self) {
-        if self.probe.is_answered() {
-            if let Some(incident) = self.held.take() {
-                incidents::over(incident);
-            }
+        if self.probe.is_answered()
+            && let Some(incident) = self.held.take()
+        {
+            incidents::over(incident);
         }
         let waits = self.probe.ask(false);
         if waits < PATIENCE {

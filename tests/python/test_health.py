@@ -48,7 +48,7 @@ def until(done: Callable[[], object]) -> None:
 async def blocks(later: bool) -> str:
     if later:
         await asyncio.sleep(0.001)
-    time.sleep(2)
+    time.sleep(2)  # noqa: ASYNC251
     return "done"
 
 
