@@ -31,6 +31,7 @@ from .errors import (
     GoclawError,
     GoclawTimeout,
     IdleTimedOut,
+    IncompatibleRun,
     InputError,
     LaneFull,
     NotYetSupported,
@@ -64,7 +65,7 @@ from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
 from .rate import Rate
 from .retry import Retry, RetryAfter
-from .run import Heartbeat, Run, RunSummary, TaskView
+from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "AgentError",
     "BindingError",
     "Cancelled",
+    "ChildView",
     "ConfigError",
     "Context",
     "CycleError",
@@ -87,6 +89,7 @@ __all__ = [
     "Health",
     "Heartbeat",
     "IdleTimedOut",
+    "IncompatibleRun",
     "Incident",
     "InputError",
     "Lane",

@@ -20,7 +20,7 @@ from ._options import DURABILITIES, Durability, _priority, one_of
 from ._stream import EventStream, Fact
 from .definition import Definition
 from .durations import Duration, to_ms
-from .errors import ConfigError, EngineForked
+from .errors import ConfigError, EngineForked, GoclawError
 from .health import Health, _health
 from .lane import Lane, LaneStats, sized
 from .run import Run, RunSummary
@@ -168,6 +168,9 @@ class Engine:
         durability: Durability | None = None,
     ) -> builtins.list[Run[R]]:
         """Starts one run per input, with one message and one commit.
+
+        Where some are refused, the others go on: the error of the first refusal has their handles in `accepted`, by
+        the position of their input. What was not accepted never was.
 
         Args:
             flow: The workflow.
@@ -400,7 +403,7 @@ class Engine:
         if isinstance(tags, Mapping):
             raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
         plan = flow._compile(native.lane_specs(), memory=self._path is None)
-        handles = native.submit(
+        answers = native.submit(
             plan,
             [flow._input(given) for given in inputs],
             run_id,
@@ -410,7 +413,15 @@ class Engine:
             durability,
             block,
         )
-        return [Run(self, handle) for handle in handles]
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        runs = {at: Run[R](self, answer) for at, answer in enumerate(answers) if not isinstance(answer, BaseException)}
+        if not refused:
+            return builtins.list(runs.values())
+        error = refused[0]
+        if isinstance(error, GoclawError) and len(answers) > 1:
+            error.accepted = runs
+            error.add_note(f"{len(refused)} of {len(answers)} runs were refused; the others are in `error.accepted`")
+        raise error
 
     def _pull(self, run_id: str | None, start: int, limit: int, wait: float) -> builtins.list[Fact]:
         return self._alive().facts(run_id, start, limit, wait)

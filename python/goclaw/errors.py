@@ -6,8 +6,13 @@ The Rust core speaks in codes; `from_code` turns one into its class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .run import Run
 
 
 class GoclawError(Exception):
@@ -18,6 +23,10 @@ class GoclawError(Exception):
         code: Stable name of the reason, ``area.reason``; the class has a default.
         help: What to do about it; shown below the message in a traceback.
 
+    Attributes:
+        accepted: Where `Engine.submit_many` was refused half-way, the runs that go on nevertheless, by the
+            position of their input.
+
     Example:
         >>> GoclawError("lane `gpu` is full", code="lane.full").code
         'lane.full'
@@ -25,6 +34,7 @@ class GoclawError(Exception):
 
     code: str = "goclaw.error"
     help: str = ""
+    accepted: Mapping[int, Run[Any]] = MappingProxyType({})
 
     def __init__(self, message: str, *, code: str | None = None, help: str = "") -> None:
         super().__init__(message)
@@ -214,6 +224,12 @@ class UnknownRun(GoclawError, LookupError):
     code = "run.unknown"
 
 
+class IncompatibleRun(GoclawError):
+    """This version of goclaw cannot take the run up; it can be cancelled or purged (`run.incompatible`)."""
+
+    code = "run.incompatible"
+
+
 class RunConflict(GoclawError):
     """A run with that id exists already (`run.conflict`)."""
 
@@ -340,6 +356,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     NotYetSupported,
     RunCancelled,
     UnknownRun,
+    IncompatibleRun,
     RunConflict,
     ResultTimeout,
     RunTimedOut,

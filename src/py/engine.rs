@@ -96,25 +96,29 @@ impl PyEngine {
         Ok(Some(plan))
     }
 
-    /// Waits for the answers to submits; gives them up when a signal ends the wait.
-    fn accepted(
+    /// Waits for the answers to submits, each a run or a refusal; gives them up when a signal ends
+    /// the wait.
+    fn answers(
         &self,
         py: Python<'_>,
         tickets: &[Ticket],
         plan: &Arc<Plan>,
-    ) -> PyResult<Vec<PyRun>> {
-        let mut runs = Vec::with_capacity(tickets.len());
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        let mut answers = Vec::with_capacity(tickets.len());
         for ticket in tickets {
             let answer = wait(py, None, |slice| ticket.wait(Some(slice))).inspect_err(|_| {
                 tickets.iter().for_each(Ticket::give_up);
             })?;
-            let handle =
-                answer.expect("there is no time limit").map_err(|e| errors::raised(py, &e))?;
-            let gone = self.plans().insert(handle.id(), Arc::clone(plan));
-            drop(gone);
-            runs.push(self.wrap(handle));
+            answers.push(match answer.expect("there is no time limit") {
+                Ok(handle) => {
+                    let gone = self.plans().insert(handle.id(), Arc::clone(plan));
+                    drop(gone);
+                    Py::new(py, self.wrap(handle))?.into_any()
+                }
+                Err(error) => errors::raised(py, &error).into_value(py).into_any(),
+            });
         }
-        Ok(runs)
+        Ok(answers)
     }
 }
 
@@ -182,7 +186,8 @@ impl PyEngine {
         self.engine.recovered()
     }
 
-    /// Starts one run per input; answers when they are durable at their level.
+    /// Starts one run per input; answers when they are durable at their level, with a run or an
+    /// exception for each.
     #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn submit(
         &self,
@@ -195,7 +200,7 @@ impl PyEngine {
         tags: Vec<String>,
         durability: Option<&str>,
         block: bool,
-    ) -> PyResult<Vec<PyRun>> {
+    ) -> PyResult<Vec<Py<PyAny>>> {
         refuse_processes(py, &plan.0)?;
         let id = run_id.map(|id| run_of(py, id)).transpose()?;
         let durability = durability.map(|name| level(py, name)).transpose()?;
@@ -219,7 +224,7 @@ impl PyEngine {
         }
         let tickets = py.detach(|| self.engine.submit_many(requests));
         let tickets = tickets.map_err(|error| errors::raised(py, &error))?;
-        self.accepted(py, &tickets, &plan.0)
+        self.answers(py, &tickets, &plan.0)
     }
 
     /// Works on the run's tasks with the calling thread until the run has ended.

@@ -48,6 +48,7 @@ pub(super) fn decide(
             request(run, CancelCause::Deadline, format!("the run took longer than {ms} ms"))
         }
         Input::Cancel { reason } => request(run, CancelCause::Asked, reason),
+        Input::Unwritable { reason } => request(run, CancelCause::Unwritable, reason),
         Input::Kill { reason } => request(run, CancelCause::Killed, reason),
         Input::Blocking { task, attempt, reason } => {
             if running(run, task, attempt) {

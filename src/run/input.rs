@@ -91,6 +91,10 @@ pub enum Input {
     Cancel {
         reason: String,
     },
+    /// What the run had decided cannot be written down.
+    Unwritable {
+        reason: String,
+    },
     /// As `Cancel`, without cleaning up.
     Kill {
         reason: String,

@@ -44,6 +44,7 @@ impl Run {
             CancelCause::Killed => Some("run.killed"),
             CancelCause::Deadline => Some("run.timeout"),
             CancelCause::Quarantine => Some("run.quarantined"),
+            CancelCause::Unwritable => Some("store.unwritable"),
             CancelCause::Failure => None,
         }
     }

@@ -15,13 +15,13 @@ import goclaw
 import pytest
 
 FACE = """
-Agent AgentError BindingError Cancelled ConfigError Context CycleError Definition DuplicateTask Engine EngineClosed
-EngineForked Event Flow GoclawError GoclawTimeout Health Heartbeat IdleTimedOut Incident InputError Lane LaneFull
-LaneStats NotYetSupported PayloadError Plan Problem QueueTimedOut Rate Redirect RemoteError ResultTimeout Retry
-RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut StoreCorrupt StoreError StoreFull StoreLocked
-StoreTooNew StuckCall TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent UnknownDependency
-UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise redirect run when
-workflow
+Agent AgentError BindingError Cancelled ChildView ConfigError Context CycleError Definition DuplicateTask Engine
+EngineClosed EngineForked Event Flow GoclawError GoclawTimeout Health Heartbeat IdleTimedOut Incident IncompatibleRun
+InputError Lane LaneFull LaneStats NotYetSupported PayloadError Plan Problem QueueTimedOut Rate Redirect RemoteError
+ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut StoreCorrupt StoreError StoreFull
+StoreLocked StoreTooNew StuckCall TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent
+UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise
+redirect run when workflow
 """.split()  # noqa: SIM905
 
 

@@ -8,7 +8,7 @@ use super::{Owner, Slot};
 use crate::agent::NodeCall;
 use crate::engine::cell::{Cell, End};
 use crate::lane::Entry;
-use crate::model::{NodeIx, RunId, RunState, Span, Style, Timestamp};
+use crate::model::{NodeIx, RunId, Span, Style, Timestamp};
 use crate::run::Effect;
 
 /// Finished runs that an engine in memory keeps.
@@ -26,12 +26,13 @@ impl Owner {
             Effect::Wake { at, timer } => self.timers.at(at, Due::Run(run, timer)),
             Effect::Abandon { span, attempt } => self.abandon(run, span, attempt),
             Effect::Withdraw => self.withdraw(run),
+            Effect::Began => self.show_state(run),
             Effect::Leave { span } => self.leave(run, span),
             Effect::Ended => self.ended(run),
         }
     }
 
-    fn offer(&mut self, run: RunId, span: Span, attempts: u32) {
+    pub(super) fn offer(&mut self, run: RunId, span: Span, attempts: u32) {
         let Some(slot) = self.runs.get(&run) else { return };
         let task = slot.run.plan().task(span.node);
         let priority = slot.run.submitted().priority.saturating_add(task.priority);
@@ -46,20 +47,7 @@ impl Owner {
             _ => {
                 let missing = if style.is_none() { "agent" } else { "lane" };
                 tracing::warn!(target: "goclaw.engine", run = %run, agent = %task.agent, lane = %task.lane, "the run waits: its {missing} is not there");
-                slot.cell.set_state(RunState::Incompatible);
-                self.parked.entry(task.agent.clone()).or_default().push(entry);
-            }
-        }
-    }
-
-    /// Offers parked tasks again.
-    pub(super) fn unpark(&mut self) {
-        for (_, entries) in std::mem::take(&mut self.parked) {
-            for entry in entries {
-                if let Some(slot) = self.runs.get(&entry.run) {
-                    slot.cell.set_state(slot.run.state());
-                    self.offer(entry.run, entry.span, entry.attempts);
-                }
+                self.park(entry);
             }
         }
     }
@@ -80,10 +68,7 @@ impl Owner {
 
     fn withdraw(&mut self, run: RunId) {
         self.lanes.withdraw(run);
-        self.parked.retain(|_, entries| {
-            entries.retain(|entry| entry.run != run);
-            !entries.is_empty()
-        });
+        self.unpark_run(run);
         if let Some(slot) = self.runs.get(&run) {
             slot.cancelled.store(true, Ordering::Release);
         }
@@ -92,18 +77,12 @@ impl Owner {
     /// These tasks have ended without ever getting a permit.
     fn leave(&mut self, run: RunId, span: Span) {
         self.lanes.withdraw_span(run, span);
-        let gone = |entry: &Entry| {
-            let of = entry.span;
-            entry.run == run && of.node == span.node && span.lo <= of.lo && of.hi() <= span.hi()
-        };
-        self.parked.retain(|_, entries| {
-            entries.retain(|entry| !gone(entry));
-            !entries.is_empty()
-        });
+        self.unpark_span(run, span);
     }
 
     fn ended(&mut self, run: RunId) {
-        let Some(slot) = self.part(run) else { return };
+        self.unpark_run(run);
+        let Some(slot) = self.part(run) else { return self.given_up(run) };
         let state = slot.run.state();
         tracing::debug!(target: "goclaw.engine", run = %run, state = state.as_str(), "run ended");
         slot.cell.set_state(state);

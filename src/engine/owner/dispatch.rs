@@ -78,9 +78,6 @@ impl Owner {
         let id = self.flights.next_id();
         let attempt = entry.attempts + 1;
         let batch = Arc::new(Batch::new(id, call, entry.span, attempt, entry.style, timeout));
-        if let Some(slot) = self.runs.get(&entry.run) {
-            slot.cell.set_state(slot.run.state());
-        }
         let flight = Flight::new(Arc::clone(&batch), permit, entry.style, lane, self.now);
         self.paces.went_out(flight.agent(), entry.style, entry.span.len);
         if let Some(check) = flight.first_check(self.now) {

@@ -240,7 +240,7 @@ impl Owner {
             match verdict(&batch, task.index, held) {
                 Ok(left) => next = [next, left].into_iter().flatten().min(),
                 Err(over) => {
-                    self.give_up(id, task.index);
+                    self.give_up_call(id, task.index);
                     self.time_out(&batch, task, over);
                 }
             }
@@ -249,7 +249,7 @@ impl Owner {
     }
 
     /// One call of a loop batch counts no more; its permit goes back.
-    fn give_up(&mut self, id: BatchId, child: u32) {
+    fn give_up_call(&mut self, id: BatchId, child: u32) {
         let Some(flight) = self.flights.out.get_mut(&id) else { return };
         flight.permit.release(1);
         flight.left -= 1;

@@ -105,12 +105,6 @@ impl Owner {
 
     /// How the engine is.
     pub(super) fn pulse(&self) -> Pulse {
-        let parked = self.parked.values().flatten().map(|entry| entry.run);
-        let mut incompatible: Vec<RunId> = parked.collect();
-        incompatible.sort_unstable();
-        incompatible.dedup();
-        let mut missing_agents: Vec<String> = self.parked.keys().cloned().collect();
-        missing_agents.sort_unstable();
         let lane_name = |lane: usize| self.lanes.lane(lane).spec().name.clone();
         let mut stuck: Vec<StuckCall> = self
             .stuck
@@ -131,8 +125,8 @@ impl Owner {
             store: self.staged.stall().cloned(),
             stuck,
             held: held.map(|(&lane, &stuck)| Held { lane: lane_name(lane), stuck }).collect(),
-            missing_agents,
-            incompatible: incompatible.len(),
+            missing_agents: self.missing().agents,
+            incompatible: self.incompatible.len(),
             runs: self.runs.len(),
             closing: self.closing.is_some(),
         }

@@ -50,6 +50,9 @@ impl Model {
             Input::Cancel { .. } if self.cancel.is_none() => {
                 expected.stop = Some(CancelCause::Asked);
             }
+            Input::Unwritable { .. } if self.cancel.is_none() => {
+                expected.stop = Some(CancelCause::Unwritable);
+            }
             Input::Kill { .. } if self.cancel.is_none() => {
                 expected.stop = Some(CancelCause::Killed);
             }
@@ -223,8 +226,9 @@ impl Expected {
             Event::CancelRequested { cause, .. } => Some(*cause),
             _ => None,
         });
-        let by_hand = cause.filter(|c| {
-            matches!(c, CancelCause::Asked | CancelCause::Killed | CancelCause::Deadline)
+        let by_hand = cause.filter(|cause| {
+            use CancelCause::{Asked, Deadline, Killed, Unwritable};
+            matches!(cause, Asked | Killed | Deadline | Unwritable)
         });
         demand!(by_hand == self.stop, "stopped for {by_hand:?}, not for {:?}", self.stop);
         let grown = turn.events.iter().any(|event| matches!(event, Event::Grown(_)));

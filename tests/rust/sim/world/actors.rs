@@ -172,6 +172,7 @@ impl World {
             }
             Effect::Abandon { span, attempt } => self.abandon(span, attempt),
             Effect::Withdraw => self.lanes.withdraw(id()),
+            Effect::Began => {}
             Effect::Leave { span } => self.lanes.withdraw_span(id(), span),
             Effect::Ended => {
                 self.finished = true;
