@@ -4,37 +4,36 @@
 //! can tell. A coroutine that goes on later is stepped by asyncio; which one that is asyncio knows.
 
 use std::ffi::c_ulong;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::looper::{Course, Feeder, Suspended, lock};
+use super::mailbox::mailbox;
 use super::slot::Slot;
 use super::watchdog::{Sight, Suspect};
 
 /// The loop of this process and its thread, for the watchdog.
-struct Equipped {
+pub(super) struct Equipped {
     feeder: Py<Feeder>,
     slot: Arc<Slot>,
 }
 
-static EQUIPPED: Mutex<Option<Equipped>> = Mutex::new(None);
-
 /// The loop's thread is ready to run coroutines.
 pub(super) fn equip(feeder: Py<Feeder>, slot: Arc<Slot>) {
-    let replaced = lock(&EQUIPPED).replace(Equipped { feeder, slot });
+    let replaced = lock(&mailbox().watched.equipped).replace(Equipped { feeder, slot });
     drop(replaced);
 }
 
 pub(super) fn is_equipped() -> bool {
-    lock(&EQUIPPED).is_some()
+    lock(&mailbox().watched.equipped).is_some()
 }
 
 /// Address of the loop's thread state.
 pub(super) fn thread_state() -> Option<usize> {
-    lock(&EQUIPPED).as_ref().map(|equipped| equipped.slot.state)
+    lock(&mailbox().watched.equipped).as_ref().map(|equipped| equipped.slot.state)
 }
 
 fn suspect(course: &Arc<Course>, child: u32) -> Suspect {
@@ -43,7 +42,7 @@ fn suspect(course: &Arc<Course>, child: u32) -> Suspect {
 
 /// The call whose first step runs now.
 pub(super) fn stepping() -> Option<Suspect> {
-    let equipped = lock(&EQUIPPED);
+    let equipped = lock(&mailbox().watched.equipped);
     let course = lock(&equipped.as_ref()?.feeder.get().starting).clone()?;
     let child = course.stepping.load(Ordering::Relaxed).checked_sub(1)?;
     Some(suspect(&course, child))
@@ -51,7 +50,7 @@ pub(super) fn stepping() -> Option<Suspect> {
 
 /// A call of the one agent that has calls on the loop, where there is only one.
 pub(super) fn only_one() -> Option<Suspect> {
-    let equipped = lock(&EQUIPPED);
+    let equipped = lock(&mailbox().watched.equipped);
     let suspended = lock(&equipped.as_ref()?.feeder.get().suspended);
     let agent = |call: &Suspended| call.course.binding.agent.info.name.clone();
     let first = suspended.values().next()?;
@@ -62,7 +61,7 @@ pub(super) fn only_one() -> Option<Suspect> {
 /// What the loop is doing, seen from another thread.
 pub(super) fn sight(py: Python<'_>) -> Option<Sight> {
     let (feeder, ident) = {
-        let equipped = lock(&EQUIPPED);
+        let equipped = lock(&mailbox().watched.equipped);
         let equipped = equipped.as_ref()?;
         (equipped.feeder.clone_ref(py), equipped.slot.ident)
     };

@@ -96,10 +96,8 @@ struct State {
 }
 
 /// The pools of this process, for the watchdog.
-static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
-
 pub(super) fn pools() -> Vec<Arc<Pool>> {
-    let pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let pools = mailbox::mailbox().watched.pools.lock().unwrap_or_else(PoisonError::into_inner);
     pools.iter().filter_map(Weak::upgrade).collect()
 }
 
@@ -126,7 +124,8 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(core: Arc<Core>) -> Arc<Self> {
         let pool = Arc::new(Self { core, state: Mutex::default(), changed: Condvar::new() });
-        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools =
+            mailbox::mailbox().watched.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(&pool));
         drop(pools);

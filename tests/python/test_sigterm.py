@@ -15,10 +15,11 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
 
 HEAD = """
-import signal, sys, time, goclaw
+import os, signal, sys, time, goclaw
 
 def say(word):
-    print(word, flush=True)
+    # One write: two threads say something at the same time.
+    os.write(1, f"{word}\\n".encode())
 
 @goclaw.agent(name="term.short", retries=0)
 def short(n: int) -> int:
