@@ -31,7 +31,8 @@ EVENT = re.compile(r'Self::\w+ => "([a-z]+\.[a-z_]+)"')
 INTRO = """# Errors
 
 Everything goclaw raises is a `goclaw.GoclawError` with a stable `.code`, a message that names the guilty thing, and
-`.help`. Codes are `area.reason`; each has a page.
+`.help`. Codes are `area.reason`; each has a page. Inside agents there is one more: `goclaw.Cancelled`, which is no
+`Exception`.
 """
 
 

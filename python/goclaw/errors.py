@@ -1,6 +1,7 @@
 """Everything goclaw raises: one tree under `GoclawError`, each with a stable code and a cure.
 
-Codes are ``area.reason``. The Rust core speaks in codes; `from_code` turns one into its class.
+`Cancelled`, raised inside agents, is the one that stands beside it. Codes are ``area.reason``.
+The Rust core speaks in codes; `from_code` turns one into its class.
 """
 
 from __future__ import annotations

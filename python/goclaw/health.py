@@ -122,10 +122,14 @@ class Health:
         return f"{self.status}: " + ("; ".join(found) if found else f"{self.runs} runs under way")
 
 
+def _stuck(agent: str, task: str, run: str, lane: str, where: str, since_ms: int) -> StuckCall:
+    return StuckCall(agent, task, run, lane, where, _EPOCH + timedelta(milliseconds=since_ms))
+
+
 def _health(row: dict[str, Any]) -> Health:
     incidents = tuple(Incident(*incident) for incident in row["incidents"])
     now = {incident.kind: incident for incident in incidents if incident.ongoing}
-    stuck = tuple(StuckCall(*call[:-1], _EPOCH + timedelta(milliseconds=call[-1])) for call in row["stuck"])
+    stuck = tuple(_stuck(*call) for call in row["stuck"])
     store = None if row["store"] is None else row["store"][0]
     status: Status = "ok"
     if now or stuck or row["held_lanes"] or row["missing_agents"] or row["incompatible_runs"]:

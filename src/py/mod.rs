@@ -27,6 +27,7 @@ mod scope;
 #[cfg(debug_assertions)]
 mod selftest;
 mod session;
+mod sight;
 mod slot;
 mod steps;
 mod template;

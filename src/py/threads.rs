@@ -99,10 +99,8 @@ struct State {
 }
 
 /// The pools of this process, for the watchdog.
-static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
-
 pub(super) fn pools() -> Vec<Arc<Pool>> {
-    let pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let pools = mailbox::mailbox().watched.pools.lock().unwrap_or_else(PoisonError::into_inner);
     pools.iter().filter_map(Weak::upgrade).collect()
 }
 
@@ -131,7 +129,8 @@ impl Pool {
     pub(super) fn new(core: Arc<Core>, processes: Arc<process::Pool>) -> Arc<Self> {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let pool = Arc::new(Self { core, processes, state, changed });
-        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools =
+            mailbox::mailbox().watched.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(&pool));
         drop(pools);

@@ -6,6 +6,7 @@ mod maps;
 mod recovery;
 mod sessions;
 mod stopping;
+mod timeouts;
 mod triggers;
 
 use std::sync::Arc;
