@@ -486,7 +486,8 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
     error = TaskFailed(
         f"task `{task}` failed after {tries}: {name}: {message}",
         code=code,
-        help=_HELP.get(code) or _HELP.get(kind, "the cause is above; `run.tasks` and `run.events()` tell what led to it"),
+        help=_HELP.get(code)
+        or _HELP.get(kind, "the cause is above; `run.tasks` and `run.events()` tell what led to it"),
         task=task,
         attempts=attempts,
     )
