@@ -252,6 +252,7 @@ impl PyEngine {
         found.map(|handle| self.wrap(handle)).map_err(|error| errors::raised(py, &error))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn list(
         &self,
         py: Python<'_>,
