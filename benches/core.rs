@@ -247,6 +247,7 @@ fn answer(batch: &Batch) -> Option<Report> {
 }
 
 impl Executor for Worker {
+    fn merge(&self, _: Arc<goclaw::agent::MergeCall>) {}
     fn style(&self, _agent: &str, _: goclaw::model::Isolation) -> Option<Style> {
         Some(Style::Thread)
     }

@@ -20,6 +20,7 @@ AREAS = {
     "task": "A task failed",
     "payload": "A value cannot travel",
     "lane": "A lane",
+    "session": "A session",
     "engine": "The engine",
     "store": "The store",
     "goclaw": "Bases of other errors",

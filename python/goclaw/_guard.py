@@ -47,4 +47,6 @@ def in_own_loop() -> bool:
 def in_loop() -> bool:
     """True where an event loop runs in this thread."""
     asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
+    # Another thread may be importing it this very moment: then nothing of it runs here.
+    running = getattr(asyncio, "_get_running_loop", None)
+    return running is not None and running() is not None
