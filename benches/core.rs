@@ -114,6 +114,7 @@ fn begin(plan: &Arc<Plan>) -> run::Run {
         tags: Vec::new(),
         session: None,
         weight: 1,
+        conduct: Default::default(),
         trace_id: String::new(),
         at: Timestamp(0),
     };
@@ -177,6 +178,9 @@ impl Known for World {
     fn lanes(&self) -> Vec<String> {
         vec!["default".into()]
     }
+    fn lane(&self, _: &str) -> Option<LaneSpec> {
+        None
+    }
     fn agents(&self) -> Vec<String> {
         vec![self.0.name.clone()]
     }
@@ -184,7 +188,8 @@ impl Known for World {
 
 fn compile(what: &str, tasks: Vec<Task>) {
     let isolation = Isolation::Auto;
-    let world = World(AgentInfo { name: "any".into(), params: vec![], open: true, isolation });
+    let (name, params, kind) = ("any".into(), vec![], isolation);
+    let world = World(AgentInfo { name, params, open: true, isolation, kind });
     let count = tasks.len();
     let declared = resident_kib();
     let began = Instant::now();
@@ -242,6 +247,7 @@ fn answer(batch: &Batch) -> Option<Report> {
 }
 
 impl Executor for Worker {
+    fn merge(&self, _: Arc<goclaw::agent::MergeCall>) {}
     fn style(&self, _agent: &str, _: goclaw::model::Isolation) -> Option<Style> {
         Some(Style::Thread)
     }
@@ -257,6 +263,8 @@ impl Executor for Worker {
         let report = Report::Resolved { run: call.run, node: call.node, resolution };
         self.reports.report(vec![report]);
     }
+    fn merge(&self, _call: Arc<goclaw::agent::MergeCall>) {}
+    fn cancel(&self, _batch: &Arc<Batch>, _span: Span, _rung: goclaw::agent::Rung) {}
     fn abandon(&self, _batch: &Arc<Batch>, _span: Span) {}
     fn close(&self, _grace: Millis) -> usize {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -284,7 +292,9 @@ fn request(plan: &Arc<Plan>) -> Submit {
         priority: 0,
         tags: Vec::new(),
         session: None,
-        weight: 1,
+        weight: None,
+        when_busy: None,
+        on_retry: Default::default(),
         durability: None,
         trace_id: None,
         on_conflict: OnConflict::Error,

@@ -21,6 +21,7 @@ AREAS = {
     "payload": "A value cannot travel",
     "memory": "A memory",
     "lane": "A lane",
+    "session": "A session",
     "engine": "The engine",
     "store": "The store",
     "goclaw": "Bases of other errors",
@@ -32,7 +33,8 @@ EVENT = re.compile(r'Self::\w+ => "([a-z]+\.[a-z_]+)"')
 INTRO = """# Errors
 
 Everything goclaw raises is a `goclaw.GoclawError` with a stable `.code`, a message that names the guilty thing, and
-`.help`. Codes are `area.reason`; each has a page.
+`.help`. Codes are `area.reason`; each has a page. Inside agents there is one more: `goclaw.Cancelled`, which is no
+`Exception`.
 """
 
 

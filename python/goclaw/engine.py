@@ -15,16 +15,19 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from . import _goclaw, _guard, _registry
+from . import _goclaw, _guard, _registry, _sigterm
 from ._options import DURABILITIES, Durability, _priority, one_of
 from ._stream import EventStream, Fact
 from .definition import Definition
 from .durations import Duration, to_ms
 from .embedders import name_of
-from .errors import ConfigError, EngineForked
-from .lane import Lane, LaneStats
+from .errors import ConfigError, EngineForked, GoclawError
+from .health import Health, _health
+from .lane import Lane, LaneStats, sized
 from .memory import Memory
+from .processes import Processes
 from .run import Run, RunSummary
+from .session import OnRetry, Sessions, WhenBusy, _mode, _place
 
 if TYPE_CHECKING:
     from typing import Self
@@ -50,6 +53,13 @@ class Engine:
         drain_timeout: How long closing waits for running work.
         payload_max: Bound of one encoded value, in bytes.
         embedder: Makes the vectors of what is memorized: a callable of a list of texts, sync or async.
+        when_busy: What a submit does while its session is busy, unless it or the session says so itself.
+        cancel_grace: How long agents of a cancelled run get to stop before they are given up.
+        stuck_threads_max: Threads that may be stuck before their lane starts no more of them.
+        handle_sigterm: SIGTERM closes the engine and ends the process with exit code 0; a second one
+            does not wait for running work. Where the engine is opened outside the main thread, or
+            the program handles SIGTERM itself, nothing is changed.
+        processes: How worker processes are kept, for agents with `isolation="process"`.
 
     Raises:
         RecallError: `memory.model` where the store was begun with another embedder.
@@ -80,7 +90,13 @@ class Engine:
         drain_timeout: Duration = "10s",
         payload_max: int = _PAYLOAD_MAX,
         embedder: Embedder | None = None,
+        when_busy: WhenBusy = "followup",
+        cancel_grace: Duration = "5s",
+        stuck_threads_max: int = 32,
+        handle_sigterm: bool = True,
+        processes: Processes | None = None,
     ) -> None:
+        _guard.refuse_main_replay()
         one_of("durability", durability, DURABILITIES)
         if path is None and durability == "relaxed":
             raise ConfigError(
@@ -104,6 +120,10 @@ class Engine:
             None if concurrency is None else _bound("concurrency", concurrency, 2**31 - 1),
             durability,
             _bound("payload_max", payload_max, 2**31 - 1),
+            _mode(when_busy, memory=self._path is None),
+            to_ms(cancel_grace, what="cancel_grace"),
+            _bound("stuck_threads_max", stuck_threads_max, 100_000),
+            None if processes is None else json.dumps(_checked(processes)._to_model()),
             embedder,
         )
         self._memory = Memory._of(self, embedder)
@@ -113,8 +133,9 @@ class Engine:
             except BaseException:
                 self._native.close(0)
                 raise
-        self._lane_names = tuple(self._native.lane_names())
         _open.add(self)
+        if handle_sigterm:
+            _sigterm.watch(self)
 
     @property
     def path(self) -> str | None:
@@ -136,6 +157,10 @@ class Engine:
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
     ) -> Run[R]:
         """Starts a run.
 
@@ -147,6 +172,13 @@ class Engine:
             priority: Higher runs first.
             tags: Words to find the run by.
             durability: The level of this run, where it differs from the engine's.
+            session: Runs with the same key go one at a time, in the order of their submits.
+            when_busy: What to do while the session is busy: ``"followup"`` waits, ``"reject"`` refuses,
+                ``"interrupt"`` cancels what is there, ``"steer"`` hands the message to the running agent,
+                ``"collect"`` or a `Collect` merges it with others. The session's or the engine's by default.
+            on_retry: Whether it keeps its session while it waits for a retry (``"hold"``), or lets the
+                next run start (``"park"``).
+            weight: Turns that its session gets where others get one.
 
         Returns:
             A handle, as soon as the run is durable at its level.
@@ -157,9 +189,13 @@ class Engine:
             PayloadError: where the input cannot be encoded.
             LaneFull: `lane.full`.
             RunConflict: `run.conflict`.
+            SessionBusy: `session.busy` with ``when_busy="reject"``.
+            SessionFull: `session.full`.
             EngineClosed: `engine.closed`.
         """
-        return self._submit(flow, [input], run_id, on_conflict, priority, tags, durability, not _guard.in_loop())[0]
+        place = _place(session, when_busy, on_retry, weight, inputs=1, memory=self._path is None)
+        block = not _guard.in_loop()
+        return self._submit(flow, [input], run_id, on_conflict, priority, tags, durability, block, place)[0]
 
     def submit_many(
         self,
@@ -169,8 +205,15 @@ class Engine:
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
+        session: str | Sequence[str] | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
     ) -> builtins.list[Run[R]]:
         """Starts one run per input, with one message and one commit.
+
+        Where some are refused, the others go on: the error of the first refusal has their handles in `accepted`, by
+        the position of their input. What was not accepted never was.
 
         Args:
             flow: The workflow.
@@ -178,6 +221,10 @@ class Engine:
             priority: Higher runs first.
             tags: Words to find the runs by.
             durability: The level of these runs, where it differs from the engine's.
+            session: One key for all, or one key per input.
+            when_busy: What to do while a session is busy.
+            on_retry: Whether a run keeps its session while it waits for a retry.
+            weight: Turns that the sessions get where others get one.
 
         Returns:
             The handles in the order of the inputs.
@@ -185,9 +232,20 @@ class Engine:
         Raises:
             GoclawError: as `submit`.
         """
-        return self._submit(flow, list(inputs), None, "error", priority, tags, durability, not _guard.in_loop())
+        given, memory = list(inputs), self._path is None
+        place = _place(session, when_busy, on_retry, weight, inputs=len(given), memory=memory)
+        return self._submit(flow, given, None, "error", priority, tags, durability, not _guard.in_loop(), place)
 
-    def run(self, flow: Definition[R], input: Any = None, *, priority: int = 0, tags: Sequence[str] = ()) -> R:
+    def run(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+    ) -> R:
         """Submits a run and waits for its result.
 
         Args:
@@ -195,6 +253,8 @@ class Engine:
             input: Its input.
             priority: Higher runs first.
             tags: Words to find the run by.
+            session: Runs with the same key go one at a time.
+            when_busy: What to do while the session is busy.
 
         Returns:
             What `Run.result` returns.
@@ -203,12 +263,21 @@ class Engine:
             GoclawError: as `submit` and `Run.result`.
         """
         _guard.refuse_own_loop("run a workflow")
-        started = self.submit(flow, input, priority=priority, tags=tags)
+        started = self.submit(flow, input, priority=priority, tags=tags, session=session, when_busy=when_busy)
         # This thread has nothing to do until the run ends, so it works on the run's tasks.
         self._native.help(started._handle)
         return started.result()
 
-    async def arun(self, flow: Definition[R], input: Any = None, *, priority: int = 0, tags: Sequence[str] = ()) -> R:
+    async def arun(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+    ) -> R:
         """Submits a run and awaits its result, in any asyncio loop.
 
         Args:
@@ -216,6 +285,8 @@ class Engine:
             input: Its input.
             priority: Higher runs first.
             tags: Words to find the run by.
+            session: Runs with the same key go one at a time.
+            when_busy: What to do while the session is busy.
 
         Returns:
             What `Run.result` returns. Cancelling the awaiting task does not cancel the run.
@@ -225,7 +296,8 @@ class Engine:
         """
         import asyncio
 
-        started = partial(self._submit, flow, [input], None, "error", priority, tags, None, True)
+        place = _place(session, when_busy, "hold", None, inputs=1, memory=self._path is None)
+        started = partial(self._submit, flow, [input], None, "error", priority, tags, None, True, place)
         return await (await asyncio.to_thread(started))[0]
 
     def get(self, run_id: str) -> Run[Any]:
@@ -248,6 +320,7 @@ class Engine:
         state: str | None = None,
         workflow: str | None = None,
         tag: str | None = None,
+        session: str | None = None,
         limit: int = 50,
         after: str | None = None,
     ) -> builtins.list[RunSummary]:
@@ -257,6 +330,7 @@ class Engine:
             state: Only runs in this state.
             workflow: Only runs of the workflow of this name.
             tag: Only runs with this tag.
+            session: Only runs of this session.
             limit: How many at most.
             after: Id of the last run of the page before.
 
@@ -266,10 +340,10 @@ class Engine:
         Raises:
             ConfigError: `config.choice` for a state that does not exist.
         """
-        rows = self._alive().list(state, workflow, tag, after, _bound("limit", limit, 100_000))
+        rows = self._alive().list(state, workflow, tag, session, after, _bound("limit", limit, 100_000))
         return [
-            RunSummary(id, name, found, tuple(tags), _at(submitted), None if ended is None else _at(ended))
-            for id, name, found, tags, submitted, ended in rows
+            RunSummary(id, name, found, tuple(tags), _at(submitted), None if ended is None else _at(ended), key)
+            for id, name, found, tags, submitted, ended, key in rows
         ]
 
     def cancel(self, run_id: str, reason: str = "") -> None:
@@ -283,6 +357,18 @@ class Engine:
             UnknownRun: `run.unknown`.
         """
         self.get(run_id).cancel(reason)
+
+    def kill(self, run_id: str, reason: str = "") -> None:
+        """Stops a run without waiting for anything of it.
+
+        Args:
+            run_id: Its id.
+            reason: Why, for the record.
+
+        Raises:
+            UnknownRun: `run.unknown`.
+        """
+        self.get(run_id).kill(reason)
 
     def purge(self, run_id: str | None = None, *, older_than: Duration = 0.0) -> int:
         """Forgets finished runs.
@@ -308,6 +394,11 @@ class Engine:
         self._alive()
         return self._memory
 
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions by key: who holds each, who waits, and how it is configured."""
+        return Sessions(self)
+
     def stats(self) -> dict[str, int]:
         """The engine's counters since it was opened, under the names that metrics have.
 
@@ -315,6 +406,17 @@ class Engine:
             Counts by name.
         """
         return self._alive().stats()
+
+    def health(self) -> Health:
+        """How the engine is: what is stuck, who holds up everybody, what is missing.
+
+        Returns:
+            What was found; ``str()`` of it is one readable line.
+
+        Raises:
+            EngineClosed: `engine.closed`.
+        """
+        return _health(self._alive().health())
 
     def events(self, *, follow: bool = True, start: int = 0) -> EventStream:
         """Events of all runs.
@@ -372,6 +474,7 @@ class Engine:
         tags: Sequence[str],
         durability: str | None,
         block: bool,
+        place: _goclaw._PlaceRow = (None, None, False, None),
     ) -> builtins.list[Run[R]]:
         native = self._alive()
         if not isinstance(flow, Definition):
@@ -385,8 +488,8 @@ class Engine:
             raise ConfigError("`tags` is a text", code="config.tags", help=f'write tags=["{tags}"]')
         if isinstance(tags, Mapping):
             raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
-        plan = flow._compile(self._lane_names, memory=self._path is None)
-        handles = native.submit(
+        plan = flow._compile(native.lane_specs(), memory=self._path is None)
+        answers = native.submit(
             plan,
             [flow._input(given) for given in inputs],
             run_id,
@@ -395,8 +498,17 @@ class Engine:
             list(tags),
             durability,
             block,
+            place,
         )
-        return [Run(self, handle) for handle in handles]
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        runs = {at: Run[R](self, answer) for at, answer in enumerate(answers) if not isinstance(answer, BaseException)}
+        if not refused:
+            return builtins.list(runs.values())
+        error = refused[0]
+        if isinstance(error, GoclawError) and len(answers) > 1:
+            error.accepted = runs
+            error.add_note(f"{len(refused)} of {len(answers)} runs were refused; the others are in `error.accepted`")
+        raise error
 
     def _pull(self, run_id: str | None, start: int, limit: int, wait: float) -> builtins.list[Fact]:
         return self._alive().facts(run_id, start, limit, wait)
@@ -415,6 +527,7 @@ class Engine:
     def _close(self, drain_ms: int) -> None:
         self._native.close(drain_ms)
         _open.discard(self)
+        _sigterm.unwatch(self)
 
 
 def run(flow: Definition[R], input: Any = None) -> R:
@@ -452,7 +565,8 @@ def _shared() -> Engine:
     global _shared_engine
     with _shared_lock:
         if _shared_engine is None or _shared_engine not in _open:
-            _shared_engine = Engine(drain_timeout=0)
+            # Nothing of it lasts, so SIGTERM may end it as it ends any program.
+            _shared_engine = Engine(drain_timeout=0, handle_sigterm=False)
         return _shared_engine
 
 
@@ -461,8 +575,16 @@ def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
     for lane in lanes:
         if not isinstance(lane, Lane):
             raise ConfigError(f"`lanes` holds {lane!r}", code="config.lane", help='give goclaw.Lane("io", 64)')
-        specs.append(lane._to_model())
+        specs.append(sized(lane._to_model()))
     return specs
+
+
+def _checked(processes: Processes) -> Processes:
+    if not isinstance(processes, Processes):
+        raise ConfigError(
+            f"`processes` is {processes!r}", code="config.invalid", help="give goclaw.Processes(max_tasks=1000, ...)"
+        )
+    return processes
 
 
 def _bound(what: str, value: int, most: int) -> int:
@@ -492,6 +614,7 @@ def _after_fork() -> None:
     for engine in list(_open):
         engine._native.leak()
     _open.clear()
+    _sigterm.forget()
     _goclaw._Feeder.forked()
     loop = sys.modules.get("goclaw._loop")
     if loop is not None:

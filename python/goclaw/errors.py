@@ -1,12 +1,18 @@
 """Everything goclaw raises: one tree under `GoclawError`, each with a stable code and a cure.
 
-Codes are ``area.reason``. The Rust core speaks in codes; `from_code` turns one into its class.
+`Cancelled`, raised inside agents, is the one that stands beside it. Codes are ``area.reason``.
+The Rust core speaks in codes; `from_code` turns one into its class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .run import Run
 
 
 class GoclawError(Exception):
@@ -17,6 +23,10 @@ class GoclawError(Exception):
         code: Stable name of the reason, ``area.reason``; the class has a default.
         help: What to do about it; shown below the message in a traceback.
 
+    Attributes:
+        accepted: Where `Engine.submit_many` was refused half-way, the runs that go on nevertheless, by the
+            position of their input.
+
     Example:
         >>> GoclawError("lane `gpu` is full", code="lane.full").code
         'lane.full'
@@ -24,6 +34,7 @@ class GoclawError(Exception):
 
     code: str = "goclaw.error"
     help: str = ""
+    accepted: Mapping[int, Run[Any]] = MappingProxyType({})
 
     def __init__(self, message: str, *, code: str | None = None, help: str = "") -> None:
         super().__init__(message)
@@ -185,25 +196,38 @@ class RemoteError(GoclawError):
 
 
 class RunCancelled(GoclawError):
-    """The run was cancelled (`run.cancelled`)."""
+    """The run was cancelled (`run.cancelled`), or killed (`run.killed`)."""
 
     code = "run.cancelled"
 
 
-class Cancelled(GoclawError):
-    """Raised inside an agent whose run was cancelled, at its next safe point (`task.cancelled`)."""
+class Cancelled(BaseException):
+    """Raised inside an agent whose run was cancelled, at its next safe point (`task.cancelled`).
 
-    code = "task.cancelled"
+    Like `asyncio.CancelledError` it is no `Exception`: an ``except Exception`` around a part of the
+    work must not keep the agent going. Clean up with ``finally``, or catch it and raise it again.
+
+    Args:
+        message: What was cancelled.
+    """
+
+    code: str = "task.cancelled"
 
     # The interpreter raises it in an agent's thread by its class alone.
-    def __init__(self, message: str = "the run was cancelled", *, code: str | None = None, help: str = "") -> None:
-        super().__init__(message, code=code, help=help)
+    def __init__(self, message: str = "the run was cancelled") -> None:
+        super().__init__(message)
 
 
 class UnknownRun(GoclawError, LookupError):
     """The engine knows no run with that id (`run.unknown`)."""
 
     code = "run.unknown"
+
+
+class IncompatibleRun(GoclawError):
+    """This version of goclaw cannot take the run up; it can be cancelled or purged (`run.incompatible`)."""
+
+    code = "run.incompatible"
 
 
 class RunConflict(GoclawError):
@@ -231,15 +255,63 @@ class RunTimedOut(GoclawTimeout):
 
 
 class TaskTimedOut(GoclawTimeout):
-    """An attempt ran longer than its `timeout` (`task.timeout`)."""
+    """A task's time was over: an attempt ran longer than its `timeout` (`task.timeout`), or a relative."""
 
     code = "task.timeout"
+
+
+class QueueTimedOut(TaskTimedOut):
+    """A task waited for its lane longer than its `queue_timeout` (`task.queue_timeout`)."""
+
+    code = "task.queue_timeout"
+
+
+class IdleTimedOut(TaskTimedOut):
+    """An attempt gave no sign of life for as long as its `idle_timeout` (`task.idle_timeout`)."""
+
+    code = "task.idle_timeout"
+
+
+class TotalTimedOut(TaskTimedOut):
+    """A task took longer than its `total_timeout`, with all waits and attempts (`task.total_timeout`)."""
+
+    code = "task.total_timeout"
 
 
 class LaneFull(GoclawError):
     """A lane's queue has no place left (`lane.full`)."""
 
     code = "lane.full"
+
+
+class SessionError(GoclawError):
+    """What has to do with the order of runs in a session (`session.busy` and its relatives)."""
+
+    code = "session.busy"
+
+
+class SessionBusy(SessionError):
+    """The session is busy, and the submit was not to wait (`session.busy`)."""
+
+    code = "session.busy"
+
+
+class SessionFull(SessionError):
+    """Too many messages wait in the session (`session.full`)."""
+
+    code = "session.full"
+
+
+class MessageDropped(SessionError):
+    """Newer messages took the place of this one before it was read (`session.dropped`)."""
+
+    code = "session.dropped"
+
+
+class MergeFailed(SessionError):
+    """The messages of a session could not be merged (`session.merge`)."""
+
+    code = "session.merge"
 
 
 class StoreError(GoclawError):
@@ -319,13 +391,20 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     TracedValueError,
     NotYetSupported,
     RunCancelled,
-    Cancelled,
     UnknownRun,
+    IncompatibleRun,
     RunConflict,
     ResultTimeout,
     RunTimedOut,
     TaskTimedOut,
+    QueueTimedOut,
+    IdleTimedOut,
+    TotalTimedOut,
     LaneFull,
+    SessionBusy,
+    SessionFull,
+    MessageDropped,
+    MergeFailed,
     StoreLocked,
     StoreFull,
     StoreCorrupt,
@@ -336,6 +415,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
 )
 _BY_CODE: dict[str, type[GoclawError]] = {
     **{cls.code: cls for cls in _CLASSES},
+    "run.killed": RunCancelled,
     "workflow.self_dependency": CycleError,
     "workflow.missing_parameter": BindingError,
     "workflow.unknown_parameter": BindingError,
@@ -344,6 +424,7 @@ _BY_AREA: dict[str, type[GoclawError]] = {
     "workflow": WorkflowError,
     "agent": AgentError,
     "task": TaskFailed,
+    "session": SessionError,
     "store": StoreError,
     "payload": PayloadError,
     "memory": RecallError,

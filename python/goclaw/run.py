@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _guard
 from ._options import UNSET as _UNSET
-from ._options import Delivery, Trigger, Unset
+from ._options import Delivery, Isolation, Trigger, Unset
 from ._stream import EventStream
 from .durations import Duration, to_seconds
-from .errors import GoclawError, RemoteError, ResultTimeout, TaskFailed, TaskTimedOut, class_of
+from .errors import GoclawError, IncompatibleRun, RemoteError, ResultTimeout, TaskFailed, class_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,11 +22,25 @@ if TYPE_CHECKING:
 
     from . import _goclaw
     from .agent import Agent
+    from .builder import Workflow
     from .engine import Engine
     from .retry import Retry
 
 R_co = TypeVar("R_co", covariant=True)
 TERMINAL = frozenset({"completed", "failed", "cancelled", "compensated", "quarantined"})
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The latest sign of life of a task that runs. Not journaled: it is of this moment.
+
+    Attributes:
+        ago: How many seconds ago it came.
+        details: What `ctx.heartbeat` was told with it, as text.
+    """
+
+    ago: float
+    details: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,7 @@ class TaskView:
         attempts: How often it was tried; of a map, 0.
         children: Of a map that knows its items, how many there are.
         error: What its last failed attempt said; of a map, what its first failed child said.
+        heartbeat: The latest sign of life of the attempt under way; of a map, of any child.
     """
 
     id: str
@@ -49,6 +64,26 @@ class TaskView:
     state: str
     attempts: int
     children: int | None
+    error: str | None
+    heartbeat: Heartbeat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """One child of a map at one moment.
+
+    Attributes:
+        index: The position of its item.
+        state: As of a task.
+        attempts: How often it was tried.
+        result: What it returned, where it is ``completed``.
+        error: What its last failed attempt said.
+    """
+
+    index: int
+    state: str
+    attempts: int
+    result: Any
     error: str | None
 
 
@@ -63,6 +98,7 @@ class RunSummary:
         tags: Its tags.
         submitted: When it was submitted (UTC).
         ended: When it ended (UTC), if it has.
+        session: Key of its session, if it has one.
     """
 
     id: str
@@ -71,6 +107,7 @@ class RunSummary:
     tags: tuple[str, ...]
     submitted: datetime
     ended: datetime | None
+    session: str | None = None
 
 
 class Run(Generic[R_co]):
@@ -128,6 +165,21 @@ class Run(Generic[R_co]):
         """Name of the workflow that it runs."""
         return self._native.workflow()
 
+    @property
+    def session(self) -> str | None:
+        """Key of its session; `None` where it has none."""
+        return self._native.place()[0]
+
+    @property
+    def admission(self) -> str:
+        """How its submit was met: ``started queued steered collected interrupting``."""
+        return self._native.place()[1]
+
+    @property
+    def into(self) -> str | None:
+        """Id of the run that took its message; `None` where it ran by itself, or will."""
+        return self._native.place()[2]
+
     def wait(self, timeout: Duration | None = None) -> bool:
         """Waits for the end of the run.
 
@@ -160,36 +212,77 @@ class Run(Generic[R_co]):
 
         Returns:
             What the traced function returns; of a built workflow its `output`, else the single sink's
-            result, else ``{sink id: result}``.
+            result, else ``{sink id: result}``. Of a message that another run took (`into`) the result of
+            that run.
 
         Raises:
             TaskFailed: with the agent's exception as `__cause__`.
             RunCancelled: `run.cancelled`.
             RunTimedOut: `run.timeout` when the workflow's own `timeout` was over.
+            IncompatibleRun: `run.incompatible` where this version cannot take the run up.
+            StoreError: `store.unwritable` where a value of the run could not be written down.
             ResultTimeout: `run.wait_timeout` when the time is over; the run goes on.
             EngineClosed: `engine.closed` when the engine closes first.
         """
+        began = time.monotonic()
         if not self.wait(timeout):
             raise ResultTimeout(
                 f"run `{self.id}` is {self.state} and did not end within {timeout}",
                 help="wait longer, or look at run.tasks and run.events() to see where it stands",
             )
-        return self._outcome()
+        into = self.into
+        if into is None:
+            return self._outcome()
+        left = None if timeout is None else to_seconds(timeout, what="timeout") - (time.monotonic() - began)
+        took: Run[R_co] = self._engine.get(into)
+        return took.result(None if left is None else max(0.0, left))
 
     @property
     def results(self) -> dict[str, Any]:
-        """Results of the tasks that completed so far, by id."""
+        """Results of the tasks that completed so far, by id.
+
+        A map completes with all its children; `children` has those of the good children of a failed one.
+        """
         return self._native.results()
+
+    def children(self, task: str) -> tuple[ChildView, ...]:
+        """The children of a map, as they are now: also of one that failed, or is not done yet.
+
+        Args:
+            task: Id of the map.
+
+        Returns:
+            One view per item, in their order; nothing where the map does not know its items yet, or the task is no map.
+
+        Raises:
+            UnknownRun: `run.unknown` where the run was purged.
+            GoclawError: `run.unknown_task` where the run has no such task.
+        """
+        rows = self._native.children(task)
+        if rows is None:
+            raise GoclawError(
+                f"run `{self.id}` has no task `{task}`",
+                code="run.unknown_task",
+                help="look its tasks up with run.tasks",
+            )
+        return tuple(ChildView(index, *row) for index, row in enumerate(rows))
 
     @property
     def error(self) -> GoclawError | None:
-        """What `result` would raise, or `None`."""
+        """What `result` would raise now without waiting, or `None`."""
+        if self.state == "incompatible":
+            try:
+                self._native.wait(0.0)
+            except IncompatibleRun as error:
+                return error
         return self._error() if self.state in TERMINAL and self.state != "completed" else None
 
     @property
     def tasks(self) -> dict[str, TaskView]:
         """The run's tasks by id, as they are now."""
-        return {row[0]: TaskView(*row) for row in self._native.tasks()}
+        native = self._native
+        beats = {id: Heartbeat(*beat) for id, beat in native.beats().items()}
+        return {row[0]: TaskView(*row, beats.get(row[0])) for row in native.tasks()}
 
     def events(self, *, follow: bool = True) -> EventStream:
         """The run's events from its first on.
@@ -217,6 +310,20 @@ class Run(Generic[R_co]):
         """
         self._native.cancel(reason)
 
+    def kill(self, reason: str = "") -> None:
+        """Stops the run without waiting for anything of it: what runs is given up at once, nothing cleans up.
+
+        The run ends ``cancelled``. A function that is in the middle of something goes on until it
+        notices; what it does and returns counts no more.
+
+        Args:
+            reason: Why, for the record.
+
+        Raises:
+            EngineClosed: `engine.closed`.
+        """
+        self._native.kill(reason)
+
     def add_task(
         self,
         id: str,
@@ -228,11 +335,17 @@ class Run(Generic[R_co]):
         for_each: Any = None,
         lane: str | None = None,
         timeout: Duration | Unset | None = _UNSET,
+        queue_timeout: Duration | Unset | None = _UNSET,
+        idle_timeout: Duration | Unset | None = _UNSET,
+        total_timeout: Duration | Unset | None = _UNSET,
+        rate_key: str | Unset | None = _UNSET,
+        cost: int | None = None,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,
         trigger: Trigger | None = None,
         delivery: Delivery | None = None,
+        isolation: Isolation | None = None,
     ) -> None:
         """Adds a task to the run while it runs; adding the same task again changes nothing.
 
@@ -245,18 +358,22 @@ class Run(Generic[R_co]):
             for_each: Makes the task a map.
             lane: Lane of the task; the agent's by default, as are the options below.
             timeout: Bound on one attempt.
+            queue_timeout: Bound on each wait for a permit.
+            idle_timeout: Bound on an attempt's silence: no heartbeat, no progress.
+            total_timeout: Bound on the whole task with every wait and attempt.
+            rate_key: Whose rate the task counts against: a text or a template.
+            cost: Units of its lane's rate that one attempt takes.
             retries: Tries after the first.
             retry: The whole retry policy.
             priority: Higher runs first.
             trigger: What the ends of the dependencies must look like.
             delivery: What a crash in the middle of an attempt does.
+            isolation: Where the agent runs: ``"process"``, or what its kind of function does anyway.
 
         Raises:
             WorkflowError: `workflow.task_conflict` where a different task has the id, and what compiling raises.
             GoclawError: `run.sealed` where the run is over or being cancelled.
         """
-        import json
-
         from .builder import Workflow
 
         flow = Workflow("growth").task(
@@ -268,12 +385,34 @@ class Run(Generic[R_co]):
             for_each=for_each,
             lane=lane,
             timeout=timeout,
+            queue_timeout=queue_timeout,
+            idle_timeout=idle_timeout,
+            total_timeout=total_timeout,
+            rate_key=rate_key,
+            cost=cost,
             retries=retries,
             retry=retry,
             priority=priority,
             trigger=trigger,
             delivery=delivery,
+            isolation=isolation,
         )
+        self.add_tasks(flow)
+
+    def add_tasks(self, flow: Workflow) -> None:
+        """Adds the tasks of a built workflow to the run while it runs, all or none.
+
+        Each growth takes time in proportion to the whole run, so add many tasks at once rather than one by one.
+
+        Args:
+            flow: The tasks; they may depend on each other and on those of the run. Nothing else of it counts.
+
+        Raises:
+            WorkflowError: `workflow.task_conflict` where a different task has an id, and what compiling raises.
+            GoclawError: `run.sealed` where the run is over or being cancelled.
+        """
+        import json
+
         model, constants = flow._model()
         self._native.add_tasks(json.dumps(model["tasks"]), constants)
 
@@ -290,7 +429,11 @@ class Run(Generic[R_co]):
             native.on_end(partial(_wake, loop, ended))
             await ended
             native.wait(0.0)
-        return self._outcome()
+        into = self.into
+        if into is None:
+            return self._outcome()
+        took: Run[R_co] = self._engine.get(into)
+        return await took
 
     def _outcome(self) -> R_co:
         error = None if self.state == "completed" else self._error()
@@ -304,8 +447,14 @@ class Run(Generic[R_co]):
         return result
 
     def _error(self) -> GoclawError:
-        reason = self._native.reason()
-        code = self._native.code()
+        try:
+            reason = self._native.reason()
+            code = self._native.code()
+        except IncompatibleRun:
+            # Cancelled, which takes no understanding of what it was.
+            if self.state != "cancelled":
+                raise
+            reason, code = "", "run.cancelled"
         failure = self._native.failure() if code is None else None
         if failure is not None:
             return _task_failed(failure)
@@ -318,6 +467,8 @@ class Run(Generic[R_co]):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from . import _notebook
 
+        if isinstance(self.error, IncompatibleRun):
+            return {"text/plain": repr(self)}
         return {"text/plain": repr(self), "text/html": _notebook.run_html(self)}
 
 
@@ -327,7 +478,7 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
     if isinstance(origin, BaseException):
         cause = origin
     elif kind == "timeout":
-        cause = TaskTimedOut(message, code=code)
+        cause = class_of(code)(message, code=code)
     else:
         cause = RemoteError(message, types=types, traceback=traceback, code=code)
     name = types[0].removeprefix("builtins.") if types else code
@@ -335,7 +486,9 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
     error = TaskFailed(
         f"task `{task}` failed after {tries}: {name}: {message}",
         code=code,
-        help=_HELP.get(kind, "the cause is above; `run.tasks` and `run.events()` tell what led to it"),
+        help=_HELP.get(code)
+        or _HELP.get(kind)
+        or "the cause is above; `run.tasks` and `run.events()` tell what led to it",
         task=task,
         attempts=attempts,
     )
@@ -345,6 +498,9 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
 
 _ENDED = {"cancelled": "was cancelled", "quarantined": "was quarantined"}
 _HELP = {
+    "task.queue_timeout": "give the lane more concurrency, or the task a longer `queue_timeout`",
+    "task.idle_timeout": "call `ctx.heartbeat()` while the agent works, or raise the task's `idle_timeout`",
+    "task.total_timeout": "raise the task's `total_timeout`, or allow fewer retries",
     "timeout": "raise the task's `timeout`, or make the agent faster",
     "payload": "return values that can travel, or use an engine without a path",
     "binding": "check the agent's parameters and what the task gives them",

@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 
 use super::cell::{Cell, End};
 use super::clock::Clock;
+use super::health::Pulse;
 use super::inbox::{Inbox, Message};
 use super::options::{Closed, Options, Submit, lanes};
-use super::owner::{Owner, Views};
+use super::owner::Owner;
 use super::refusal;
-use super::shared::{Plans, Shared, unless_closed};
+use super::sessions::{SessionAsk, SessionInfo, SessionSetup};
+use super::shared::{Ending, Shared, Views, unless_closed};
 use super::ticket::{Handle, Ticket};
 use crate::agent::{Executor, Reports};
 use crate::lane::LaneView;
 use crate::memory::{Journal, Memory};
 use crate::model::{Durability, Error, Fact, Millis, Result, RunId, RunState, Stats, Timestamp};
-use crate::store::{self, Filter, Store, Summary};
+use crate::store::{self, Store, Summary};
 
 /// How long a submit without patience tries to get into the inbox.
 const NO_PATIENCE: Duration = Duration::ZERO;
@@ -28,7 +30,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1 << 30);
 /// An open engine. Cheap to clone; closes when the last handle is gone.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Engine {
@@ -64,16 +66,21 @@ impl Engine {
         let lanes = lanes(&options)?;
         let inbox = Arc::new(Inbox::default());
         let views = Views::default();
-        let plans = Plans::default();
         let (journal, shelves) =
             (Arc::clone(&inbox) as Arc<dyn Journal>, Arc::clone(&views.shelves));
         let clock = Clock::start();
         let now = move || clock.now();
         let memory = Arc::new(Memory::new(Arc::clone(&store), journal, shelves, now)?);
         let executor = executor(Arc::clone(&inbox) as Arc<dyn Reports>, &memory);
-        let (own, shared) = (views.clone(), Arc::clone(&store));
-        let mut owner = Owner::new(Arc::clone(&inbox), shared, executor, lanes, own, &options);
-        let recovered = owner.resume(&plans)?;
+        let mut owner = Owner::new(
+            Arc::clone(&inbox),
+            Arc::clone(&store),
+            executor,
+            lanes,
+            views.clone(),
+            &options,
+        );
+        let recovered = owner.resume()?;
         let thread = thread::Builder::new()
             .name("goclaw-owner".into())
             .spawn(move || owner.run())
@@ -84,20 +91,22 @@ impl Engine {
                     "raise the limit on threads (ulimit -u)",
                 )
             })?;
+        let Views { stats, watch, incompatible, plans, shelves: _ } = views;
         Ok(Self {
             shared: Arc::new(Shared {
                 inbox,
                 store,
-                stats: views.stats,
+                stats,
                 memory,
-                watch: views.watch,
+                watch,
+                incompatible,
                 path: options.path,
                 durability: options.durability,
                 recovered,
                 plans,
                 ids: Mutex::default(),
                 owner: Mutex::new(Some(thread)),
-                closed: Mutex::default(),
+                closed: Ending::default(),
             }),
         })
     }
@@ -170,7 +179,7 @@ impl Engine {
         let cell = match self.ask(|reply| Message::Find { run, reply })? {
             Some(cell) => cell,
             None => {
-                let summary = unless_closed(self.shared.store.summary(run))?;
+                let summary = self.summary(run)?;
                 let summary = summary.filter(|_| !self.is_memory());
                 let state = summary.ok_or_else(|| refusal::unknown_run(run))?.state;
                 let cell = Cell::new(run, self.shared.durability, state);
@@ -181,12 +190,8 @@ impl Engine {
         Ok(Handle { cell, shared: Arc::clone(&self.shared) })
     }
 
-    /// Runs, newest first.
-    ///
-    /// # Errors
-    /// `engine.closed`, `store.*`.
-    pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
-        unless_closed(self.shared.store.list(filter))
+    fn summary(&self, run: RunId) -> Result<Option<Summary>> {
+        unless_closed(self.shared.store.summary(run, self.next_seq()))
     }
 
     /// The watch: facts from sequence number `from` on, waiting up to `wait` for news. Empty where
@@ -208,7 +213,7 @@ impl Engine {
             let mut facts = unless_closed(self.shared.store.facts(run, from, limit))?;
             if let (true, Some(run)) = (facts.is_empty(), run) {
                 // Of a run that was forgotten nothing will ever come.
-                let there = unless_closed(self.shared.store.summary(run))?;
+                let there = self.summary(run)?;
                 there.ok_or_else(|| refusal::unknown_run(run))?;
             }
             facts.retain(|fact| fact.seq < visible);
@@ -231,6 +236,14 @@ impl Engine {
         Arc::clone(&self.shared.stats)
     }
 
+    /// How the engine is. Answered by the owner, who needs neither Python nor the store for it.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn pulse(&self) -> Result<Pulse> {
+        self.ask(|reply| Message::Pulse { reply })
+    }
+
     /// The lanes as they are now.
     ///
     /// # Errors
@@ -239,11 +252,42 @@ impl Engine {
         self.ask(|reply| Message::Lanes { reply })
     }
 
-    /// Forgets finished runs: the one named, or all that ended before `before`.
+    /// A session as it is now. Every key has one; an idle one costs nothing.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn session(&self, key: &str) -> Result<SessionInfo> {
+        self.ask(|reply| Message::Sessions(SessionAsk::Look { key: key.into(), reply }))
+    }
+
+    /// Keys of the sessions that are busy or set up, in order.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn sessions(&self) -> Result<Vec<Arc<str>>> {
+        self.ask(|reply| Message::Sessions(SessionAsk::Keys { reply }))
+    }
+
+    /// Says what submits to a session do that do not say it themselves.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn set_up_session(&self, key: &str, setup: SessionSetup) -> Result<()> {
+        self.ask(|reply| Message::Sessions(SessionAsk::SetUp { key: key.into(), setup, reply }))
+    }
+
+    /// Forgets finished runs: the one named, or all that ended before `before`. One that cannot be
+    /// replayed has no other end, so naming it is enough.
     ///
     /// # Errors
     /// `engine.closed`, `store.*`.
     pub fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
+        if let Some(run) = run.filter(|run| self.shared.incompatible.contains(*run)) {
+            let handle = self.get(run)?;
+            if matches!(handle.cell.end(), Some(End::Unreadable(_))) {
+                handle.cancel("purged")?;
+            }
+        }
         let forgotten = unless_closed(self.shared.store.purge(run, before))?;
         if self.is_memory() {
             self.shared.inbox.push(Message::Forget { run, before })?;
@@ -264,9 +308,16 @@ impl Engine {
     /// # Errors
     /// `engine.closed`.
     pub fn missing_agents(&self) -> Result<Vec<String>> {
-        self.ask(|reply| Message::Missing { reply })
+        Ok(self.ask(|reply| Message::Missing { reply })?.agents)
     }
-    /// Looks again at runs that wait for an agent.
+    /// Lanes that runs wait for because this engine does not have them.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn missing_lanes(&self) -> Result<Vec<String>> {
+        Ok(self.ask(|reply| Message::Missing { reply })?.lanes)
+    }
+    /// Looks again at runs that wait for an agent or a lane.
     pub fn wake(&self) {
         let _ = self.shared.inbox.push(Message::Wake);
     }
@@ -278,23 +329,21 @@ impl Engine {
     }
 
     /// Refuses new work, lets running work finish for `drain` milliseconds, interrupts the rest and
-    /// releases every waiter. Again: answers what the first call answered.
+    /// releases every waiter. Again, or meanwhile: hurries if it may, and answers the same.
     pub fn close(&self, drain: Millis) -> Closed {
-        let lock = |closed: &Mutex<Option<Closed>>| {
-            closed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-        };
         let (reply, answer) = mpsc::sync_channel(1);
-        if self.shared.inbox.push(Message::Close { drain, reply }).is_ok()
-            && let Ok(closed) = answer.recv()
-        {
-            *self.shared.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(closed);
-        }
+        let told = self.shared.inbox.push(Message::Close { drain, reply }).is_ok();
+        // No answer: the owner was past reading this, and tells whoever came before.
+        let closed = answer.recv().ok().filter(|_| told);
         let owner = self.shared.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(owner) = owner {
-            // A panic of the owner was reported where it happened; closing must still go on.
-            let _ = owner.join();
+        match owner {
+            Some(owner) => {
+                // A panic of the owner was reported where it happened; closing must still go on.
+                let _ = owner.join();
+                self.shared.closed.settle(closed.unwrap_or_default())
+            }
+            None => closed.unwrap_or_else(|| self.shared.closed.wait()),
         }
-        lock(&self.shared.closed).unwrap_or_default()
     }
 
     fn ask<T>(&self, message: impl FnOnce(mpsc::SyncSender<T>) -> Message) -> Result<T> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use crate::lane::Lanes;
-use crate::model::{Durability, Error, LaneSpec, Millis, Payload, Priority, Result, RunId};
+use crate::model::{
+    Durability, Error, LaneSpec, Millis, OnRetry, Payload, Priority, Result, RunId, WhenBusy,
+};
 use crate::plan::Plan;
 
 /// How an engine is set up.
@@ -20,7 +22,19 @@ pub struct Options {
     pub durability: Durability,
     /// Longest time that a `relaxed` event waits for its sync.
     pub relaxed_window: Millis,
+    /// What a submit does where its session is busy, unless it or the session says so itself.
+    pub when_busy: WhenBusy,
+    /// How long attempts of a cancelled run get to end by themselves before they are given up.
+    pub cancel_grace: Millis,
+    /// Threads that may be stuck before their lane starts no more of them.
+    pub stuck_threads_max: u32,
 }
+
+/// Five seconds: enough for an agent to put its things away.
+pub const CANCEL_GRACE_MS: Millis = 5_000;
+
+/// A stuck thread costs its stack and what its agent holds; this many are a sign of something broken.
+pub const STUCK_THREADS_MAX: u32 = 32;
 
 impl Default for Options {
     fn default() -> Self {
@@ -30,6 +44,9 @@ impl Default for Options {
             global: None,
             durability: Durability::Strict,
             relaxed_window: 10,
+            when_busy: WhenBusy::Followup,
+            cancel_grace: CANCEL_GRACE_MS,
+            stuck_threads_max: STUCK_THREADS_MAX,
         }
     }
 }
@@ -76,8 +93,11 @@ pub struct Submit {
     pub tags: Vec<String>,
     /// Runs of one session go one at a time.
     pub session: Option<Arc<str>>,
-    /// Turns that the session gets where others get one.
-    pub weight: u32,
+    /// What to do where the session is busy; `None`: as the session, or the engine, is set up.
+    pub when_busy: Option<WhenBusy>,
+    pub on_retry: OnRetry,
+    /// Turns that the session gets where others get one; `None`: as the session is set up, or 1.
+    pub weight: Option<u32>,
     /// `None`: as the engine.
     pub durability: Option<Durability>,
     /// 32 hexadecimal digits; `None`: derived from the run id.
@@ -98,9 +118,15 @@ pub struct Closed {
     pub unfinished: usize,
 }
 
+/// The declared lanes, and the built-in ones that none of them takes the place of.
+pub fn all_lanes(declared: &[LaneSpec]) -> Vec<LaneSpec> {
+    let free = |spec: &LaneSpec| declared.iter().all(|other| other.name != spec.name);
+    declared.iter().cloned().chain(builtin_lanes().into_iter().filter(free)).collect()
+}
+
 /// The built-in lanes, with the declared ones in their place or beside them.
 pub(super) fn lanes(options: &Options) -> Result<Lanes> {
-    let mut specs: Vec<LaneSpec> = options.lanes.clone();
+    let specs = &options.lanes;
     for (at, spec) in specs.iter().enumerate() {
         let bad = |why: &str| {
             Err(Error::new(
@@ -116,7 +142,5 @@ pub(super) fn lanes(options: &Options) -> Result<Lanes> {
             return bad("is declared twice");
         }
     }
-    let declared: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
-    specs.extend(builtin_lanes().into_iter().filter(|spec| !declared.contains(&spec.name)));
-    Ok(Lanes::new(specs, options.global))
+    Ok(Lanes::new(all_lanes(specs), options.global))
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlobHash, Durability, Failure, MemoryOp, NodeIx, Payload, Priority, RunId, RunState, Span,
-    TaskRef, TaskState, Timestamp, Workflow,
+    BlobHash, Conduct, Durability, Failure, MemoryOp, NodeIx, Payload, Priority, RunId, RunState,
+    Span, TaskRef, TaskState, Timestamp, Workflow,
 };
 
 /// How a run began.
@@ -31,6 +31,9 @@ pub struct Submitted {
     /// Turns of the session, or of the run, where lanes are fair.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: u32,
+    /// What it does where its session is busy.
+    #[serde(default, skip_serializing_if = "Conduct::is_plain")]
+    pub conduct: Conduct,
     /// 128-bit trace id, hexadecimal.
     pub trace_id: String,
     pub at: Timestamp,
@@ -60,6 +63,8 @@ pub enum SkipReason {
     Condition,
     /// The ends of its dependencies do not fulfil its trigger.
     Upstream,
+    /// Another run took the message.
+    Absorbed,
 }
 
 /// Why a run stops before its plan is done; decides the state it ends in.
@@ -68,12 +73,20 @@ pub enum SkipReason {
 pub enum CancelCause {
     /// Somebody asked: the run ends `cancelled`.
     Asked,
+    /// Somebody asked that it stops without cleaning up: `cancelled`.
+    Killed,
     /// A task failed under `fail_fast`: the run ends `failed`.
     Failure,
     /// The run's own timeout is over: `failed`.
     Deadline,
     /// A task took the process down too often: `quarantined`.
     Quarantine,
+    /// Too many messages of its session were to be merged: `cancelled`.
+    Dropped,
+    /// The messages of its session could not be merged: `failed`.
+    Merge,
+    /// What the run had decided cannot be written down: `failed`.
+    Unwritable,
 }
 
 /// One fact of a run.
@@ -127,6 +140,9 @@ pub enum Event {
         span: Span,
         attempt: u32,
         crash: bool,
+        /// What is known of the crash of a worker process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Arc<Failure>>,
     },
     Skipped {
         node: NodeIx,
@@ -151,6 +167,28 @@ pub enum Event {
         done: f64,
         total: Option<f64>,
         text: Option<String>,
+    },
+    /// It is the run's turn in its session: from now on its tasks wait for their lanes.
+    Seated,
+    /// An agent of the run has read a message to its session; `from` is the run that brought it.
+    Steered {
+        from: RunId,
+        message: Payload,
+    },
+    /// The messages of these runs are in the input from now on.
+    Merged {
+        from: Vec<RunId>,
+        input: Payload,
+    },
+    /// Another run has taken the message: there is nothing left to do.
+    Absorbed {
+        into: RunId,
+    },
+    /// The attempt holds up others: it blocks the event loop, or keeps the interpreter to itself.
+    Blocking {
+        task: TaskRef,
+        attempt: u32,
+        reason: String,
     },
     CancelRequested {
         cause: CancelCause,
@@ -192,10 +230,21 @@ pub struct Fact {
 /// The rare extras of a fact.
 #[derive(Clone, Debug)]
 pub enum Detail {
-    Failure { failure: Arc<Failure>, retry_at: Option<Timestamp> },
-    Progress { done: f64, total: Option<f64>, text: Option<String> },
+    Failure {
+        failure: Arc<Failure>,
+        retry_at: Option<Timestamp>,
+    },
+    Progress {
+        done: f64,
+        total: Option<f64>,
+        text: Option<String>,
+    },
     Reason(String),
     Count(u32),
+    /// The run that took the message.
+    Into(RunId),
+    /// The run that brought the message.
+    From(RunId),
 }
 
 /// The kinds of facts, with their names on every wire.
@@ -210,10 +259,14 @@ pub enum FactKind {
     RunCancelled,
     RunCompensated,
     RunQuarantined,
+    RunMerged,
+    RunAbsorbed,
+    SignalReceived,
     TaskExpanded,
     TaskScheduled,
     TaskStarted,
     TaskProgress,
+    TaskBlocking,
     TaskRetrying,
     TaskInterrupted,
     TaskCompleted,
@@ -235,10 +288,14 @@ impl FactKind {
             Self::RunCancelled => "run.cancelled",
             Self::RunCompensated => "run.compensated",
             Self::RunQuarantined => "run.quarantined",
+            Self::RunMerged => "run.merged",
+            Self::RunAbsorbed => "run.absorbed",
+            Self::SignalReceived => "signal.received",
             Self::TaskExpanded => "task.expanded",
             Self::TaskScheduled => "task.scheduled",
             Self::TaskStarted => "task.started",
             Self::TaskProgress => "task.progress",
+            Self::TaskBlocking => "task.blocking",
             Self::TaskRetrying => "task.retrying",
             Self::TaskInterrupted => "task.interrupted",
             Self::TaskCompleted => "task.completed",
@@ -267,7 +324,7 @@ impl Event {
     /// How many sequence numbers the event takes: one per task it tells users of.
     pub fn weight(&self) -> u64 {
         match self {
-            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Memory(_) => 0,
+            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Seated | Self::Memory(_) => 0,
             Self::Scheduled { span }
             | Self::Started { span, .. }
             | Self::Completed { span, .. }
@@ -285,7 +342,9 @@ impl Event {
                 | Self::Started { .. }
                 | Self::RunStarted
                 | Self::Progress { .. }
+                | Self::Blocking { .. }
                 | Self::Resolved { .. }
+                | Self::Seated
         )
     }
 
@@ -302,7 +361,9 @@ impl Event {
                 (K::RunGrown, None, 0, Some(Detail::Count(growth.tasks.len() as u32)))
             }
             Self::RunStarted => (K::RunStarted, None, 0, None),
-            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Memory(_) => return None,
+            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Seated | Self::Memory(_) => {
+                return None;
+            }
             Self::Expanded { node, count, .. } => {
                 (K::TaskExpanded, whole(*node), 0, Some(Detail::Count(*count)))
             }
@@ -320,7 +381,10 @@ impl Event {
             Self::Unresolved { node, failure } => {
                 (K::TaskFailed, whole(*node), 0, why(failure, None))
             }
-            Self::Interrupted { span, attempt, crash } => {
+            Self::Interrupted { span, attempt, failure: Some(failure), .. } => {
+                (K::TaskInterrupted, Some(*span), *attempt, why(failure, None))
+            }
+            Self::Interrupted { span, attempt, crash, failure: None } => {
                 let reason = if *crash { "crash" } else { "released" };
                 let detail = Detail::Reason(reason.into());
                 (K::TaskInterrupted, Some(*span), *attempt, Some(detail))
@@ -329,6 +393,7 @@ impl Event {
                 let reason = match reason {
                     SkipReason::Condition => "condition",
                     SkipReason::Upstream => "upstream",
+                    SkipReason::Absorbed => "absorbed",
                 };
                 (K::TaskSkipped, whole(*node), 0, Some(Detail::Reason(reason.into())))
             }
@@ -345,6 +410,15 @@ impl Event {
             Self::Progress { task, attempt, done, total, text } => {
                 let detail = Detail::Progress { done: *done, total: *total, text: text.clone() };
                 (K::TaskProgress, Some((*task).into()), *attempt, Some(detail))
+            }
+            Self::Steered { from, .. } => (K::SignalReceived, None, 0, Some(Detail::From(*from))),
+            Self::Merged { from, .. } => {
+                (K::RunMerged, None, 0, Some(Detail::Count(from.len() as u32 + 1)))
+            }
+            Self::Absorbed { into } => (K::RunAbsorbed, None, 0, Some(Detail::Into(*into))),
+            Self::Blocking { task, attempt, reason } => {
+                let detail = Detail::Reason(reason.clone());
+                (K::TaskBlocking, Some((*task).into()), *attempt, Some(detail))
             }
             Self::CancelRequested { reason, .. } => {
                 (K::RunCancelling, None, 0, Some(Detail::Reason(reason.clone())))

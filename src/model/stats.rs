@@ -24,6 +24,14 @@ counters! {
     runs_cancelled => "goclaw_runs_cancelled_total",
     /// Gauge.
     runs_live => "goclaw_runs_live",
+    /// Runs whose message went into another run.
+    runs_absorbed => "goclaw_runs_absorbed_total",
+    /// Gauge: sessions with a run that has not ended.
+    sessions_busy => "goclaw_sessions_busy",
+    /// Gauge: runs that wait for their turn in a session.
+    sessions_waiting => "goclaw_sessions_waiting",
+    /// Gauge: runs that wait for an agent or a lane that is not there, or cannot be replayed.
+    runs_incompatible => "goclaw_runs_incompatible",
     tasks_started => "goclaw_tasks_started_total",
     tasks_completed => "goclaw_tasks_completed_total",
     tasks_failed => "goclaw_tasks_failed_total",
@@ -36,6 +44,11 @@ counters! {
     results_late => "goclaw_results_late_total",
     /// Gauge: threads that do not come back from a timed-out or cancelled attempt.
     threads_stuck => "goclaw_threads_stuck",
+    heartbeats => "goclaw_heartbeats_total",
+    /// Times that the event loop of the process was blocked.
+    loop_blocked => "goclaw_loop_blocked_total",
+    /// Times that an agent kept the interpreter to itself.
+    gil_hogs => "goclaw_gil_hogs_total",
     journal_records => "goclaw_journal_records_total",
     journal_bytes => "goclaw_journal_bytes_total",
     journal_syncs => "goclaw_journal_syncs_total",

@@ -16,7 +16,7 @@ use super::context::{Context, Entered};
 use super::executor::Core;
 use super::slot::Slot;
 use super::{failure, object};
-use crate::agent::{Batch, Outcome, Report};
+use crate::agent::{Batch, Outcome, Report, Reports};
 use crate::model::{Failure, FailureKind, Style};
 
 /// Outcomes are reported when the first of them is this old.
@@ -71,8 +71,13 @@ pub(super) fn run(
             return None;
         }
     };
+    let mut args = binding.args(py);
+    if let Err(failure) = args.take_items(py, batch, &core.mode) {
+        fail(core, batch, &failure);
+        return None;
+    }
     let here = Entered::new(batch, core);
-    let mut worker = Worker { py, core, slot, batch, args: binding.args(py), here };
+    let mut worker = Worker { py, core, slot, batch, args, here };
     let mut now = Instant::now();
     let mut chunk = Chunk { core, batch, bytes: 0, began: now };
     let mut interrupt = None;
@@ -87,7 +92,7 @@ pub(super) fn run(
             caught(|| worker.one(child, now)).unwrap_or_else(Outcome::Failed)
         };
         if helping && let Some(raised) = keyboard_interrupt(py, &outcome) {
-            // Ctrl-C is meant for the caller whose thread this is, not for the agent.
+            // Ctrl-C, or SIGTERM, is meant for the caller whose thread this is, not for the agent.
             interrupt = Some(raised);
             outcome = Outcome::Interrupted;
         }
@@ -186,12 +191,17 @@ fn unfinished(result: &Bound<'_, PyAny>) -> Option<String> {
 
 /// Fails every child of the batch that nobody has begun.
 pub(super) fn fail(core: &Core, batch: &Batch, failure: &Failure) {
+    fail_all(&*core.reports, batch, failure);
+}
+
+/// As [`fail`], without an executor.
+pub(super) fn fail_all(reports: &dyn Reports, batch: &Batch, failure: &Failure) {
     while let Some(child) = batch.claim() {
         batch.begin(child);
         batch.finish(Outcome::Failed(Box::new(failure.clone())));
     }
     if let Some((lo, outcomes)) = batch.take_finished() {
-        core.reports.report(vec![Report::Done { batch: batch.id, lo, outcomes, busy_ns: 0 }]);
+        reports.report(vec![Report::Done { batch: batch.id, lo, outcomes, busy_ns: 0 }]);
     }
 }
 
@@ -209,6 +219,7 @@ pub(super) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Box<Failure>> {
 fn keyboard_interrupt(py: Python<'_>, outcome: &Outcome) -> Option<PyErr> {
     let Outcome::Failed(failure) = outcome else { return None };
     let origin = object::PyObj::of(failure.origin.as_ref()?)?.bind(py);
-    let interrupt = origin.is_instance_of::<PyKeyboardInterrupt>();
+    let interrupt =
+        origin.is_instance_of::<PyKeyboardInterrupt>() || failure::is_termination(py, origin);
     interrupt.then(|| PyErr::from_value(origin.clone()))
 }

@@ -13,6 +13,7 @@ use pyo3::sync::PyOnceLock;
 
 use super::executor::Core;
 use super::memory::{Desk, PyMemory};
+use super::session::PyLetters;
 use super::{errors, failure, object};
 use crate::agent::{Batch, Report};
 use crate::model::{Error, Span, Style};
@@ -20,6 +21,8 @@ use crate::model::{Error, Span, Style};
 /// Shortest time between two progress reports of one call; what comes sooner is left out, save
 /// the last one (`done >= total`).
 const PROGRESS_PAUSE: Duration = Duration::from_millis(10);
+/// Bound of the details of a heartbeat, bytes.
+const DETAILS_BYTES_MAX: usize = 4 << 10;
 /// How often a sleeping agent looks whether it was cancelled.
 const SLEEP_SLICE: Duration = Duration::from_millis(20);
 
@@ -88,6 +91,7 @@ pub(super) struct Context {
     style: Style,
     input: PyOnceLock<Py<PyAny>>,
     log: PyOnceLock<Py<PyAny>>,
+    signals: PyOnceLock<Py<PyAny>>,
     /// When progress was passed on, and whether it was the last.
     reported: std::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -108,6 +112,7 @@ impl Context {
             style,
             input: PyOnceLock::new(),
             log: PyOnceLock::new(),
+            signals: PyOnceLock::new(),
             reported: std::sync::Mutex::new(None),
         }
     }
@@ -193,6 +198,36 @@ impl Context {
         Ok(self.input.get_or_init(py, || input).bind(py).clone())
     }
 
+    /// The key of the run's session; None where it has none.
+    #[getter]
+    fn session(&self) -> Option<&str> {
+        self.batch.call.session.as_deref()
+    }
+
+    /// Messages to the session that came since this was asked last, oldest first; waits for none.
+    /// What is read here is done, and runs no more as a message of its own.
+    fn poll_signals<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::signals(slf)?.call_method0(intern!(slf.py(), "poll"))
+    }
+
+    /// Messages to the session as they come: for `async for`, and for `for` in plain functions.
+    fn signals<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        if let Some(signals) = this.signals.get(py) {
+            return Ok(signals.bind(py).clone());
+        }
+        let letters = Bound::new(py, PyLetters::of(&this.batch, &this.core))?;
+        let make = py.import("goclaw.session")?.getattr(intern!(py, "Signals"))?;
+        let made = make.call1((letters,))?.unbind();
+        Ok(this.signals.get_or_init(py, || made).bind(py).clone())
+    }
+
+    /// What the messages to the session say by name, later ones over earlier ones; reads all there are.
+    #[getter]
+    fn params<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::signals(slf)?.call_method0(intern!(slf.py(), "_params"))
+    }
+
     /// A logger under "goclaw.agent" whose records carry run, task and trace.
     #[getter]
     fn log<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -209,18 +244,20 @@ impl Context {
     /// dropped if the attempt fails.
     #[getter]
     fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let Some(session) = self.batch.call.session.clone() else {
-            let error = Error::new(
-                "memory.no_session",
-                format!(
-                    "run `{}` has no session, so ctx.memory has nobody to remember for",
-                    self.run_id()
-                ),
-                "submit it with session=\"…\", or use engine.memory and name the session",
+        let Some(recall) = &self.core.recall else {
+            let message = format!(
+                "task `{}` runs in a worker process, which has no ctx.memory",
+                self.task_id()
             );
-            return Err(errors::raised(py, &error));
+            let help = "use isolation=\"thread\" or a coroutine, or return what is to be memorized";
+            return Err(errors::raised(py, &Error::new("memory.process", message, help)));
         };
-        let recall = self.core.recall.as_ref().expect("an engine runs this");
+        let Some(session) = self.batch.call.session.clone() else {
+            let message =
+                format!("run `{}` has no session, so nobody remembers for it", self.run_id());
+            let help = "submit it with session=\"…\", or use engine.memory and name the session";
+            return Err(errors::raised(py, &Error::new("memory.no_session", message, help)));
+        };
         let desk = Desk { batch: Arc::clone(&self.batch), child: self.child, task: self.task_id() };
         let native = PyMemory::new(Arc::clone(&recall.memory), Some(desk));
         let make = py.import("goclaw.memory")?.getattr(intern!(py, "_of_task"))?;
@@ -228,9 +265,25 @@ impl Context {
         make.call1((native, &*session, embedder))
     }
 
+    /// A sign of life: holds off the task's `idle_timeout`. `details` are for whoever looks at the
+    /// task, as text. Raises `goclaw.Cancelled` when the agent should stop.
+    #[pyo3(signature = (details=None))]
+    fn heartbeat(&self, py: Python<'_>, details: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        match details {
+            None => self.batch.beat(self.child),
+            Some(details) => {
+                let text = failure::bounded(details.str()?.to_string(), DETAILS_BYTES_MAX);
+                self.batch.beat_with(self.child, text.into());
+            }
+        }
+        self.core.heartbeats.fetch_add(1, Ordering::Relaxed);
+        self.checkpoint(py)
+    }
+
     /// Tells watchers how far the agent got. At most one report in 10 ms is passed on, and the last.
     #[pyo3(signature = (done, total=None, text=None))]
     fn progress(&self, done: f64, total: Option<f64>, text: Option<String>) {
+        self.batch.beat(self.child);
         let now = Instant::now();
         let last = total.is_some_and(|total| done >= total);
         {
@@ -249,8 +302,11 @@ impl Context {
         self.core.reports.report(vec![report]);
     }
 
-    /// A safe point: raises `goclaw.Cancelled` when the agent should stop.
+    /// A safe point, and a sign of life: raises `goclaw.Cancelled` when the agent should stop.
     fn checkpoint(&self, py: Python<'_>) -> PyResult<()> {
+        if self.batch.idle().is_some() {
+            self.batch.beat(self.child);
+        }
         if !self.stopped() {
             return Ok(());
         }

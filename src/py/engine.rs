@@ -13,15 +13,18 @@ use pyo3::types::PyDict;
 
 use super::executor::{PythonExecutor, Recall};
 use super::facts::{self, FactRow};
+use super::lanes::LaneBook;
 use super::memory::PyMemory;
 use super::notify::Notifier;
 use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
+use super::process::ProcessOptions;
 use super::run::{PyRun, wait};
-use super::{errors, logging};
+use super::session::{ModeRow, PlaceRow, Places, SessionRow};
+use super::{errors, health, incidents, logging, registry, session, watchdog};
 use crate::agent::Executor;
-use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, builtin_lanes};
-use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Timestamp};
+use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, all_lanes};
+use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
 use crate::plan::Plan;
 use crate::store::{Filter, Summary};
 
@@ -29,7 +32,7 @@ use crate::store::{Filter, Summary};
 const PLANS_MAX: usize = 16_384;
 
 type LaneRow = (String, u32, u32, u32, u64, u64);
-type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>);
+type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>, Option<String>);
 
 /// A handle on an open engine.
 #[pyclass(frozen, name = "Engine", module = "goclaw._goclaw")]
@@ -38,7 +41,7 @@ pub(super) struct PyEngine {
     executor: Arc<PythonExecutor>,
     notifier: Arc<Notifier>,
     mode: Mode,
-    lanes: Arc<[String]>,
+    lanes: Arc<LaneBook>,
     plans: Mutex<Plans>,
 }
 
@@ -96,31 +99,36 @@ impl PyEngine {
         Ok(Some(plan))
     }
 
-    /// Waits for the answers to submits; gives them up when a signal ends the wait.
-    fn accepted(
+    /// Waits for the answers to submits, each a run or a refusal; gives them up when a signal ends
+    /// the wait.
+    fn answers(
         &self,
         py: Python<'_>,
         tickets: &[Ticket],
         plan: &Arc<Plan>,
-    ) -> PyResult<Vec<PyRun>> {
-        let mut runs = Vec::with_capacity(tickets.len());
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        let mut answers = Vec::with_capacity(tickets.len());
         for ticket in tickets {
             let answer = wait(py, None, |slice| ticket.wait(Some(slice))).inspect_err(|_| {
                 tickets.iter().for_each(Ticket::give_up);
             })?;
-            let handle =
-                answer.expect("there is no time limit").map_err(|e| errors::raised(py, &e))?;
-            let gone = self.plans().insert(handle.id(), Arc::clone(plan));
-            drop(gone);
-            runs.push(self.wrap(handle));
+            answers.push(match answer.expect("there is no time limit") {
+                Ok(handle) => {
+                    let gone = self.plans().insert(handle.id(), Arc::clone(plan));
+                    drop(gone);
+                    Py::new(py, self.wrap(handle))?.into_any()
+                }
+                Err(error) => errors::raised(py, &error).into_value(py).into_any(),
+            });
         }
-        Ok(runs)
+        Ok(answers)
     }
 }
 
 #[pymethods]
 impl PyEngine {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn open(
         py: Python<'_>,
         path: Option<PathBuf>,
@@ -128,27 +136,36 @@ impl PyEngine {
         concurrency: Option<u32>,
         durability: &str,
         payload_max: usize,
+        when_busy: ModeRow,
+        cancel_grace: u64,
+        stuck_threads_max: u32,
+        processes_json: Option<&str>,
         embedder: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         logging::install(py)?;
+        watchdog::ensure(py);
         let lanes: Vec<LaneSpec> = parse(py, lanes_json)?;
-        let mut names: Vec<String> = builtin_lanes().into_iter().map(|lane| lane.name).collect();
-        names.extend(lanes.iter().map(|lane| lane.name.clone()));
-        names.sort_unstable();
-        names.dedup();
+        let book = LaneBook::new(all_lanes(&lanes));
         let mode = Mode { memory: path.is_none(), payload_max, ..Mode::default() };
         let options = Options {
             path,
             lanes,
             global: concurrency,
             durability: level(py, durability)?,
+            when_busy: session::mode(py, when_busy)?,
+            cancel_grace,
+            stuck_threads_max,
             ..Options::default()
+        };
+        let processes = match processes_json {
+            Some(json) => parse(py, json)?,
+            None => ProcessOptions::default(),
         };
         let mut executor = None;
         let opened = py.detach(|| {
             Engine::open_with(options, |reports, memory| {
                 let recall = Recall { memory: Arc::clone(memory), embedder };
-                let made = PythonExecutor::new(reports, mode, Some(recall));
+                let made = PythonExecutor::with_processes(reports, mode, processes, Some(recall));
                 executor = Some(Arc::clone(&made));
                 made as Arc<dyn Executor>
             })
@@ -167,20 +184,22 @@ impl PyEngine {
             executor,
             notifier: Arc::default(),
             mode,
-            lanes: names.into(),
+            lanes: Arc::new(book),
             plans: Mutex::default(),
         })
     }
 
-    fn lane_names(&self) -> Vec<String> {
-        self.lanes.to_vec()
+    /// The lanes as `compile` takes them.
+    fn lane_specs(&self) -> String {
+        serde_json::to_string(&self.lanes.specs()).expect("numbers and texts can be written down")
     }
     #[getter]
     fn recovered(&self) -> usize {
         self.engine.recovered()
     }
 
-    /// Starts one run per input; answers when they are durable at their level.
+    /// Starts one run per input; answers when they are durable at their level, with a run or an
+    /// exception for each.
     #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn submit(
         &self,
@@ -193,20 +212,25 @@ impl PyEngine {
         tags: Vec<String>,
         durability: Option<&str>,
         block: bool,
-    ) -> PyResult<Vec<PyRun>> {
+        place: PlaceRow,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        refuse_processes(py, &plan.0)?;
         let id = run_id.map(|id| run_of(py, id)).transpose()?;
         let durability = durability.map(|name| level(py, name)).transpose()?;
         let on_conflict = if existing { OnConflict::Existing } else { OnConflict::Error };
+        let places = Places::read(py, place)?;
         let mut requests = Vec::with_capacity(inputs.len());
-        for input in &inputs {
+        for (at, input) in inputs.iter().enumerate() {
             let input = object::to_payload(input, &self.mode);
             requests.push(Submit {
                 id,
                 plan: Arc::clone(&plan.0),
                 input: input.map_err(|failure| errors::refused(py, &failure))?,
                 priority,
-                session: None,
-                weight: 1,
+                session: places.session(at),
+                when_busy: places.when_busy.clone(),
+                on_retry: places.on_retry,
+                weight: places.weight,
                 tags: tags.clone(),
                 durability,
                 trace_id: None,
@@ -216,7 +240,7 @@ impl PyEngine {
         }
         let tickets = py.detach(|| self.engine.submit_many(requests));
         let tickets = tickets.map_err(|error| errors::raised(py, &error))?;
-        self.accepted(py, &tickets, &plan.0)
+        self.answers(py, &tickets, &plan.0)
     }
 
     /// Works on the run's tasks with the calling thread until the run has ended.
@@ -237,18 +261,21 @@ impl PyEngine {
         found.map(|handle| self.wrap(handle)).map_err(|error| errors::raised(py, &error))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn list(
         &self,
         py: Python<'_>,
         state: Option<&str>,
         workflow: Option<String>,
         tag: Option<String>,
+        session: Option<&str>,
         after: Option<&str>,
         limit: usize,
     ) -> PyResult<Vec<SummaryRow>> {
         let state = state.map(|name| run_state(py, name)).transpose()?;
         let after = after.map(|id| run_of(py, id)).transpose()?;
-        let filter = Filter { state, workflow, tag, after, limit };
+        let filter =
+            Filter { state, workflow, tag, session: session.map(Into::into), after, limit };
         let found = py.detach(|| self.engine.list(&filter));
         let found = found.map_err(|error| errors::raised(py, &error))?;
         Ok(found.into_iter().map(summary_row).collect())
@@ -280,13 +307,21 @@ impl PyEngine {
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.engine.stats();
-        // The one gauge that only the executor knows.
-        stats.threads_stuck.store(self.executor.stuck() as u64, Ordering::Relaxed);
+        // What only the executor and the watchdog know. The latter is of the whole process.
+        let (blocked, hogs) = incidents::counts();
+        stats.heartbeats.store(self.executor.heartbeats(), Ordering::Relaxed);
+        stats.loop_blocked.store(blocked, Ordering::Relaxed);
+        stats.gil_hogs.store(hogs, Ordering::Relaxed);
         let by_name = PyDict::new(py);
         for (name, value) in stats.read() {
             by_name.set_item(name, value)?;
         }
         Ok(by_name)
+    }
+
+    /// How the engine is, by the names of `goclaw.Health`.
+    fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        health::of(py, &self.engine)
     }
 
     fn lanes(&self, py: Python<'_>) -> PyResult<Vec<LaneRow>> {
@@ -301,6 +336,22 @@ impl PyEngine {
     /// What agents remember in this engine's store.
     fn memory(&self) -> PyMemory {
         PyMemory::new(Arc::clone(self.engine.memory()), None)
+    }
+
+    fn session(&self, py: Python<'_>, key: &str) -> PyResult<SessionRow> {
+        session::look(py, &self.engine, key)
+    }
+    fn session_keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        session::keys(py, &self.engine)
+    }
+    fn set_up_session(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        when_busy: Option<ModeRow>,
+        weight: Option<u32>,
+    ) -> PyResult<()> {
+        session::set_up(py, &self.engine, key, when_busy, weight)
     }
 
     fn purge(&self, py: Python<'_>, run: Option<&str>, before_ms: u64) -> PyResult<u64> {
@@ -343,6 +394,19 @@ impl PyEngine {
     }
 }
 
+/// Where there are no worker processes a task that asks for one is refused, its lane's wish included.
+fn refuse_processes(py: Python<'_>, plan: &Plan) -> PyResult<()> {
+    if cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    let styled = |task: &Task| registry::find(&task.agent).map(|found| found.style(task.isolation));
+    let refused = plan.workflow.tasks.iter().find(|task| styled(task) == Some(Style::Process));
+    let Some(task) = refused else { return Ok(()) };
+    let message = format!("task `{}` asks for a process of its own", task.id);
+    let help = "leave isolation=\"process\" out, or run on Linux";
+    Err(errors::raised(py, &Error::new("agent.isolation", message, help)))
+}
+
 fn level(py: Python<'_>, name: &str) -> PyResult<Durability> {
     match name {
         "strict" => Ok(Durability::Strict),
@@ -373,5 +437,7 @@ fn invalid(py: Python<'_>, message: String, help: &str) -> PyErr {
 
 fn summary_row(found: Summary) -> SummaryRow {
     let (submitted, ended) = (found.submitted.0, found.ended.map(|at| at.0));
-    (found.run.to_string(), found.workflow, found.state.as_str(), found.tags, submitted, ended)
+    let session = found.session.map(|key| key.to_string());
+    let (id, state) = (found.run.to_string(), found.state.as_str());
+    (id, found.workflow, state, found.tags, submitted, ended, session)
 }

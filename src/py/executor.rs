@@ -1,17 +1,18 @@
 //! The Python executor: threads for functions, one event loop for coroutines, callers that help.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use super::notify::Notifier;
 use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
-use super::{context, mailbox, registry};
-use crate::agent::{Batch, Executor, NodeCall, Reports};
+use super::{context, mailbox, process, registry};
+use crate::agent::{Batch, Executor, MergeCall, NodeCall, Reports, Rung};
 use crate::memory::Memory;
 use crate::model::{Isolation, Millis, RunId, Span, Style};
 
@@ -31,12 +32,15 @@ pub(crate) struct Recall {
 pub(super) struct Core {
     pub(super) reports: Arc<dyn Reports>,
     pub(super) mode: Mode,
-    /// `None` only where there is no engine, in tests.
+    /// `None` where there is no engine: in worker processes, and in tests.
     pub(super) recall: Option<Recall>,
     /// Threads whose agent was given up and did not come back yet.
     pub(super) stuck: AtomicUsize,
     /// Batches that the loop has not ended.
     pub(super) loop_batches: AtomicUsize,
+    /// Wakes coroutines that wait for a message.
+    pub(super) notifier: Arc<Notifier>,
+    pub(super) heartbeats: AtomicU64,
     on_registered: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -53,6 +57,7 @@ impl Core {
 pub(crate) struct PythonExecutor {
     core: Arc<Core>,
     pool: Arc<Pool>,
+    processes: Arc<process::Pool>,
     /// Resting helpers by run.
     helpers: Mutex<HashMap<RunId, Vec<Arc<Desk>>>>,
     /// Agents whose import was tried.
@@ -61,18 +66,36 @@ pub(crate) struct PythonExecutor {
 
 impl PythonExecutor {
     /// An executor without threads; they come with work. `mode` is how the engine carries values.
-    pub(crate) fn new(reports: Arc<dyn Reports>, mode: Mode, recall: Option<Recall>) -> Arc<Self> {
+    pub(crate) fn new(reports: Arc<dyn Reports>, mode: Mode) -> Arc<Self> {
+        Self::with_processes(reports, mode, process::ProcessOptions::default(), None)
+    }
+
+    /// As [`new`](Self::new), with something to say about worker processes, and with a memory.
+    pub(super) fn with_processes(
+        reports: Arc<dyn Reports>,
+        mode: Mode,
+        options: process::ProcessOptions,
+        recall: Option<Recall>,
+    ) -> Arc<Self> {
         let core = Arc::new(Core {
             reports,
             mode,
             recall,
             stuck: AtomicUsize::new(0),
             loop_batches: AtomicUsize::new(0),
+            notifier: Arc::default(),
+            heartbeats: AtomicU64::new(0),
             on_registered: OnceLock::new(),
         });
-        let pool = Pool::new(Arc::clone(&core));
+        let processes = process::Pool::new(Arc::clone(&core), options);
+        let pool = Pool::new(Arc::clone(&core), Arc::clone(&processes));
         let (helpers, imported) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { core, pool, helpers, imported })
+        Arc::new(Self { core, pool, processes, helpers, imported })
+    }
+
+    /// Heartbeats so far.
+    pub(crate) fn heartbeats(&self) -> u64 {
+        self.core.heartbeats.load(Ordering::Relaxed)
     }
 
     /// Called, on a worker thread, whenever importing a module made a missing agent known.
@@ -83,6 +106,13 @@ impl PythonExecutor {
     /// Threads that do not come back from a timed-out or cancelled attempt.
     pub(crate) fn stuck(&self) -> usize {
         self.core.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Runs a batch of plain functions on the calling thread: the main thread of a worker process.
+    pub(super) fn run_here(&self, py: Python<'_>, slot: &Arc<Slot>, batch: &Arc<Batch>) {
+        slot.begin(py);
+        self.pool.run_batch(py, slot, batch, false);
+        slot.end();
     }
 
     /// Lets the calling thread work on the run's thread-style batches until `until` is true.
@@ -159,9 +189,9 @@ impl PythonExecutor {
 }
 
 impl Executor for PythonExecutor {
-    fn style(&self, agent: &str, _: Isolation) -> Option<Style> {
+    fn style(&self, agent: &str, isolation: Isolation) -> Option<Style> {
         if let Some(agent) = registry::find(agent) {
-            return Some(agent.style);
+            return Some(agent.style(isolation));
         }
         // Once per name and engine: a module that does not bring the agent would not the next time.
         let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,7 +204,9 @@ impl Executor for PythonExecutor {
     }
 
     fn execute(&self, batch: Arc<Batch>) {
-        if batch.style == Style::Loop {
+        if batch.style == Style::Process {
+            self.pool.give(Job::Ship(batch));
+        } else if batch.style == Style::Loop {
             self.core.loop_batches.fetch_add(1, Ordering::Relaxed);
             if mailbox::feed(mailbox::Feed::Start(batch, Arc::clone(&self.core))) {
                 self.pool.give(Job::StartLoop);
@@ -188,13 +220,31 @@ impl Executor for PythonExecutor {
         self.pool.give(Job::Resolve(call));
     }
 
+    fn merge(&self, call: Arc<MergeCall>) {
+        self.pool.give(Job::Merge(call));
+    }
+
+    fn cancel(&self, batch: &Arc<Batch>, span: Span, rung: Rung) {
+        match (batch.style, rung) {
+            (Style::Loop, _) => {
+                mailbox::feed(mailbox::Feed::Cancel(Arc::clone(batch), span));
+            }
+            // The run's own flag is the token, and it is set.
+            (Style::Thread, Rung::Token) => {}
+            (Style::Thread, Rung::Raise) => self.pool.press(batch, span),
+            (Style::Process, _) => self.processes.cancel(batch, rung),
+        }
+    }
+
     fn abandon(&self, batch: &Arc<Batch>, span: Span) {
         let on_loop = batch.style == Style::Loop;
         // The other calls of a loop's batch go on; a thread's batch has one call under way.
         if !on_loop || span == batch.span {
             batch.abandoned.store(true, Ordering::SeqCst);
         }
-        if !self.pool.abandon(batch, span) {
+        if batch.style == Style::Process {
+            self.processes.abandon(batch);
+        } else if !self.pool.abandon(batch, span) {
             mailbox::feed(mailbox::Feed::Cancel(Arc::clone(batch), span));
         }
     }
@@ -202,6 +252,7 @@ impl Executor for PythonExecutor {
     /// Must be called without the GIL.
     fn close(&self, grace: Millis) -> usize {
         let until = Instant::now() + Duration::from_millis(grace);
+        self.processes.close(grace);
         let idle = || self.core.loop_batches.load(Ordering::Acquire) == 0;
         wait_for(until, idle);
         if !idle() {

@@ -20,7 +20,7 @@ use super::executor::Core;
 use super::mailbox::{self, Feed, mailbox};
 use super::slot::Slot;
 use super::steps::{Steps, Tools};
-use super::{batch, call, failure};
+use super::{batch, call, failure, sight};
 use crate::agent::{Batch, Outcome, Report};
 use crate::model::Span;
 
@@ -30,7 +30,7 @@ const CHUNK_CALLS_MAX: usize = 48;
 /// How long the loop starts coroutines before it lets the others go on.
 const TURN_MAX: Duration = Duration::from_millis(4);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -52,6 +52,8 @@ pub(super) struct Course {
     tasks: Mutex<HashMap<u32, Py<PyAny>>>,
     /// Children that were given up one by one.
     given_up: Mutex<Vec<Span>>,
+    /// The child whose first step runs, plus one; 0 between steps. The loop's thread writes.
+    pub(super) stepping: AtomicU32,
     /// Children under way, plus one until all have been started.
     open: AtomicU32,
 }
@@ -71,21 +73,23 @@ impl Course {
 }
 
 /// One suspended call.
-struct Suspended {
-    course: Arc<Course>,
-    child: u32,
+pub(super) struct Suspended {
+    pub(super) course: Arc<Course>,
+    pub(super) child: u32,
     since: Instant,
 }
 
 /// The loop thread's side. Locks are held for moments only, never while Python runs.
 #[pyclass(frozen, module = "goclaw._goclaw", name = "_Feeder")]
-struct Feeder {
+pub(super) struct Feeder {
     tools: OnceLock<Tools>,
     backlog: Mutex<VecDeque<Arc<Course>>>,
     /// By the address of the batch.
     courses: Mutex<HashMap<usize, Arc<Course>>>,
     /// By the address of the task.
-    suspended: Mutex<HashMap<usize, Suspended>>,
+    pub(super) suspended: Mutex<HashMap<usize, Suspended>>,
+    /// The batch whose coroutines take their first steps.
+    pub(super) starting: Mutex<Option<Arc<Course>>>,
 }
 
 #[pymethods]
@@ -97,6 +101,7 @@ impl Feeder {
             backlog: Mutex::default(),
             courses: Mutex::default(),
             suspended: Mutex::default(),
+            starting: Mutex::default(),
         }
     }
 
@@ -114,8 +119,9 @@ impl Feeder {
     }
 
     /// Called once by the loop's thread, with what is needed to make tasks.
-    fn equip(&self, tools: &Bound<'_, PyAny>) -> PyResult<()> {
-        let _ = self.tools.set(Tools::new(tools)?);
+    fn equip(slf: &Bound<'_, Self>, tools: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _ = slf.get().tools.set(Tools::new(tools)?);
+        sight::equip(slf.clone().unbind(), Slot::own(true));
         Ok(())
     }
 
@@ -163,7 +169,7 @@ impl Feeder {
 }
 
 impl Feeder {
-    fn tools(&self) -> PyResult<&Tools> {
+    pub(super) fn tools(&self) -> PyResult<&Tools> {
         self.tools.get().ok_or_else(|| PyRuntimeError::new_err("the loop is not equipped"))
     }
 
@@ -208,6 +214,7 @@ impl Feeder {
                             binding,
                             tasks: Mutex::default(),
                             given_up: Mutex::default(),
+                            stepping: AtomicU32::new(0),
                             open: AtomicU32::new(1),
                         });
                         lock(&self.courses).insert(key, Arc::clone(&course));
@@ -239,6 +246,7 @@ impl Feeder {
     fn start_some(&self, py: Python<'_>, slot: &Slot, tools: &Tools, course: &Arc<Course>) -> bool {
         let began = Instant::now();
         let mut ended = Ended::new(Arc::clone(course));
+        *lock(&self.starting) = Some(Arc::clone(course));
         let mut steps = Steps::new(py, slot, tools, course, began);
         let mut all = false;
         for _ in 0..CHUNK_CALLS_MAX {
@@ -260,6 +268,8 @@ impl Feeder {
             Ok(outcome) => ended.outcomes.push((child, outcome)),
             Err(task) => self.suspend(course, child, began, task),
         });
+        let started = lock(&self.starting).take();
+        drop(started);
         ended.busy = began.elapsed();
         self.report(ended);
         all

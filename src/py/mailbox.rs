@@ -1,11 +1,15 @@
 //! The way to the event loop from threads without the GIL: a queue, and a bell that the loop hears.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::batch;
 use super::executor::Core;
+use super::incidents::Incident;
+use super::sight::Equipped;
+use super::threads::Pool;
 use crate::agent::Batch;
 use crate::model::{Failure, Span};
 
@@ -58,14 +62,26 @@ pub(super) enum Feed {
     Release(Arc<Core>),
 }
 
+/// What the watchdog looks at in this process.
+#[derive(Default)]
+pub(super) struct Watched {
+    pub(super) pools: Mutex<Vec<Weak<Pool>>>,
+    pub(super) equipped: Mutex<Option<Equipped>>,
+    pub(super) incidents: Mutex<VecDeque<Incident>>,
+}
+
 pub(super) struct Mailbox {
     queue: Mutex<Vec<Feed>>,
     /// True while the loop knows that there is news.
     rung: AtomicBool,
+    /// The watchdog has asked whether the loop goes round, and has had no answer.
+    asked: AtomicBool,
     /// Somebody was asked to start the loop.
     started: AtomicBool,
     /// The loop's ear and our bell; the error is told to whoever starts the loop.
     pub(super) bell: Result<(Line, Line), String>,
+    /// What the watchdog looks at. Here, so that a forked child begins with none of it.
+    pub(super) watched: Watched,
     /// The mailbox of a forked child.
     next: OnceLock<Box<Mailbox>>,
 }
@@ -81,14 +97,36 @@ impl Mailbox {
         Self {
             queue: Mutex::default(),
             rung: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             started: AtomicBool::new(false),
             bell: pair().map_err(|error| error.to_string()),
+            watched: Watched::default(),
             next: OnceLock::new(),
+        }
+    }
+
+    /// Asks whether the loop goes round; it answers when it is silenced.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        !self.asked.load(Ordering::Acquire)
+    }
+
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel)
+            && let Ok((_, bell)) = &self.bell
+        {
+            // A full socket has rung often enough.
+            let _ = (&*bell).write(&[1]);
         }
     }
 
     /// From now on news ring again; called before the queue is taken.
     pub(super) fn silence(&self) {
+        self.asked.store(false, Ordering::Release);
         self.rung.store(false, Ordering::Release);
     }
 
@@ -123,12 +161,7 @@ pub(super) fn feed(news: Feed) -> bool {
         return false;
     }
     mailbox.queue().push(news);
-    if !mailbox.rung.swap(true, Ordering::AcqRel)
-        && let Ok((_, bell)) = &mailbox.bell
-    {
-        // A full socket has rung often enough.
-        let _ = (&*bell).write(&[1]);
-    }
+    mailbox.ring();
     !mailbox.started.swap(true, Ordering::AcqRel)
 }
 

@@ -10,6 +10,9 @@ mod errors;
 mod executor;
 mod facts;
 mod failure;
+mod health;
+mod incidents;
+mod lanes;
 mod logging;
 mod looper;
 mod mailbox;
@@ -18,15 +21,19 @@ mod notify;
 mod object;
 mod output;
 mod plan;
+mod process;
 mod registry;
 mod run;
 mod scope;
 #[cfg(debug_assertions)]
 mod selftest;
+mod session;
+mod sight;
 mod slot;
 mod steps;
 mod template;
 mod threads;
+mod watchdog;
 
 use pyo3::prelude::*;
 
@@ -43,9 +50,11 @@ mod _goclaw {
     #[pymodule_export]
     use super::memory::PyMemory;
     #[pymodule_export]
-    use super::plan::{PyPlan, compile};
+    use super::plan::{PyPlan, compile, lane_sizes};
     #[pymodule_export]
     use super::run::PyRun;
+    #[pymodule_export]
+    use super::session::PyLetters;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -54,6 +63,7 @@ mod _goclaw {
         context::register(module)?;
         looper::register(module)?;
         slot::register(module)?;
+        process::register(module)?;
         #[cfg(debug_assertions)]
         selftest::register(module)?;
         Ok(())

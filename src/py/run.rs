@@ -1,18 +1,22 @@
 //! Runs as Python sees them: state, waiting, results.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::lanes::LaneBook;
 use super::notify::Notifier;
-use super::object::{Mode, PyObj};
+use super::object::{self, Mode, PyObj};
 use super::output::{self, Wanted};
 use super::plan::{World, parse, payloads};
 use super::{context, errors};
 use crate::engine::Handle;
-use crate::model::{CancelCause, Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
+use crate::model::{
+    CancelCause, Durability, Error, FailureKind, Growth, Payload, Task, TaskRef, TaskState,
+};
 use crate::plan::Plan;
 use crate::run;
 
@@ -49,10 +53,13 @@ pub(super) struct PyRun {
     pub(super) handle: Handle,
     pub(super) mode: Mode,
     pub(super) notifier: Arc<Notifier>,
-    pub(super) lanes: Arc<[String]>,
+    pub(super) lanes: Arc<LaneBook>,
 }
 
 type TaskRow = (String, String, String, &'static str, u32, Option<u32>, Option<String>);
+type PlaceRow = (Option<String>, &'static str, Option<String>);
+type ChildRow = (&'static str, u32, Option<Py<PyAny>>, Option<String>);
+type BeatRow = (f64, Option<String>);
 type FailureRow =
     (String, u32, &'static str, String, Vec<String>, String, Option<String>, Option<Py<PyAny>>);
 
@@ -96,6 +103,16 @@ impl PyRun {
     }
     fn reason(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.inspect(py, |run| run.reason().map(str::to_owned))
+    }
+
+    /// Its session, how its submit was met, and the run that took its message.
+    fn place(&self, py: Python<'_>) -> PyResult<PlaceRow> {
+        self.inspect(py, |run| {
+            let submitted = run.submitted();
+            let session = submitted.session.as_ref().map(ToString::to_string);
+            let into = run.absorbed_into().map(|into| into.to_string());
+            (session, submitted.conduct.admission.as_str(), into)
+        })
     }
 
     /// True where the workflow's own timeout stopped the run.
@@ -150,6 +167,27 @@ impl PyRun {
         })
     }
 
+    /// The children of a map so far, each with its result where it completed. `None`: no such task.
+    fn children(&self, py: Python<'_>, id: String) -> PyResult<Option<Vec<ChildRow>>> {
+        let found = self.inspect(py, move |run| {
+            let node = run.plan().node(&id)?;
+            let children = (0..run.children(node).unwrap_or(0)).map(|index| {
+                let child = TaskRef { node, index };
+                let state = run.task_state(child).map_or("", TaskState::as_str);
+                let error = run.failure_of(child).map(|failure| failure.message.clone());
+                (state, run.attempt(child), run.output_of(child).cloned(), error)
+            });
+            Some(children.collect::<Vec<_>>())
+        })?;
+        let Some(children) = found else { return Ok(None) };
+        let row = |(state, attempts, output, error): (_, _, Option<Payload>, _)| {
+            let value = output.map(|output| object::to_object(py, &output, &self.mode)).transpose();
+            let value = value.map_err(|failure| errors::refused(py, &failure))?;
+            Ok((state, attempts, value, error))
+        };
+        children.into_iter().map(row).collect::<PyResult<_>>().map(Some)
+    }
+
     /// The failure that ended the run.
     fn failure(&self, py: Python<'_>) -> PyResult<Option<FailureRow>> {
         let found = self.inspect(py, |run| {
@@ -175,6 +213,29 @@ impl PyRun {
         py.detach(|| self.handle.cancel(reason)).map_err(|error| errors::raised(py, &error))
     }
 
+    fn kill(&self, py: Python<'_>, reason: &str) -> PyResult<()> {
+        py.detach(|| self.handle.kill(reason)).map_err(|error| errors::raised(py, &error))
+    }
+
+    /// The latest heartbeat by task: seconds ago and details; of a map, its children's latest.
+    fn beats(&self, py: Python<'_>) -> PyResult<HashMap<String, BeatRow>> {
+        let beats = py.detach(|| self.handle.beats());
+        let beats = beats.map_err(|error| errors::raised(py, &error))?;
+        if beats.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let plan = self.inspect(py, |run| Arc::clone(run.plan()))?;
+        let mut latest: HashMap<String, BeatRow> = HashMap::new();
+        for beat in beats {
+            let row = (beat.ago as f64 / 1000.0, beat.details.map(|text| text.to_string()));
+            let known = latest.entry(node_id(&plan, beat.task.node)).or_insert_with(|| row.clone());
+            if row.0 < known.0 {
+                *known = row;
+            }
+        }
+        Ok(latest)
+    }
+
     /// Adds tasks, given as a JSON list, to the run.
     fn add_tasks(
         &self,
@@ -184,7 +245,7 @@ impl PyRun {
     ) -> PyResult<()> {
         let tasks: Vec<Task> = parse(py, tasks_json)?;
         let growth = Growth { tasks, constants: payloads(&constants, &self.mode)? };
-        let known = Arc::new(World { lanes: self.lanes.to_vec() });
+        let known = Arc::new(World { lanes: Some(self.lanes.specs()), named: Vec::new() });
         let grown = py.detach(|| self.handle.add_tasks(growth, known));
         grown.map_err(|error: Error| errors::raised(py, &error))
     }

@@ -248,6 +248,7 @@ impl Driver {
             items: items.map(|items| payload(items.as_any())).transpose()?,
             trace_id: "0123456789abcdef0123456789abcdef".into(),
             session: None,
+            letters: None,
             submitted: Timestamp(1_000),
             cancelled: Arc::new(AtomicBool::new(false)),
             memo: OnceLock::new(),
@@ -331,6 +332,10 @@ impl Driver {
                 Outcome::Completed(payload) | Outcome::Memorized { output: payload, .. } => {
                     let value = object::to_object(py, &payload, &self.mode).map_err(refusal)?;
                     ("completed", value).into_pyobject(py)?.into_any()
+                }
+                Outcome::Returned => ("returned",).into_pyobject(py)?.into_any(),
+                Outcome::Crashed(failure) => {
+                    ("crashed", failure.message.as_str()).into_pyobject(py)?.into_any()
                 }
                 Outcome::Interrupted => ("interrupted",).into_pyobject(py)?.into_any(),
                 Outcome::Cancelled => ("cancelled",).into_pyobject(py)?.into_any(),

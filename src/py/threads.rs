@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,10 @@ use pyo3::prelude::*;
 
 use super::executor::Core;
 use super::slot::{self, Slot};
-use super::{batch, bind, failure, looper, mailbox, registry};
-use crate::agent::{Batch, NodeCall, Report};
-use crate::model::Span;
+use super::watchdog::Suspect;
+use super::{batch, bind, failure, looper, mailbox, process, registry, session};
+use crate::agent::{Batch, MergeCall, NodeCall, Report};
+use crate::model::{Failure, Payload, Span};
 
 /// How long a thread rests before it retires.
 const REST_MAX: Duration = Duration::from_secs(10);
@@ -31,7 +32,10 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 /// Work for a thread.
 pub(super) enum Job {
     Batch(Arc<Batch>),
+    /// Put a batch into bytes for a worker process.
+    Ship(Arc<Batch>),
     Resolve(Arc<NodeCall>),
+    Merge(Arc<MergeCall>),
     /// Raise the cancellation in the thread that runs these children.
     Stop(Arc<Batch>, Span),
     Import(String),
@@ -94,15 +98,48 @@ struct State {
     handles: Vec<JoinHandle<()>>,
 }
 
+/// The pools of this process, for the watchdog.
+pub(super) fn pools() -> Vec<Arc<Pool>> {
+    let pools = mailbox::mailbox().watched.pools.lock().unwrap_or_else(PoisonError::into_inner);
+    pools.iter().filter_map(Weak::upgrade).collect()
+}
+
+/// The calls under way on threads: address of the thread's state, milliseconds, and which call.
+pub(super) fn suspects() -> Vec<(usize, u64, Suspect)> {
+    let mut suspects = Vec::new();
+    for pool in pools() {
+        for Running { batch, slot, .. } in pool.state().running.values() {
+            if let Some((child, held)) = batch.under_way() {
+                let (core, batch) = (Arc::clone(&pool.core), Arc::clone(batch));
+                suspects.push((slot.state, held, Suspect { core, batch, child }));
+            }
+        }
+    }
+    suspects
+}
+
 pub(super) struct Pool {
     core: Arc<Core>,
+    processes: Arc<process::Pool>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Pool {
-    pub(super) fn new(core: Arc<Core>) -> Arc<Self> {
-        Arc::new(Self { core, state: Mutex::default(), changed: Condvar::new() })
+    pub(super) fn new(core: Arc<Core>, processes: Arc<process::Pool>) -> Arc<Self> {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let pool = Arc::new(Self { core, processes, state, changed });
+        let mut pools =
+            mailbox::mailbox().watched.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(&pool));
+        drop(pools);
+        pool
+    }
+
+    /// True while an agent of this executor runs, or is about to.
+    pub(super) fn is_busy(&self) -> bool {
+        self.core.loop_batches.load(Ordering::Relaxed) > 0 || !self.state().running.is_empty()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,12 +198,15 @@ impl Pool {
     fn refuse(&self, job: Job, error: &std::io::Error) {
         let message = format!("no thread could be started: {error}");
         match job {
-            Job::Batch(batch) => batch::fail(&self.core, &batch, &batch::crash(message)),
+            Job::Batch(batch) | Job::Ship(batch) => {
+                batch::fail(&self.core, &batch, &batch::crash(message))
+            }
             Job::Resolve(call) => {
                 let resolution = crate::agent::Resolution::Failed(batch::crash(message));
                 let (run, node) = (call.run, call.node);
                 self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
             }
+            Job::Merge(call) => self.report_merged(&call, Err(batch::crash(message))),
             Job::StartLoop => mailbox::refuse(&batch::crash(message)),
             Job::Stop(..) | Job::Import(_) => {}
         }
@@ -238,11 +278,17 @@ impl Pool {
             Job::Batch(batch) => {
                 self.run_batch(py, slot, &batch, false);
             }
+            Job::Ship(batch) => self.processes.ship(py, &batch),
             Job::Resolve(call) => {
                 let resolution = batch::caught(|| bind::resolve(py, &call, &self.core.mode))
                     .unwrap_or_else(crate::agent::Resolution::Failed);
                 let (run, node) = (call.run, call.node);
                 self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
+            }
+            Job::Merge(call) => {
+                let merge = || slot.outside(py, || session::merge(py, &call, &self.core.mode));
+                let merged = batch::caught(merge).and_then(|merged| merged);
+                self.report_merged(&call, merged);
             }
             Job::Stop(batch, span) => self.stop_now(py, &batch, span),
             Job::Import(name) => {
@@ -262,6 +308,11 @@ impl Pool {
                 }
             }
         }
+    }
+
+    fn report_merged(&self, call: &MergeCall, result: Result<Payload, Box<Failure>>) {
+        let (session, number) = (Arc::clone(&call.session), call.number);
+        self.core.reports.report(vec![Report::Merged { session, number, result }]);
     }
 
     /// Runs a batch on this thread. A helper gets the `KeyboardInterrupt` that ended it early.
@@ -302,6 +353,13 @@ impl Pool {
         }
         self.give(Job::Stop(Arc::clone(batch), span));
         true
+    }
+
+    /// Raises the cancellation in the thread that runs these children; they still count.
+    pub(super) fn press(self: &Arc<Self>, batch: &Arc<Batch>, span: Span) {
+        if self.state().running.contains_key(&(Arc::as_ptr(batch) as usize)) {
+            self.give(Job::Stop(Arc::clone(batch), span));
+        }
     }
 
     fn stop_now(&self, py: Python<'_>, batch: &Arc<Batch>, span: Span) {

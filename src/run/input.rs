@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::model::{Failure, Growth, MemoryOp, NodeIx, Payload, Span, TaskRef};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CancelCause, Failure, Growth, MemoryOp, NodeIx, Payload, RunId, Span, TaskRef};
 use crate::plan::Plan;
 
 /// How one call ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Outcome {
     Completed(Payload),
     /// Completed, and what the task memorized is to last from the same moment on.
@@ -19,10 +21,14 @@ pub enum Outcome {
     Cancelled,
     /// The call was broken off from outside, by no fault of the agent: it is repeated.
     Interrupted,
+    /// Nobody had begun the call; it goes back to the lane.
+    Returned,
+    /// The worker process died under the call: it is repeated, and the crash is counted.
+    Crashed(Box<Failure>),
 }
 
 /// What the evaluation of `when` and `each` answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Resolution {
     /// `when` holds or there is none, and the task is no map.
     Go,
@@ -63,6 +69,20 @@ pub enum Input {
         attempt: u32,
         after_ms: u64,
     },
+    /// An attempt gave no sign of life for as long as it may be silent, and is fenced.
+    Silent {
+        task: TaskRef,
+        attempt: u32,
+        after_ms: u64,
+    },
+    /// Some of these may have waited for a permit for too long.
+    QueueOver {
+        span: Span,
+    },
+    /// The tasks of a node may have had all the time they get.
+    TotalOver {
+        node: NodeIx,
+    },
     /// Nobody had begun these calls of a batch; they go back to the lane.
     TakenBack {
         span: Span,
@@ -82,12 +102,47 @@ pub enum Input {
     Cancel {
         reason: String,
     },
+    /// The run is stopped by the engine itself.
+    Stop {
+        cause: CancelCause,
+        reason: String,
+    },
+    /// It is the run's turn in its session.
+    Seat,
+    /// An agent of the run has read a message to its session.
+    Steered {
+        from: RunId,
+        message: Payload,
+    },
+    /// The messages of these runs were merged with the run's own.
+    Merged {
+        from: Vec<RunId>,
+        input: Payload,
+    },
+    /// Another run has taken the message.
+    Absorb {
+        into: RunId,
+    },
+    /// What the run had decided cannot be written down.
+    Unwritable {
+        reason: String,
+    },
+    /// As `Cancel`, without cleaning up.
+    Kill {
+        reason: String,
+    },
     Progress {
         task: TaskRef,
         attempt: u32,
         done: f64,
         total: Option<f64>,
         text: Option<String>,
+    },
+    /// An attempt holds up others: it blocks the event loop, or keeps the interpreter to itself.
+    Blocking {
+        task: TaskRef,
+        attempt: u32,
+        reason: String,
     },
     /// Tasks are added; `plan` is the grown plan.
     Grow {

@@ -17,7 +17,9 @@ mod input;
 mod replay;
 mod retry;
 mod state;
+mod steer;
 mod step;
+mod timeout;
 mod view;
 
 pub use effects::{Effect, Timer};

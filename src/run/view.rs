@@ -41,8 +41,12 @@ impl Run {
     pub fn code(&self) -> Option<&'static str> {
         match self.cause()? {
             CancelCause::Asked => Some("run.cancelled"),
+            CancelCause::Killed => Some("run.killed"),
             CancelCause::Deadline => Some("run.timeout"),
             CancelCause::Quarantine => Some("run.quarantined"),
+            CancelCause::Dropped => Some("session.dropped"),
+            CancelCause::Merge => Some("session.merge"),
+            CancelCause::Unwritable => Some("store.unwritable"),
             CancelCause::Failure => None,
         }
     }
@@ -90,7 +94,7 @@ impl Run {
     pub fn failure_of(&self, task: TaskRef) -> Option<&Arc<Failure>> {
         match &self.item(task)?.yields {
             Yield::Failure(failure) | Yield::Retrying { failure, .. } => Some(failure),
-            Yield::Nothing | Yield::Output(_) => None,
+            Yield::Nothing | Yield::Ready { .. } | Yield::Output(_) => None,
         }
     }
     pub fn output_of(&self, task: TaskRef) -> Option<&Payload> {

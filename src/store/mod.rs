@@ -28,6 +28,7 @@ pub struct Summary {
     pub workflow: String,
     pub state: RunState,
     pub tags: Vec<String>,
+    pub session: Option<Arc<str>>,
     pub submitted: Timestamp,
     pub ended: Option<Timestamp>,
 }
@@ -38,6 +39,7 @@ pub struct Filter {
     pub state: Option<RunState>,
     pub workflow: Option<String>,
     pub tag: Option<String>,
+    pub session: Option<Arc<str>>,
     /// Only runs older than this one (the cursor of the page before).
     pub after: Option<RunId>,
     /// Longest listing; 0 lists nothing.
@@ -106,8 +108,6 @@ pub trait Store: Send + Sync {
     /// Up to `limit` facts of a run (or of all runs, in order) with `seq >= from`. A span that
     /// `from` falls into is cut: its first tasks are left out.
     fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>>;
-    fn summary(&self, run: RunId) -> Result<Option<Summary>>;
-    fn list(&self, filter: &Filter) -> Result<Vec<Summary>>;
     /// Everything that a session remembers, in order of the ids.
     fn memories(&self, session: &str) -> Result<Memories>;
     /// The session that an entry belongs to.
@@ -117,6 +117,11 @@ pub trait Store: Send + Sync {
     fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>>;
     /// Which model makes the vectors; `None` before the first.
     fn vector_model(&self) -> Result<Option<VectorModel>>;
+    /// A run's line as of sequence number `before`: what later records say is left out, unless a
+    /// checkpoint has taken it (which it does with what is durable).
+    fn summary(&self, run: RunId, before: u64) -> Result<Option<Summary>>;
+    /// Lines of runs as of sequence number `before`, as in `summary`.
+    fn list(&self, filter: &Filter, before: u64) -> Result<Vec<Summary>>;
     /// Forgets finished runs: all that ended before `before`, or the one named, whenever it ended.
     /// May be called from any thread; on disk it writes LMDB and takes its time.
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64>;

@@ -319,3 +319,67 @@ def test_ctx_memory_needs_a_session() -> None:
 
     with goclaw.Engine() as engine:
         assert engine.run(flow) == "memory.no_session"
+
+
+@goclaw.agent(retries=2, retry=goclaw.Retry(retries=2, initial="1ms"))
+def notes(fact: str, fails: int, ctx: goclaw.Context) -> list[str]:
+    ctx.memory.memorize(f"{fact} in attempt {ctx.attempt}", metadata={"attempt": ctx.attempt})
+    seen = [hit.entry.content for hit in ctx.memory.retrieve(fact, mode="text", top_k=10)]
+    assert [entry.content for entry in ctx.memory.recent(1)] == [f"{fact} in attempt {ctx.attempt}"]
+    if ctx.attempt <= fails:
+        raise OSError("no luck")
+    return seen
+
+
+@goclaw.agent
+async def notes_later(facts: list[str], ctx: goclaw.Context) -> str:
+    await ctx.memory.amemorize(f"{facts[0]}, noted later")
+    return ctx.memory.session
+
+
+@goclaw.workflow
+def noting(fact: str, fails: int) -> str:
+    return notes_later(notes(fact, fails))
+
+
+@pytest.mark.parametrize("path", [None, "store"])
+def test_a_task_memorizes_with_its_completion(path: str | None, tmp_path: Path) -> None:
+    where = None if path is None else tmp_path / path
+    with goclaw.Engine(where, embedder=Hashing(32)) as engine:
+        run = engine.submit(noting, {"fact": "tea", "fails": 1}, session="ada")
+        assert run.result() == "ada"
+        wanted = ["tea in attempt 2", "tea in attempt 2, noted later"]
+        found = engine.memory.list("ada")
+        assert [entry.content for entry in found] == wanted
+        assert [entry.task_id for entry in found] == ["notes", "notes_later"]
+        assert all(entry.vector for entry in found)
+        failed = engine.submit(noting, {"fact": "milk", "fails": 9}, session="ada")
+        with pytest.raises(goclaw.TaskFailed):
+            failed.result()
+        assert [entry.content for entry in engine.memory.list("ada")] == wanted
+        assert engine.memory.count("bob") == 0
+    if where is not None:
+        with goclaw.Memory(where) as memory:
+            assert [entry.content for entry in memory.list("ada")] == wanted
+
+
+@goclaw.agent
+def notes_a_child(item: int, ctx: goclaw.Context) -> int:
+    ctx.memory.memorize(f"item{item}")
+    if item == 3:
+        raise ValueError("three")
+    return item
+
+
+@goclaw.workflow(on_failure="continue")
+def noting_all(items: list[int]) -> list[int]:
+    return notes_a_child.map(items)
+
+
+def test_children_of_a_map_memorize_each_with_its_own_completion() -> None:
+    with goclaw.Engine() as engine:
+        run = engine.submit(noting_all, {"items": list(range(6))}, session="ada")
+        with pytest.raises(goclaw.TaskFailed):
+            run.result()
+        found = {entry.content for entry in engine.memory.list("ada")}
+        assert found == {f"item{n}" for n in (0, 1, 2, 4, 5)}

@@ -15,12 +15,14 @@ import goclaw
 import pytest
 
 FACE = """
-Agent AgentError BindingError Cancelled ConfigError Context CycleError Definition DuplicateTask Engine EngineClosed
-EngineForked Entry Event Flow Forgotten GoclawError GoclawTimeout Hit InputError Lane LaneFull LaneStats Memory
-MemoryStats NotYetSupported PayloadError Plan Problem RecallError RemoteError ResultTimeout Retry RetryAfter Run
-RunCancelled RunConflict RunSummary RunTimedOut SessionMemory StoreCorrupt StoreError StoreFull StoreLocked
-StoreTooNew TaskFailed TaskTimedOut TaskView TracedValueError UnknownAgent UnknownDependency UnknownLane UnknownRun
-Workflow WorkflowError WouldDeadlock __version__ agent current embedders otherwise run when workflow
+Agent AgentError BindingError Cancelled ChildView Collect ConfigError Context CycleError Definition DuplicateTask
+Engine EngineClosed EngineForked Entry Event Flow Forgotten GoclawError GoclawTimeout Health Heartbeat Hit
+IdleTimedOut Incident IncompatibleRun InputError Lane LaneFull LaneStats Memory MemoryStats MergeFailed MessageDropped
+NotYetSupported PayloadError Plan Problem Processes QueueTimedOut Rate RecallError Redirect RemoteError ResultTimeout
+Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut SessionBusy SessionError SessionFull
+SessionMemory SessionView Sessions Signal Signals StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew StuckCall
+TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent UnknownDependency UnknownLane UnknownRun
+Workflow WorkflowError WouldDeadlock __version__ agent current embedders otherwise redirect run when workflow
 """.split()  # noqa: SIM905
 
 

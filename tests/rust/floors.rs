@@ -20,7 +20,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that appear in one module only.
-const GUESTS: &[(&str, &str)] = &[("heed", "store"), ("pyo3", "py"), ("rust_stemmers", "index")];
+const GUESTS: &[(&str, &str)] =
+    &[("heed", "store"), ("pyo3", "py"), ("rust_stemmers", "index"), ("rustix", "py")];
 
 /// Lines that a file may have.
 const LINES_MAX: usize = 450;

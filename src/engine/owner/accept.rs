@@ -1,17 +1,23 @@
 //! Accepting runs: ids that clash, lanes that do not exist, lanes that are full.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::session::Seat;
 use super::timers::Due;
 use super::{Owner, Slot};
+use crate::agent::Letters;
 use crate::engine::cell::{Cell, End};
+use crate::engine::inbox::Submits;
 use crate::engine::options::{OnConflict, Submit};
 use crate::engine::refusal;
-use crate::model::{Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
+use crate::model::{Admission, Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
 use crate::plan::{Known, Plan};
 use crate::run::{self, Input, Turn};
+
+/// Submits that may wait for places in lanes. A message that finds fewer there may go over.
+const BLOCKED_SUBMITS_MAX: usize = 65_536;
 
 /// A submit that waits for a place.
 pub(super) struct Blocked {
@@ -30,7 +36,14 @@ impl Drop for Answer {
 }
 
 impl Owner {
-    pub(super) fn accept(&mut self, submit: Submit, cell: Arc<Cell>) {
+    /// Takes up submits that came together.
+    pub(super) fn accept_all(&mut self, submits: Submits) {
+        let crowded =
+            self.blocked.values().map(VecDeque::len).sum::<usize>() >= BLOCKED_SUBMITS_MAX;
+        submits.into_iter().for_each(|(submit, cell)| self.accept(submit, cell, crowded));
+    }
+
+    fn accept(&mut self, submit: Submit, cell: Arc<Cell>, crowded: bool) {
         if cell.given_up.load(Ordering::Acquire) {
             return;
         }
@@ -43,8 +56,11 @@ impl Owner {
             self.staged.acks.push(Box::new(move || late.0.accept(answer)));
             return;
         }
-        match self.full_lane(&submit.plan) {
+        // A run that waits for its session needs no place in a lane yet.
+        let full = if self.is_busy(&submit) { None } else { self.full_lane(&submit.plan) };
+        match full {
             None => self.begin(submit, cell),
+            Some(_) if submit.block && crowded => cell.accept(Err(too_many_wait())),
             Some(lane) if submit.block => self.block(lane, submit, cell),
             Some(lane) => cell.accept(Err(lane_full(self.lanes.lane(lane).spec()))),
         }
@@ -66,7 +82,11 @@ impl Owner {
             }
         }
         for lane in &submit.plan.workflow.lanes {
-            self.lanes.declare(lane.clone());
+            if self.lanes.index(&lane.name).is_none() {
+                self.lanes.declare(lane.clone());
+                // A recovered run may have waited for it.
+                self.unpark();
+            }
         }
         let unknown = submit
             .plan
@@ -87,7 +107,7 @@ impl Owner {
     /// The run that is there, if it is of the submitted workflow.
     fn same_workflow(&self, submit: &Submit, there: Arc<Cell>) -> Result<Arc<Cell>> {
         let wanted = &submit.plan.workflow.name;
-        match self.store.summary(there.id)? {
+        match self.store.summary(there.id, u64::MAX)? {
             Some(summary) if summary.workflow != *wanted => Err(Error::new(
                 "run.conflict",
                 format!(
@@ -104,10 +124,10 @@ impl Owner {
         if let Some(slot) = self.runs.get(&id) {
             return Ok(Some(Arc::clone(&slot.cell)));
         }
-        if let Some(cell) = self.kept_by_id.get(&id) {
+        if let Some(cell) = self.parked.unreadable(id).or_else(|| self.kept_by_id.get(&id)) {
             return Ok(Some(Arc::clone(cell)));
         }
-        let Some(summary) = self.store.summary(id)? else { return Ok(None) };
+        let Some(summary) = self.store.summary(id, u64::MAX)? else { return Ok(None) };
         let cell = Cell::new(id, crate::model::Durability::Strict, summary.state);
         cell.finish(End::Stored);
         Ok(Some(cell))
@@ -182,6 +202,11 @@ impl Owner {
     }
 
     fn begin(&mut self, submit: Submit, cell: Arc<Cell>) {
+        let (conduct, weight) = match self.meet(&submit) {
+            Ok(met) => met,
+            Err(error) => return cell.accept(Err(error)),
+        };
+        let starts = conduct.admission == Admission::Started;
         let trace_id = submit.trace_id.unwrap_or_else(|| format!("{:032x}", cell.id.as_u128()));
         let submitted = Submitted {
             definition: submit.plan.definition,
@@ -191,7 +216,8 @@ impl Owner {
             durability: cell.durability,
             tags: submit.tags,
             session: submit.session,
-            weight: submit.weight,
+            weight,
+            conduct,
             trace_id,
             at: self.now,
         };
@@ -200,22 +226,30 @@ impl Owner {
         tracing::debug!(target: "goclaw.engine", run = %cell.id, "run submitted");
         // The sources take their places when the submit is durable; until then these are reserved,
         // so that a burst cannot overrun the queue.
-        for &node in &run.plan().sources {
+        for &node in run.plan().sources.iter().filter(|_| starts) {
             if let Some(lane) = self.lanes.index(&run.plan().task(node).lane) {
                 self.lanes.lane_mut(lane).reserve();
             }
         }
-        self.adopt(run, Arc::clone(&cell));
+        let seat = if starts { Seat::Free } else { Seat::Waiting };
+        if !starts {
+            turn.effects.retain(|effect| !effect.waits_its_turn());
+        }
+        self.adopt(run, Arc::clone(&cell), seat);
         self.stage(cell.id, turn, cell.durability);
+        self.take_seat(cell.id);
         let accepted = Arc::clone(&cell);
         self.staged.acks.push(Box::new(move || accepted.accept(Ok(Arc::clone(&accepted)))));
     }
 
     /// Takes a run, new or recovered, among the living.
-    pub(super) fn adopt(&mut self, run: run::Run, cell: Arc<Cell>) {
+    pub(super) fn adopt(&mut self, run: run::Run, cell: Arc<Cell>, seat: Seat) {
         let trace_id = run.submitted().trace_id.as_str().into();
         let cancelled = run.is_cancelling();
+        let has_session = run.submitted().session.is_some();
         let slot = Slot {
+            seat,
+            letters: has_session.then(|| Arc::new(Letters::read_before(run.steered()))),
             cell,
             calls: HashMap::new(),
             cancelled: Arc::new(cancelled.into()),
@@ -256,6 +290,14 @@ fn lane_full(spec: &LaneSpec) -> Error {
         "lane.full",
         format!("lane `{}` is full: {} tasks wait in it", spec.name, spec.capacity),
         "submit later, let submit wait, or give the lane more capacity or concurrency",
+    )
+}
+
+fn too_many_wait() -> Error {
+    Error::new(
+        "engine.busy",
+        format!("{BLOCKED_SUBMITS_MAX} submits wait for places in lanes already"),
+        "submit more slowly, or give the lanes more capacity or concurrency",
     )
 }
 

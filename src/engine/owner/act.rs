@@ -8,7 +8,7 @@ use super::{Owner, Slot};
 use crate::agent::NodeCall;
 use crate::engine::cell::{Cell, End};
 use crate::lane::Entry;
-use crate::model::{NodeIx, RunId, RunState, Span, Style, Timestamp};
+use crate::model::{NodeIx, RunId, Span, Style, Timestamp};
 use crate::run::Effect;
 
 /// Finished runs that an engine in memory keeps.
@@ -26,11 +26,13 @@ impl Owner {
             Effect::Wake { at, timer } => self.timers.at(at, Due::Run(run, timer)),
             Effect::Abandon { span, attempt } => self.abandon(run, span, attempt),
             Effect::Withdraw => self.withdraw(run),
+            Effect::Began => self.show_state(run),
+            Effect::Leave { span } => self.leave(run, span),
             Effect::Ended => self.ended(run),
         }
     }
 
-    fn offer(&mut self, run: RunId, span: Span, attempts: u32) {
+    pub(super) fn offer(&mut self, run: RunId, span: Span, attempts: u32) {
         let Some(slot) = self.runs.get(&run) else { return };
         let task = slot.run.plan().task(span.node);
         let priority = slot.run.submitted().priority.saturating_add(task.priority);
@@ -45,20 +47,7 @@ impl Owner {
             _ => {
                 let missing = if style.is_none() { "agent" } else { "lane" };
                 tracing::warn!(target: "goclaw.engine", run = %run, agent = %task.agent, lane = %task.lane, "the run waits: its {missing} is not there");
-                slot.cell.set_state(RunState::Incompatible);
-                self.parked.entry(task.agent.clone()).or_default().push(entry);
-            }
-        }
-    }
-
-    /// Offers parked tasks again.
-    pub(super) fn unpark(&mut self) {
-        for (_, entries) in std::mem::take(&mut self.parked) {
-            for entry in entries {
-                if let Some(slot) = self.runs.get(&entry.run) {
-                    slot.cell.set_state(slot.run.state());
-                    self.offer(entry.run, entry.span, entry.attempts);
-                }
+                self.park(entry);
             }
         }
     }
@@ -79,17 +68,22 @@ impl Owner {
 
     fn withdraw(&mut self, run: RunId) {
         self.lanes.withdraw(run);
-        self.parked.retain(|_, entries| {
-            entries.retain(|entry| entry.run != run);
-            !entries.is_empty()
-        });
+        self.unpark_run(run);
         if let Some(slot) = self.runs.get(&run) {
             slot.cancelled.store(true, Ordering::Release);
         }
     }
 
+    /// These tasks have ended without ever getting a permit.
+    fn leave(&mut self, run: RunId, span: Span) {
+        self.lanes.withdraw_span(run, span);
+        self.unpark_span(run, span);
+    }
+
     fn ended(&mut self, run: RunId) {
-        let Some(slot) = self.part(run) else { return };
+        self.unpark_run(run);
+        let Some(slot) = self.part(run) else { return self.given_up(run) };
+        self.leave_session(&slot.run);
         let state = slot.run.state();
         tracing::debug!(target: "goclaw.engine", run = %run, state = state.as_str(), "run ended");
         slot.cell.set_state(state);
@@ -133,11 +127,12 @@ fn shared_by_calls(slot: &Slot, node: NodeIx, items: Option<crate::model::Payloa
         run: run.id(),
         plan: Arc::clone(run.plan()),
         node,
-        input: run.submitted().input.clone(),
+        input: run.input().clone(),
         results: deps.iter().map(|&dep| run.result_of(dep)).collect(),
         items,
         trace_id: Arc::clone(&slot.trace_id),
         session: run.submitted().session.clone(),
+        letters: slot.letters.clone(),
         submitted: run.submitted_at(),
         cancelled: Arc::clone(&slot.cancelled),
         memo: Default::default(),

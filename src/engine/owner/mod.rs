@@ -10,9 +10,15 @@ mod close;
 mod commit;
 mod dispatch;
 mod flight;
+mod ladder;
 mod pace;
+mod parked;
 mod recover;
+mod session;
+mod show;
+mod stuck;
 mod timers;
+mod unwritable;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,14 +29,21 @@ use self::accept::Blocked;
 use self::commit::Staged;
 use self::flight::Flights;
 use self::pace::Paces;
+use self::parked::Parked;
+use self::session::Seat;
+use self::show::Question;
+use self::stuck::StuckCalls;
 use self::timers::Timers;
 use super::cell::Cell;
 use super::clock::Clock;
 use super::inbox::{Inbox, Message, Reply};
+use super::incompatible::Incompatible;
 use super::options::Options;
+use super::sessions::Setups;
+use super::shared::{Plans, Views};
 use super::watch::Watch;
-use crate::agent::{Executor, NodeCall};
-use crate::lane::{Entry, Lanes};
+use crate::agent::{Executor, Letters, NodeCall};
+use crate::lane::{Lanes, Sessions};
 use crate::memory::Shelves;
 use crate::model::{
     Durability, Event, MemoryOp, NO_RUN, NodeIx, Result, RunId, RunState, Stats, TaskState,
@@ -47,6 +60,9 @@ struct Slot {
     calls: HashMap<NodeIx, Arc<NodeCall>>,
     cancelled: Arc<AtomicBool>,
     trace_id: Arc<str>,
+    seat: Seat,
+    /// Messages to its session that are put before it; `None` without a session.
+    letters: Option<Arc<Letters>>,
 }
 
 pub(super) struct Owner {
@@ -54,23 +70,30 @@ pub(super) struct Owner {
     store: Arc<dyn Store>,
     executor: Arc<dyn Executor>,
     lanes: Lanes,
+    sessions: Sessions,
+    setups: Setups,
     stats: Arc<Stats>,
     watch: Arc<Watch>,
+    incompatible: Arc<Incompatible>,
+    plans: Plans,
     clock: Clock,
     /// No path: nothing lasts, finished runs are kept here.
     memory: bool,
     relaxed_window: u64,
+    cancel_grace: u64,
 
     /// The moment of this turn.
     now: Timestamp,
     runs: HashMap<RunId, Slot>,
     flights: Flights,
+    stuck: StuckCalls,
     paces: Paces,
     timers: Timers,
     /// Submits that wait for a place, by the lane that is full.
     blocked: HashMap<usize, VecDeque<Blocked>>,
-    /// Ready tasks whose agent nobody has registered, by agent.
-    parked: HashMap<String, Vec<Entry>>,
+    parked: Parked,
+    /// To be answered when this turn's decisions are durable.
+    questions: Vec<Question>,
     /// Finished runs that an engine in memory keeps, oldest first.
     kept: VecDeque<Arc<Cell>>,
     kept_by_id: HashMap<RunId, Arc<Cell>>,
@@ -82,14 +105,6 @@ pub(super) struct Owner {
     closing: Option<close::Closing>,
 }
 
-/// What the owner keeps up to date for others to look at.
-#[derive(Clone, Default)]
-pub(super) struct Views {
-    pub stats: Arc<Stats>,
-    pub watch: Arc<Watch>,
-    pub shelves: Arc<Shelves>,
-}
-
 impl Owner {
     pub(super) fn new(
         inbox: Arc<Inbox>,
@@ -99,7 +114,7 @@ impl Owner {
         views: Views,
         options: &Options,
     ) -> Self {
-        let Views { stats, watch, shelves } = views;
+        let Views { stats, watch, incompatible, plans, shelves } = views;
         let clock = Clock::start();
         let now = clock.now();
         let staged = Staged::new(store.next_seq());
@@ -108,18 +123,25 @@ impl Owner {
             inbox,
             executor,
             lanes,
+            sessions: Sessions::default(),
+            setups: Setups::new(options.when_busy.clone()),
             stats,
             watch,
+            incompatible,
+            plans,
             clock,
             memory: options.path.is_none(),
             relaxed_window: options.relaxed_window,
+            cancel_grace: options.cancel_grace,
             now,
             runs: HashMap::new(),
             flights: Flights::default(),
+            stuck: StuckCalls::new(options.stuck_threads_max),
             paces: Paces::default(),
             timers: Timers::default(),
             blocked: HashMap::new(),
-            parked: HashMap::new(),
+            parked: Parked::default(),
+            questions: Vec::new(),
             kept: VecDeque::new(),
             kept_by_id: HashMap::new(),
             staged,
@@ -156,35 +178,38 @@ impl Owner {
             self.dispatch();
             self.commit();
         }
+        self.answer_questions();
         self.close_when_drained();
     }
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Submit(submits) => {
-                submits.into_iter().for_each(|(submit, cell)| self.accept(submit, cell));
-            }
+            Message::Submit(submits) => self.accept_all(submits),
             Message::Reports(reports) => reports.into_iter().for_each(|r| self.reported(r)),
             Message::Cancel { run, reason, reply } => {
-                self.step(run, Input::Cancel { reason });
+                match self.parked.unreadable(run) {
+                    Some(_) => self.give_up(run, reason),
+                    None => drop(self.step(run, Input::Cancel { reason })),
+                }
+                self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
+            }
+            Message::Kill { run, reason, reply } => {
+                self.kill(run, reason);
                 self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
             }
             Message::Grow { run, growth, known, reply } => {
                 let grown = self.grow(run, growth, &*known);
                 self.staged.acks.push(Box::new(move || drop(reply.send(grown))));
             }
-            Message::Inspect { run, look } => look(self.runs.get(&run).map(|slot| &slot.run)),
-            Message::Find { run, reply } => {
-                let live = self.runs.get(&run).map(|slot| &slot.cell);
-                // The asker may have gone.
-                let _ = reply.send(live.or(self.kept_by_id.get(&run)).cloned());
-            }
+            Message::Inspect { run, look } => self.questions.push(Question::Inspect(run, look)),
+            Message::Find { run, reply } => self.questions.push(Question::Find(run, reply)),
+            Message::Pulse { reply } => drop(reply.send(self.pulse())),
+            Message::Beats { run, reply } => drop(reply.send(self.beats(run))),
             Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
+            Message::Sessions(ask) => self.answer(ask),
             Message::Forget { run, before } => self.forget(run, before),
             Message::Memory { ops, reply } => self.memorize(ops, reply),
-            Message::Missing { reply } => {
-                drop(reply.send(self.parked.keys().cloned().collect()));
-            }
+            Message::Missing { reply } => drop(reply.send(self.missing())),
             Message::Wake => self.unpark(),
             Message::Close { drain, reply } => self.begin_closing(drain, reply),
         }
@@ -192,6 +217,15 @@ impl Owner {
 
     /// Steps a run and stages what came of it. False where nothing did.
     fn step(&mut self, run: RunId, input: Input) -> bool {
+        self.note_letters(run);
+        let changed = self.advance(run, input);
+        if changed {
+            self.park_if_backing_off(run);
+        }
+        changed
+    }
+
+    fn advance(&mut self, run: RunId, input: Input) -> bool {
         let Some(slot) = self.runs.get_mut(&run) else {
             self.count_late(&input);
             return false;
@@ -201,6 +235,10 @@ impl Owner {
         step(&mut slot.run, input, self.now, scramble(self.dice), &mut turn);
         Stats::add(&self.stats.results_late, turn.late);
         let durability = slot.cell.durability;
+        if slot.seat.holds_back() {
+            // What starts work is found again by `run::outstanding` when it is the run's turn.
+            turn.effects.retain(|effect| !effect.waits_its_turn());
+        }
         self.stage(run, turn, durability)
     }
 
@@ -233,6 +271,7 @@ impl Owner {
         let stats = &self.stats;
         let (counter, n) = match event {
             Event::Submitted(_) => (&stats.runs_submitted, 1),
+            Event::Absorbed { .. } => (&stats.runs_absorbed, 1),
             Event::Started { span, .. } => (&stats.tasks_started, span.len),
             Event::Completed { span, .. } => (&stats.tasks_completed, span.len),
             Event::Retrying { .. } => (&stats.tasks_retried, 1),

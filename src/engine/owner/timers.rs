@@ -12,11 +12,15 @@ pub(super) enum Due {
     Run(RunId, Timer),
     /// Look after a batch: timeouts, calls that hold up the rest.
     Batch(BatchId),
+    /// Attempts that were asked to stop and have not are asked firmly.
+    Press(BatchId),
     /// Attempts that were told to stop and have not are given up.
     Fence(BatchId),
     /// A submit has waited for this lane as long as it may.
     Blocked(usize),
     Drained,
+    /// No more messages come to the group that begins with this run, unless one did.
+    Session(RunId),
     /// The relaxed window is over.
     Sync,
 }
@@ -60,16 +64,28 @@ impl Owner {
         if self.timers.wants_sweep() {
             let (runs, flights) = (&self.runs, &self.flights);
             self.timers.sweep(|due| match due {
-                Due::Run(run, _) => runs.contains_key(&run),
-                Due::Batch(batch) | Due::Fence(batch) => flights.contains(batch),
+                Due::Run(run, _) | Due::Session(run) => runs.contains_key(&run),
+                Due::Batch(batch) | Due::Press(batch) | Due::Fence(batch) => {
+                    flights.contains(batch)
+                }
                 Due::Blocked(_) | Due::Drained | Due::Sync => true,
             });
         }
         while let Some(due) = self.timers.pop(self.now) {
             match due {
-                Due::Run(run, Timer::Retry(task)) => drop(self.step(run, Input::RetryDue { task })),
+                Due::Run(run, Timer::Retry(task)) => {
+                    if !self.is_parked_run_due(run) {
+                        self.step(run, Input::RetryDue { task });
+                    }
+                }
+                Due::Session(first) => self.session_rang(first),
                 Due::Run(run, Timer::Deadline) => drop(self.step(run, Input::Deadline)),
+                Due::Run(run, Timer::Queue(span)) => {
+                    self.step(run, Input::QueueOver { span });
+                }
+                Due::Run(run, Timer::Total(node)) => self.total_is_over(run, node),
                 Due::Batch(batch) => self.look_after(batch),
+                Due::Press(batch) => self.press(batch),
                 Due::Fence(batch) => self.fence(batch),
                 Due::Blocked(lane) => self.refuse_overdue(lane),
                 Due::Drained => self.drain_is_over(),

@@ -1,7 +1,10 @@
 //! The whole line with closures as agents: no Python, both stores.
 
 mod faults;
+mod ladder;
 mod memory;
+mod parked;
+mod sessions;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +15,7 @@ use super::*;
 use crate::agent::local::Local;
 use crate::agent::{Outcome, Resolution, TaskResult};
 use crate::model::{
-    Each, Expr, Failure, FailureKind, LaneSpec, OnFailure, Payload, Retry, RunState, Task,
+    Each, Expr, Failure, FailureKind, LaneSpec, OnFailure, OnRetry, Payload, Retry, RunState, Task,
     TaskState, Timestamp, Workflow,
 };
 use crate::plan::{self, Plan};
@@ -55,7 +58,9 @@ fn request(plan: &Arc<Plan>) -> Submit {
         priority: 0,
         tags: Vec::new(),
         session: None,
-        weight: 1,
+        when_busy: None,
+        on_retry: OnRetry::Hold,
+        weight: None,
         durability: None,
         trace_id: None,
         on_conflict: OnConflict::Error,
@@ -312,6 +317,30 @@ fn a_full_lane_blocks_or_refuses_and_loses_nothing() {
         assert_eq!(ended(&handle), RunState::Completed);
     }
     assert_eq!(engine.stats().runs_submitted.load(Ordering::Relaxed), 3);
+    engine.close(0);
+}
+
+#[test]
+fn submits_that_wait_for_a_lane_are_bounded() {
+    let local = Local::new();
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    local.agent("wait", move |_, _| {
+        let _ = gate.lock().expect("nobody panics here").recv();
+        Outcome::Completed(number(1))
+    });
+    let lane = LaneSpec { name: "one".into(), concurrency: 1, capacity: 1, ..LaneSpec::default() };
+    let engine = open(&local, None, vec![lane]);
+    let mut wait = task("wait", "wait", &[]);
+    wait.lane = "one".into();
+    let plan = plan(vec![wait]);
+    let many = (0..65_536 + 2).map(|_| request(&plan)).collect();
+    let many = engine.submit_many(many).expect("what comes together waits together");
+    // The inbox is first come, first served.
+    let refused = engine.submit(request(&plan)).expect("open").wait(SOON).expect("answered");
+    assert_eq!(refused.expect_err("too many wait").code, "engine.busy");
+    many.iter().for_each(Ticket::give_up);
+    drop(release);
     engine.close(0);
 }
 

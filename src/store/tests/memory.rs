@@ -192,10 +192,10 @@ fn what_belongs_to_no_run_is_no_run() {
         }
     }
     let all = Filter { limit: usize::MAX, ..Filter::default() };
-    assert!(store.list(&all).expect("a listing").is_empty());
+    assert!(store.list(&all, u64::MAX).expect("a listing").is_empty());
     assert!(store.facts(None, 0, usize::MAX).expect("facts").is_empty());
     assert!(store.load(NO_RUN).expect("no error").is_none());
-    assert!(store.summary(NO_RUN).expect("no error").is_none());
+    assert!(store.summary(NO_RUN, u64::MAX).expect("no error").is_none());
     assert!(store.unfinished().expect("runs").is_empty());
     assert_eq!(store.next_seq(), 1, "it takes no number");
     drop(store);

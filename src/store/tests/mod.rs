@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::{Filter, Options, Store, Summary};
 use crate::model::{
-    BlobHash, CancelCause, Durability, Event, Failure, FailureKind, Growth, Payload, Record, RunId,
-    RunState, SkipReason, Span, Submitted, TaskRef, Timestamp, Workflow,
+    BlobHash, CancelCause, Conduct, Durability, Event, Failure, FailureKind, Growth, Payload,
+    Record, RunId, RunState, SkipReason, Span, Submitted, TaskRef, Timestamp, Workflow,
 };
 
 /// Small enough that a few records fill a segment, and nothing happens by itself.
@@ -72,6 +72,7 @@ impl Author {
             tags: vec!["nightly".into(), name.into()],
             session: None,
             weight: 1,
+            conduct: Conduct::default(),
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
             at: Timestamp(self.clock),
         };
@@ -175,6 +176,7 @@ impl Oracle<'_> {
                 match (event, &mut line) {
                     (Event::Submitted(it), _) => {
                         line = Some(Summary {
+                            session: None,
                             run,
                             workflow: it.workflow.as_ref().expect("written so").name.clone(),
                             state: RunState::Pending,
@@ -237,9 +239,9 @@ fn dump(store: &dyn Store) -> String {
     let facts = store.facts(None, 0, usize::MAX).expect("facts");
     writeln!(text, "{facts:?}").expect("text");
     let all = Filter { limit: usize::MAX, ..Filter::default() };
-    for line in store.list(&all).expect("a listing") {
+    for line in store.list(&all, u64::MAX).expect("a listing") {
         let facts = store.facts(Some(line.run), 0, usize::MAX).expect("facts");
-        let summary = store.summary(line.run).expect("a summary");
+        let summary = store.summary(line.run, u64::MAX).expect("a summary");
         assert_eq!(summary.as_ref(), Some(&line), "listing and summary agree");
         writeln!(text, "{} {summary:?} {facts:?}", line.run).expect("text");
         for record in store.load(line.run).expect("records").unwrap_or_default() {

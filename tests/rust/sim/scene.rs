@@ -22,6 +22,7 @@ pub struct Climate {
     pub take_back: u64,
     pub cancel: bool,
     pub grow: bool,
+    pub talk: u64,
     /// Turns after which nothing goes wrong any more.
     pub turns: u64,
 }
@@ -89,6 +90,7 @@ impl Climate {
             hang: weather(500, 150),
             fail: weather(150, 500),
             take_back: weather(300, 300),
+            talk: weather(600, 80),
             cancel: dice.chance(250),
             grow: dice.chance(350),
             turns: dice.between(10, 80),
@@ -149,6 +151,9 @@ fn task(id: String, deps: Vec<String>, lanes: &[LaneSpec], tame: bool, dice: &mu
         when: (!tame && dice.chance(200)).then(|| Expr::Value(serde_json::json!(true))),
         lane: dice.pick(lanes).name.clone(),
         timeout_ms: dice.chance(400).then(|| dice.between(5, 60)),
+        queue_timeout_ms: dice.chance(150).then(|| dice.between(5, 150)),
+        idle_timeout_ms: dice.chance(150).then(|| dice.between(3, 40)),
+        total_timeout_ms: dice.chance(150).then(|| dice.between(20, 600)),
         retry: retry(dice),
         priority: dice.below(3) as i32,
         delivery: match dice.chance(200) {
@@ -180,7 +185,11 @@ pub fn outcome(fail: u64, output: u64, dice: &mut Dice) -> Outcome {
         return Outcome::Cancelled;
     }
     if dice.chance(10) {
-        return Outcome::Interrupted;
+        return match dice.below(3) {
+            0 => Outcome::Returned,
+            1 => Outcome::Crashed(Box::new(failure(dice))),
+            _ => Outcome::Interrupted,
+        };
     }
     if !dice.chance(fail) {
         let output: [u8; 8] = output.to_be_bytes();

@@ -24,6 +24,7 @@ enum Tag {
     Condition,
     Unresolved,
     Progress,
+    Blocking,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub struct Expected {
     tasks: Vec<(TaskRef, Tag)>,
     stop: Option<CancelCause>,
     grows: bool,
+    /// It has to do with other runs of its session.
+    talks: bool,
     late: u64,
     outputs: Vec<(TaskRef, Payload)>,
 }
@@ -49,6 +52,20 @@ impl Model {
             Input::Cancel { .. } if self.cancel.is_none() => {
                 expected.stop = Some(CancelCause::Asked);
             }
+            Input::Stop { cause, .. } if self.cancel.is_none() => expected.stop = Some(*cause),
+            Input::Steered { from, .. } => {
+                expected.talks = self.cancel.is_none() && !self.steered.contains(from);
+            }
+            Input::Merged { from, .. } => {
+                expected.talks = self.untouched() && !self.merged && !from.is_empty();
+            }
+            Input::Absorb { .. } => expected.talks = self.untouched(),
+            Input::Unwritable { .. } if self.cancel.is_none() => {
+                expected.stop = Some(CancelCause::Unwritable);
+            }
+            Input::Kill { .. } if self.cancel.is_none() => {
+                expected.stop = Some(CancelCause::Killed);
+            }
             Input::Deadline if self.cancel.is_none() => expected.stop = Some(CancelCause::Deadline),
             _ => expected.tasks.extend(self.expect_tasks(input, now)),
         }
@@ -60,11 +77,11 @@ impl Model {
         for (task, outcome) in span.tasks().zip(outcomes) {
             let tag = match outcome {
                 Outcome::Completed(_) | Outcome::Memorized { .. } => Tag::Completed,
-                Outcome::Failed(_) | Outcome::Cancelled | Outcome::Interrupted if stopping => {
-                    Tag::Cancelled
-                }
-                Outcome::Interrupted if self.is_once(span) => Tag::Failed,
+                _ if stopping => Tag::Cancelled,
+                Outcome::Returned => Tag::Interrupted(false),
+                Outcome::Interrupted | Outcome::Crashed(_) if self.is_once(span) => Tag::Failed,
                 Outcome::Interrupted => Tag::Interrupted(false),
+                Outcome::Crashed(_) => Tag::Interrupted(true),
                 Outcome::Failed(_) => Tag::Failure,
                 // Nobody had asked.
                 Outcome::Cancelled => Tag::Failed,
@@ -100,7 +117,9 @@ impl Model {
                 whole(*span, &|task| ready && is(task, S::Pending), Tag::Scheduled)
             }
             Input::Claimed { span } => whole(*span, &|task| is(task, S::Scheduled), Tag::Started),
-            Input::TimedOut { task, attempt, .. } if self.is_running(*task, *attempt) => {
+            Input::TimedOut { task, attempt, .. } | Input::Silent { task, attempt, .. }
+                if self.is_running(*task, *attempt) =>
+            {
                 vec![(*task, if stopping { Tag::Cancelled } else { Tag::Failure })]
             }
             Input::TakenBack { span, attempt } => {
@@ -124,9 +143,38 @@ impl Model {
             Input::Progress { task, attempt, .. } if self.is_running(*task, *attempt) => {
                 vec![(*task, Tag::Progress)]
             }
+            Input::Blocking { task, attempt, .. } if self.is_running(*task, *attempt) => {
+                vec![(*task, Tag::Blocking)]
+            }
+            Input::QueueOver { span } if !stopping => self.expect_queue_over(*span, now),
+            Input::TotalOver { node } if !stopping => self.expect_total_over(*node, now),
             Input::Resolved { node, resolution } => self.expect_resolved(*node, resolution),
             _ => Vec::new(),
         }
+    }
+
+    fn expect_queue_over(&self, span: Span, now: Timestamp) -> Vec<(TaskRef, Tag)> {
+        if span.tasks().any(|task| self.item(task).is_none()) {
+            return vec![];
+        }
+        let bound = self.nodes.get(span.node as usize).and_then(|n| n.task.queue_timeout_ms);
+        let over = |task: &TaskRef| {
+            let item = self.item(*task).expect("just asked");
+            let waits = matches!(item.state, S::Pending | S::Scheduled);
+            let until = item.waits.zip(bound).map(|(since, bound)| since.plus(bound));
+            waits && until.is_some_and(|until| until <= now)
+        };
+        span.tasks().filter(over).map(|task| (task, Tag::Failed)).collect()
+    }
+
+    fn expect_total_over(&self, node: u32, now: Timestamp) -> Vec<(TaskRef, Tag)> {
+        let Some(of) = self.nodes.get(node as usize) else { return vec![] };
+        let until = of.since.zip(of.task.total_timeout_ms).map(|(since, ms)| since.plus(ms));
+        if until.is_none_or(|until| until > now) {
+            return vec![];
+        }
+        let left = (0..).zip(&of.items).filter(|(_, item)| !item.state.is_terminal());
+        left.map(|(index, _)| (TaskRef { node, index }, Tag::Failed)).collect()
     }
 
     fn expect_resolved(&self, node: u32, resolution: &Resolution) -> Vec<(TaskRef, Tag)> {
@@ -148,7 +196,7 @@ impl Model {
 impl Expected {
     /// True where the input must change nothing.
     pub fn nothing(&self) -> bool {
-        self.tasks.is_empty() && self.stop.is_none() && !self.grows
+        self.tasks.is_empty() && self.stop.is_none() && !self.grows && !self.talks
     }
 
     /// Every expected outcome is there, and nothing that the input did not cause.
@@ -188,7 +236,14 @@ impl Expected {
             Event::CancelRequested { cause, .. } => Some(*cause),
             _ => None,
         });
-        let by_hand = cause.filter(|c| matches!(c, CancelCause::Asked | CancelCause::Deadline));
+        let by_itself =
+            |c: &CancelCause| matches!(c, CancelCause::Failure | CancelCause::Quarantine);
+        let by_hand = cause.filter(|c| !by_itself(c));
+        let talk = |event: &&Event| {
+            matches!(event, Event::Steered { .. } | Event::Merged { .. } | Event::Absorbed { .. })
+        };
+        let talks = turn.events.iter().filter(talk).count();
+        demand!(talks == usize::from(self.talks), "{talks} events of its session");
         demand!(by_hand == self.stop, "stopped for {by_hand:?}, not for {:?}", self.stop);
         let grown = turn.events.iter().any(|event| matches!(event, Event::Grown(_)));
         demand!(grown == self.grows, "grown is {grown}");
@@ -214,6 +269,7 @@ fn tags(event: &Event) -> Vec<(TaskRef, Tag)> {
         Event::Failed { task, .. } => one(task, Tag::Failed),
         Event::RetryDue { task } => one(task, Tag::Due),
         Event::Progress { task, .. } => one(task, Tag::Progress),
+        Event::Blocking { task, .. } => one(task, Tag::Blocking),
         Event::Resolved { node: n } => node(n, Tag::Resolved),
         Event::Expanded { node: n, count, .. } => node(n, Tag::Expanded(*count)),
         Event::Unresolved { node: n, .. } => node(n, Tag::Unresolved),

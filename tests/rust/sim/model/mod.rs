@@ -12,8 +12,8 @@ mod rules;
 use std::sync::Arc;
 
 use goclaw::model::{
-    CancelCause, OnFailure, Payload, RunState, Submitted, Task, TaskRef, TaskState, Timestamp,
-    Workflow,
+    CancelCause, OnFailure, Payload, RunId, RunState, Submitted, Task, TaskRef, TaskState,
+    Timestamp, Workflow,
 };
 use goclaw::run::Run;
 
@@ -37,6 +37,11 @@ pub struct Model {
     pub nodes: Vec<Node>,
     pub run: RunState,
     pub cancel: Option<CancelCause>,
+    /// Runs whose messages its agents have read.
+    pub steered: Vec<RunId>,
+    merged: bool,
+    /// The run that took its message.
+    into: Option<RunId>,
     on_failure: OnFailure,
     deadline: Option<Timestamp>,
     /// What the world was asked to do, in this life of the process.
@@ -50,6 +55,10 @@ pub struct Node {
     pub task: Arc<Task>,
     pub deps: Vec<usize>,
     pub resolved: bool,
+    /// Since when its tasks could go to their lane.
+    since: Option<Timestamp>,
+    /// The timer of the total time is set, in this life of the process.
+    total_set: bool,
     /// Resolving was asked for, in this life of the process.
     asked: bool,
     /// A map that knows its items: `Running`, then how it was joined.
@@ -71,6 +80,12 @@ pub struct Item {
     due: Option<Timestamp>,
     woken: bool,
     abandoned: bool,
+    /// Since when it waits for a permit, and whether the timer of that wait is set.
+    waits: Option<Timestamp>,
+    wait_timed: bool,
+    /// Failed by a timeout that may have found it in its lane, and whether it was taken out.
+    overdue: bool,
+    left: bool,
 }
 
 impl Node {
@@ -80,6 +95,8 @@ impl Node {
             deps: task.deps.iter().map(at).collect(),
             resolved: task.when.is_none() && task.each.is_none(),
             task: Arc::new(task.clone()),
+            since: None,
+            total_set: false,
             asked: false,
             map: None,
             items: vec![Item::default()],
@@ -101,6 +118,9 @@ impl Model {
             nodes: Vec::new(),
             run: RunState::Pending,
             cancel: None,
+            steered: Vec::new(),
+            merged: false,
+            into: None,
             on_failure: workflow.on_failure,
             deadline: workflow.timeout_ms.map(|ms| submitted.at.plus(ms)),
             deadline_set: false,
@@ -129,6 +149,11 @@ impl Model {
 
     pub fn ended(&self) -> bool {
         self.run.is_terminal()
+    }
+
+    /// No attempt has begun, nobody asked it to stop, its message is its own.
+    pub fn untouched(&self) -> bool {
+        self.run == RunState::Pending && self.cancel.is_none() && self.into.is_none()
     }
 
     pub fn is_running(&self, task: TaskRef, attempt: u32) -> bool {
@@ -166,6 +191,14 @@ impl Model {
         }
         let failed = run.failure().is_some();
         demand!(failed == self.any_failed(), "that a task failed is {failed}");
+        let steered = run.steered().iter().map(|(from, _)| from);
+        demand!(steered.eq(&self.steered), "the run has read other messages");
+        demand!(
+            run.absorbed_into() == self.into,
+            "the run is absorbed into {:?}",
+            run.absorbed_into()
+        );
+        demand!(run.merged().is_empty() != self.merged, "the run is merged otherwise");
         let items: usize = self.nodes.iter().map(|node| node.items.len()).sum();
         let counted: u64 = run.counts().iter().map(|(_, n)| n).sum();
         demand!(counted == items as u64, "{counted} tasks are counted, there are {items}");

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use goclaw::lane::{Entry, Permit};
-use goclaw::model::{Millis, Span, Style, TaskRef, Timestamp};
+use goclaw::model::{CancelCause, Millis, Payload, RunId, Span, Style, TaskRef, Timestamp};
 use goclaw::run::{Effect, Input, Outcome, Timer};
 
 use super::line::Ack;
 use super::{Went, World, id};
+use crate::sim::dice::Dice;
 use crate::sim::mutant::Mutant;
 use crate::sim::scene;
 
@@ -78,6 +79,10 @@ impl World {
                     self.step(input)?;
                 }
             }
+            Mail::Plain(Input::TotalOver { node }) => {
+                self.step(Input::TotalOver { node })?;
+                self.let_go(node);
+            }
             Mail::Plain(input) => drop(self.step(input)?),
             Mail::Fence(flight) => self.fence(flight)?,
             Mail::Sync => {
@@ -106,7 +111,7 @@ impl World {
         let Some(flight) = self.flights.get_mut(&id) else { return };
         let span = match input {
             Input::Done { span, outcomes, .. } => Span { len: outcomes.len() as u32, ..*span },
-            Input::TimedOut { task, .. } => (*task).into(),
+            Input::TimedOut { task, .. } | Input::Silent { task, .. } => (*task).into(),
             Input::TakenBack { span, .. } => *span,
             _ => return,
         };
@@ -119,6 +124,17 @@ impl World {
             && leak
         {
             std::mem::forget(flight.permit);
+        }
+    }
+
+    /// Batches of a node of which nothing is under way any more give their permits back.
+    fn let_go(&mut self, node: u32) {
+        let over = |id: &&u64| {
+            let flight = &self.flights[id];
+            flight.span.node == node && self.still_running(flight).is_empty()
+        };
+        for id in self.flights.keys().filter(over).copied().collect::<Vec<_>>() {
+            self.flights.remove(&id);
         }
     }
 
@@ -150,11 +166,15 @@ impl World {
                 let input = match timer {
                     Timer::Retry(task) => Input::RetryDue { task },
                     Timer::Deadline => Input::Deadline,
+                    Timer::Queue(span) => Input::QueueOver { span },
+                    Timer::Total(node) => Input::TotalOver { node },
                 };
                 self.post(at.max(self.now), Mail::Plain(input));
             }
             Effect::Abandon { span, attempt } => self.abandon(span, attempt),
             Effect::Withdraw => self.lanes.withdraw(id()),
+            Effect::Began => {}
+            Effect::Leave { span } => self.lanes.withdraw_span(id(), span),
             Effect::Ended => {
                 self.finished = true;
                 self.witness.told = Some(self.run.state());
@@ -209,13 +229,22 @@ impl World {
                 self.take_back(id, attempt, span, task.index, begins);
                 break;
             }
-            let bounded = timeout.is_some() || self.scene.workflow.timeout_ms.is_some();
+            let spec = self.run.plan().task(span.node);
+            let (idle, total) = (spec.idle_timeout_ms, spec.total_timeout_ms);
+            let bounded = timeout.or(idle).or(total).or(self.scene.workflow.timeout_ms).is_some();
             let hangs = bounded && self.dice.chance(climate.hang);
             let lasts = self.dice.below(40);
+            let silent = idle.filter(|_| hangs);
             let over = timeout.filter(|&timeout| hangs || lasts > timeout);
+            let over = [over, silent].into_iter().flatten().min();
             if let Some(after_ms) = over {
-                self.note("attempt timed out");
-                let input = Input::TimedOut { task, attempt, after_ms };
+                let input = if over == silent {
+                    self.note("attempt fell silent");
+                    Input::Silent { task, attempt, after_ms }
+                } else {
+                    self.note("attempt timed out");
+                    Input::TimedOut { task, attempt, after_ms }
+                };
                 self.post(begins.plus(after_ms), Mail::Report { flight: id, input });
             }
             if self.dice.chance(100) {
@@ -290,8 +319,20 @@ impl World {
             self.step(Input::Cancel { reason: "asked".into() })?;
             self.staged.acks.push(Ack::Cancelled);
         }
+        if climate.cancel && self.dice.chance(5) {
+            self.note("kill");
+            self.step(Input::Kill { reason: "asked".into() })?;
+            for flight in self.flights.keys().copied().collect::<Vec<_>>() {
+                self.fence(flight)?;
+            }
+            self.staged.acks.push(Ack::Cancelled);
+        }
         if climate.grow && self.model.cancel.is_none() && self.dice.chance(60) {
             self.grow()?;
+        }
+        if self.dice.chance(climate.talk) {
+            let input = self.talk();
+            self.step(input)?;
         }
         if self.dice.chance(climate.stray) {
             let input = self.stray();
@@ -301,6 +342,22 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Something from the other runs of its session, fitting or not.
+    pub fn talk(&mut self) -> Input {
+        let other = |dice: &mut Dice| RunId::from_u128(u128::from(dice.between(8, 12)));
+        let fresh = self.model.untouched();
+        let dice = &mut self.dice;
+        let message = Payload::bytes(vec![9]);
+        // What fits only a run that has not begun is tried while it has not.
+        match dice.below(if fresh { 6 } else { 20 }) {
+            0 => Input::Absorb { into: other(dice) },
+            1..4 => Input::Merged { from: vec![other(dice)], input: message },
+            4 => Input::Stop { cause: CancelCause::Dropped, reason: "dropped".into() },
+            5 => Input::Stop { cause: CancelCause::Merge, reason: "not merged".into() },
+            _ => Input::Steered { from: other(dice), message },
+        }
     }
 
     fn grow(&mut self) -> Went {
@@ -332,7 +389,11 @@ impl World {
         let task = TaskRef { node: span.node, index: span.lo };
         let attempt = dice.below(4) as u32;
         let crash = dice.chance(500);
-        match dice.below(9) {
+        match dice.below(13) {
+            9 => Input::QueueOver { span },
+            10 => Input::TotalOver { node: node as u32 },
+            11 => Input::Silent { task, attempt, after_ms: 1 },
+            12 => Input::Blocking { task, attempt, reason: "a stray one".into() },
             0 => Input::Admitted { span },
             1 => Input::Claimed { span },
             2 => Input::TakenBack { span, attempt },

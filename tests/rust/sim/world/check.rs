@@ -92,16 +92,30 @@ impl World {
             Event::Retrying { .. } => "Retrying",
             Event::RetryDue { .. } => "RetryDue",
             Event::Failed { failure, .. } if failure.code == "task.interrupted" => "Failed: once",
+            Event::Failed { failure, .. } if failure.code == "task.queue_timeout" => {
+                "Failed: waited too long"
+            }
+            Event::Failed { failure, .. } if failure.code == "task.total_timeout" => {
+                "Failed: took too long"
+            }
             Event::Failed { .. } => "Failed",
             Event::Interrupted { crash: true, .. } => "Interrupted by a crash",
             Event::Interrupted { .. } => "Interrupted",
             Event::Skipped { reason: goclaw::model::SkipReason::Condition, .. } => "Skipped: when",
+            Event::Skipped { reason: goclaw::model::SkipReason::Absorbed, .. } => {
+                "Skipped: absorbed"
+            }
+            Event::Seated => "Seated",
+            Event::Steered { .. } => "Steered",
+            Event::Merged { .. } => "Merged",
+            Event::Absorbed { .. } => "Absorbed",
             Event::Skipped { .. } => "Skipped: upstream",
             Event::Cancelled { .. } => "Cancelled",
             Event::Joined { .. } => "Joined",
             Event::Unresolved { .. } => "Unresolved",
             Event::Progress { .. } => "Progress",
             Event::Memory(_) => "Memory",
+            Event::Blocking { .. } => "Blocking",
             Event::CancelRequested { .. } => "CancelRequested",
             Event::RunEnded { state, .. } => state.as_str(),
         };
