@@ -56,7 +56,7 @@ impl Driver {
         let mode = Mode { memory, payload_max, allow_pickle: false };
         let inbox = Arc::new(Inbox::default());
         let reports: Arc<dyn Reports> = Arc::clone(&inbox) as _;
-        let executor = PythonExecutor::new(reports, mode, None);
+        let executor = PythonExecutor::new(reports, mode);
         Self { inbox, executor, mode, batches: Mutex::default(), ids: AtomicU64::new(0) }
     }
 

@@ -321,7 +321,7 @@ def test_ctx_memory_needs_a_session() -> None:
         assert engine.run(flow) == "memory.no_session"
 
 
-@goclaw.agent(retries=2, retry=goclaw.Retry(retries=2, initial="1ms"))
+@goclaw.agent(retry=goclaw.Retry(retries=2, initial="1ms"))
 def notes(fact: str, fails: int, ctx: goclaw.Context) -> list[str]:
     ctx.memory.memorize(f"{fact} in attempt {ctx.attempt}", metadata={"attempt": ctx.attempt})
     seen = [hit.entry.content for hit in ctx.memory.retrieve(fact, mode="text", top_k=10)]
