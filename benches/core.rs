@@ -263,7 +263,6 @@ impl Executor for Worker {
         let report = Report::Resolved { run: call.run, node: call.node, resolution };
         self.reports.report(vec![report]);
     }
-    fn merge(&self, _call: Arc<goclaw::agent::MergeCall>) {}
     fn cancel(&self, _batch: &Arc<Batch>, _span: Span, _rung: goclaw::agent::Rung) {}
     fn abandon(&self, _batch: &Arc<Batch>, _span: Span) {}
     fn close(&self, _grace: Millis) -> usize {

@@ -225,6 +225,15 @@ impl Reports for Inbox {
     }
 }
 
+impl Journal for Inbox {
+    fn commit(&self, ops: Vec<MemoryOp>) -> Result<()> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.push(Message::Memory { ops, reply })?;
+        // The owner drops what it cannot answer any more.
+        answer.recv().map_err(|_| refusal::closed())?
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,14 +267,5 @@ mod tests {
         messages.clear();
         inbox.drain(&mut messages, None);
         assert_eq!(messages.len(), 1, "there is room again");
-    }
-}
-
-impl Journal for Inbox {
-    fn commit(&self, ops: Vec<MemoryOp>) -> Result<()> {
-        let (reply, answer) = mpsc::sync_channel(1);
-        self.push(Message::Memory { ops, reply })?;
-        // The owner drops what it cannot answer any more.
-        answer.recv().map_err(|_| refusal::closed())?
     }
 }
