@@ -118,5 +118,5 @@ pub(super) fn lanes(options: &Options) -> Result<Lanes> {
     }
     let declared: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
     specs.extend(builtin_lanes().into_iter().filter(|spec| !declared.contains(&spec.name)));
-    Ok(Lanes::new(specs, options.global))
+    Lanes::new(specs, options.global)
 }

@@ -4,6 +4,7 @@
 //! can be built in a test by hand, compared, printed and serialised.
 
 pub mod envelope;
+mod card;
 mod error;
 mod event;
 mod failure;
@@ -14,6 +15,7 @@ mod stats;
 mod time;
 mod workflow;
 
+pub use card::LaneCard;
 pub use error::{Error, Problem, Result};
 pub use event::{
     CancelCause, Detail, Event, Fact, FactKind, Growth, Record, SkipReason, Submitted, WHOLE,

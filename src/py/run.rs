@@ -235,5 +235,6 @@ fn kind(kind: FailureKind) -> &'static str {
         FailureKind::Crash => "crash",
         FailureKind::Payload => "payload",
         FailureKind::Binding => "binding",
+        FailureKind::Dropped => "dropped",
     }
 }

@@ -11,6 +11,7 @@ mod commit;
 mod dispatch;
 mod flight;
 mod pace;
+mod rank;
 mod recover;
 mod timers;
 
@@ -23,6 +24,7 @@ use self::accept::Blocked;
 use self::commit::Staged;
 use self::flight::Flights;
 use self::pace::Paces;
+use self::rank::{Ranking, Ranks};
 use self::timers::Timers;
 use super::cell::Cell;
 use super::clock::Clock;
@@ -31,7 +33,7 @@ use super::options::Options;
 use super::watch::Watch;
 use crate::agent::{Executor, NodeCall};
 use crate::lane::{Entry, Lanes};
-use crate::model::{Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp};
+use crate::model::{BatchId, Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp};
 use crate::run::{Input, Run, Turn, step};
 use crate::store::Store;
 
@@ -43,6 +45,10 @@ struct Slot {
     calls: HashMap<NodeIx, Arc<NodeCall>>,
     cancelled: Arc<AtomicBool>,
     trace_id: Arc<str>,
+    /// Runs of one session, or of none, go in this order in every lane.
+    order: u64,
+    /// The longest remaining path from each node on; worked out when the first is offered.
+    ranking: Option<Ranking>,
 }
 
 pub(super) struct Owner {
@@ -62,6 +68,11 @@ pub(super) struct Owner {
     runs: HashMap<RunId, Slot>,
     flights: Flights,
     paces: Paces,
+    ranks: Ranks,
+    /// Runs taken among the living so far.
+    adopted: u64,
+    /// Batches whose agent lent its permit and waits for one to go on, first come first.
+    returning: VecDeque<BatchId>,
     timers: Timers,
     /// Submits that wait for a place, by the lane that is full.
     blocked: HashMap<usize, VecDeque<Blocked>>,
@@ -102,6 +113,9 @@ impl Owner {
             runs: HashMap::new(),
             flights: Flights::default(),
             paces: Paces::default(),
+            ranks: Ranks::default(),
+            adopted: 0,
+            returning: VecDeque::new(),
             timers: Timers::default(),
             blocked: HashMap::new(),
             parked: HashMap::new(),
@@ -162,7 +176,7 @@ impl Owner {
                 // The asker may have gone.
                 let _ = reply.send(live.or(self.kept_by_id.get(&run)).cloned());
             }
-            Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
+            Message::Lanes { reply } => drop(reply.send(self.lanes.view(self.now))),
             Message::Forget { run, before } => self.forget(run, before),
             Message::Missing { reply } => {
                 drop(reply.send(self.parked.keys().cloned().collect()));
@@ -221,7 +235,10 @@ impl Owner {
     /// When the next turn is due even without a message.
     fn next_wake(&self) -> Option<Instant> {
         let timer = self.timers.next().map(|at| self.clock.instant(at));
-        [timer, self.paces.wake_at(), self.staged.retry_at()].into_iter().flatten().min()
+        // While nothing is handed out nobody need be woken for it.
+        let grants = self.closing.is_none() && self.staged.stall().is_none();
+        let limiter = self.lanes.wake_at().filter(|_| grants).map(|at| self.clock.instant(at));
+        [timer, limiter, self.paces.wake_at(), self.staged.retry_at()].into_iter().flatten().min()
     }
 }
 
