@@ -71,7 +71,8 @@ impl World {
         self.staged = Staged::default();
         self.flights.clear();
         self.mail.clear();
-        self.lanes = Lanes::new(self.scene.lanes.iter().cloned(), self.scene.global);
+        self.lanes = self.fresh_lanes();
+        self.refill_at = None;
         self.finished = false;
         self.now = self.now.plus(self.dice.below(300));
     }
