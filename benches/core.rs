@@ -177,6 +177,9 @@ impl Known for World {
     fn lanes(&self) -> Vec<String> {
         vec!["default".into()]
     }
+    fn lane(&self, _: &str) -> Option<LaneSpec> {
+        None
+    }
     fn agents(&self) -> Vec<String> {
         vec![self.0.name.clone()]
     }
@@ -184,7 +187,8 @@ impl Known for World {
 
 fn compile(what: &str, tasks: Vec<Task>) {
     let isolation = Isolation::Auto;
-    let world = World(AgentInfo { name: "any".into(), params: vec![], open: true, isolation });
+    let (name, params, kind) = ("any".into(), vec![], isolation);
+    let world = World(AgentInfo { name, params, open: true, isolation, kind });
     let count = tasks.len();
     let declared = resident_kib();
     let began = Instant::now();

@@ -30,6 +30,7 @@ from .errors import (
     EngineForked,
     GoclawError,
     GoclawTimeout,
+    IncompatibleRun,
     InputError,
     LaneFull,
     NotYetSupported,
@@ -56,10 +57,11 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
-from .lane import Lane, LaneStats
+from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
+from .rate import Rate
 from .retry import Retry, RetryAfter
-from .run import Run, RunSummary, TaskView
+from .run import ChildView, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "AgentError",
     "BindingError",
     "Cancelled",
+    "ChildView",
     "ConfigError",
     "Context",
     "CycleError",
@@ -79,6 +82,7 @@ __all__ = [
     "Flow",
     "GoclawError",
     "GoclawTimeout",
+    "IncompatibleRun",
     "InputError",
     "Lane",
     "LaneFull",
@@ -87,6 +91,8 @@ __all__ = [
     "PayloadError",
     "Plan",
     "Problem",
+    "Rate",
+    "Redirect",
     "RemoteError",
     "ResultTimeout",
     "Retry",
@@ -116,6 +122,7 @@ __all__ = [
     "agent",
     "current",
     "otherwise",
+    "redirect",
     "run",
     "when",
     "workflow",

@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from . import _schema
 from ._suggest import suggest
+from .durations import to_text
 from .errors import GoclawError, Problem, WorkflowError, from_code
-from .lane import Lane
+from .lane import Lane, redirect
+from .rate import text as rate_text
 from .retry import Retry
 
 if TYPE_CHECKING:
     from .builder import Workflow
 
 _TEXT_BYTES_MAX = 8 * 2**20
+# Options that a document says only where they differ.
+_USUAL = {"priority": 0, "cost": 1, "delivery": "at_least_once", "trigger": "all_success", "isolation": "auto"}
 
 
 def text_of(source: str | os.PathLike[str]) -> str:
@@ -130,14 +134,13 @@ class _Reader:
             return []
         lanes = []
         for name, options in given.items():
-            if not isinstance(options, Mapping) or "concurrency" not in options:
-                self.problem(
-                    "workflow.bad_value", None, f"lane `{name}` has no `concurrency`", "write {concurrency: 8}"
-                )
+            # `cpu:` alone is the lane as the machine sizes it.
+            options = {} if options is None else options
+            if not isinstance(options, Mapping):
+                self.problem("workflow.bad_value", None, f"lane `{name}` is {options!r}", "write {concurrency: 8}")
                 continue
-            self.keys(options, _schema.LANE, _schema.LANE_LATER, None, f"lane `{name}`")
-            known = {key: value for key, value in options.items() if key in _schema.LANE}
-            lane = self.attempt(None, lambda name=name, known=known: Lane(str(name), **known))  # type: ignore[misc]
+            self.keys(options, _schema.LANE, (), None, f"lane `{name}`")
+            lane = self.attempt(None, lambda name=name, options=options: lane_of(str(name), options))  # type: ignore[misc]
             if lane is not None:
                 lanes.append(lane)
         return lanes
@@ -161,11 +164,7 @@ class _Reader:
         retry = self.retry(given.get("retry"), task, what)
         if flow is None or len(self.problems) > before:
             return
-        options = {
-            key: given[key]
-            for key in ("when", "for_each", "lane", "timeout", "priority", "trigger", "delivery")
-            if given.get(key) is not None
-        }
+        options = {key: given[key] for key in ("when", "for_each", *_schema.TASK_OPTIONS) if given.get(key) is not None}
         self.attempt(
             task,
             lambda: flow.task(
@@ -198,6 +197,15 @@ class _Reader:
         return made
 
 
+def lane_of(name: str, options: Mapping[str, Any]) -> Lane:
+    """A lane as documents and configuration files write it; unknown keys are somebody else's to refuse."""
+    known = {key: value for key, value in options.items() if key in _schema.LANE}
+    on_full = known.get("on_full")
+    if isinstance(on_full, Mapping) and set(on_full) == {"redirect"}:
+        known["on_full"] = redirect(on_full["redirect"])
+    return Lane(name, **known)
+
+
 def _exception(name: Any) -> type[BaseException] | None:
     """The exception class of that name: a built-in one, or by its import path."""
     if not isinstance(name, str):
@@ -226,7 +234,7 @@ def write(model: Mapping[str, Any], constants: list[Any], defaults: Mapping[str,
     if model.get("on_failure", "fail_fast") != "fail_fast":
         document["on_failure"] = model["on_failure"]
     if model.get("timeout_ms") is not None:
-        document["timeout"] = _duration(model["timeout_ms"])
+        document["timeout"] = to_text(model["timeout_ms"])
     document["tasks"] = [_write_task(task) for task in model["tasks"]]
     if model.get("output") is not None:
         document["output"] = _shown(model["output"], None)
@@ -251,8 +259,26 @@ def _fields(params: list[dict[str, Any]], defaults: Mapping[str, Any]) -> dict[s
 
 
 def _write_lane(lane: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {"concurrency": lane["concurrency"], "capacity": lane["capacity"]}
-    return shown if lane.get("timeout_ms") is None else {**shown, "timeout": _duration(lane["timeout_ms"])}
+    shown = {
+        key: lane[key]
+        for key in ("concurrency", "capacity", "threads", "rate_key", "on_full", "isolation", "fair")
+        if key in lane
+    }
+    if "timeout_ms" in lane:
+        shown["timeout"] = to_text(lane["timeout_ms"])
+    if "rate" in lane:
+        rate = lane["rate"]
+        shown["rate"] = rate_text(rate["units"], rate["per_ms"])
+        if rate["burst"] != rate["units"]:
+            shown["burst"] = rate["burst"]
+    if "budgets" in lane:
+        shown["budgets"] = {unit: _write_budget(rate) for unit, rate in lane["budgets"].items()}
+    return shown
+
+
+def _write_budget(rate: Mapping[str, Any]) -> Any:
+    text = rate_text(rate["units"], rate["per_ms"])
+    return text if rate["burst"] == rate["units"] else {"rate": text, "burst": rate["burst"]}
 
 
 def _write_task(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,12 +293,15 @@ def _write_task(task: Mapping[str, Any]) -> dict[str, Any]:
         shown["when"] = _condition(task["when"], id)
     if task.get("each") is not None:
         shown["for_each"] = {"as": task["each"]["param"], "items": _shown(task["each"]["items"], id)}
-    if task.get("timeout_ms") is not None:
-        shown["timeout"] = _duration(task["timeout_ms"])
+    for key in ("timeout", "queue_timeout", "idle_timeout", "total_timeout"):
+        if task.get(f"{key}_ms") is not None:
+            shown[key] = to_text(task[f"{key}_ms"])
+    if task.get("rate_key") is not None:
+        shown["rate_key"] = _shown(task["rate_key"], id)
     retry = _write_retry(task["retry"])
     if retry:
         shown["retry"] = retry
-    for key, usual in (("priority", 0), ("delivery", "at_least_once"), ("trigger", "all_success")):
+    for key, usual in _USUAL.items():
         if task[key] != usual:
             shown[key] = task[key]
     return shown
@@ -283,7 +312,7 @@ def _write_retry(retry: Mapping[str, Any]) -> dict[str, Any]:
     shown = {key: value for key, value in retry.items() if value != usual[key]}
     for key in ("initial", "max"):
         if f"{key}_ms" in shown:
-            shown[key] = _duration(shown.pop(f"{key}_ms"))
+            shown[key] = to_text(shown.pop(f"{key}_ms"))
     if "on" in shown:
         # What `on` leaves of the usual `never` is worked out anew by the reader; so both are said.
         shown["never"] = retry["never"]
@@ -347,13 +376,6 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _escaped(part) for key, part in value.items()}
     return value
-
-
-def _duration(ms: int) -> str:
-    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if ms % size == 0:
-            return f"{ms // size}{unit}"
-    return f"{ms}ms"
 
 
 def _not_portable(task: str | None, what: str) -> WorkflowError:

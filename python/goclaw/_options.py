@@ -6,23 +6,29 @@ import enum
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
+from . import _expr, _trace
 from ._suggest import suggest
 from .durations import Duration, to_positive_ms
 from .errors import ConfigError
 from .retry import Retry
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
-Isolation: TypeAlias = Literal["auto", "thread", "loop"]
+Isolation: TypeAlias = Literal["auto", "thread", "loop", "process"]
 Trigger: TypeAlias = Literal["all_success", "all_done", "one_success", "none_failed"]
+# A text, or in a traced workflow a handle: what tells callers of one lane apart.
+RateKey: TypeAlias = Any
 OnFailure: TypeAlias = Literal["fail_fast", "continue"]
 Durability: TypeAlias = Literal["strict", "relaxed", "none"]
 
 DELIVERIES = ("at_least_once", "at_most_once")
-ISOLATIONS = ("auto", "thread", "loop")
+ISOLATIONS = ("auto", "thread", "loop", "process")
 TRIGGERS = ("all_success", "all_done", "one_success", "none_failed")
 ON_FAILURES = ("fail_fast", "continue")
 DURABILITIES = ("strict", "relaxed", "none")
 _PRIORITY_MAX = 2**31 - 1
+_COST_MAX = 2**32 - 1
+# Bounds in time: the name that users write, and the one that the core reads.
+_TIMES = ("timeout", "queue_timeout", "idle_timeout", "total_timeout")
 
 
 class Unset(enum.Enum):
@@ -58,21 +64,33 @@ class TaskOptions:
 
     lane: str = "default"
     timeout_ms: int | None = None
+    queue_timeout_ms: int | None = None
+    idle_timeout_ms: int | None = None
+    total_timeout_ms: int | None = None
+    rate_key: _expr.Expr | None = None
+    cost: int = 1
     retry: Retry = field(default_factory=Retry)
     priority: int = 0
     delivery: str = "at_least_once"
     trigger: str = "all_success"
+    isolation: str = "auto"
 
     def merged(
         self,
         *,
         lane: str | None = None,
         timeout: Duration | Unset | None = UNSET,
+        queue_timeout: Duration | Unset | None = UNSET,
+        idle_timeout: Duration | Unset | None = UNSET,
+        total_timeout: Duration | Unset | None = UNSET,
+        rate_key: RateKey | Unset | None = UNSET,
+        cost: int | None = None,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,
         delivery: str | None = None,
         trigger: str | None = None,
+        isolation: str | None = None,
     ) -> TaskOptions:
         """The same options with those given in their place.
 
@@ -84,10 +102,13 @@ class TaskOptions:
             if not isinstance(lane, str) or not lane.strip():
                 raise ConfigError(f"`lane` is {lane!r}", code="config.lane", help="give a lane's name")
             changed["lane"] = lane
-        if timeout is None:
-            changed["timeout_ms"] = None
-        elif not isinstance(timeout, Unset):
-            changed["timeout_ms"] = to_positive_ms(timeout, what="timeout")
+        for what, bound in zip(_TIMES, (timeout, queue_timeout, idle_timeout, total_timeout), strict=True):
+            if not isinstance(bound, Unset):
+                changed[f"{what}_ms"] = None if bound is None else to_positive_ms(bound, what=what)
+        if not isinstance(rate_key, Unset):
+            changed["rate_key"] = None if rate_key is None else _rate_key(rate_key)
+        if cost is not None:
+            changed["cost"] = _cost(cost)
         if retry is not None and not isinstance(retry, Retry):
             raise ConfigError(f"`retry` is {retry!r}", code="config.retry", help="give goclaw.Retry(...)")
         if retry is not None or retries is not None:
@@ -98,20 +119,23 @@ class TaskOptions:
             changed["delivery"] = one_of("delivery", delivery, DELIVERIES)
         if trigger is not None:
             changed["trigger"] = one_of("trigger", trigger, TRIGGERS)
+        if isolation is not None:
+            changed["isolation"] = one_of("isolation", isolation, ISOLATIONS)
         return replace(self, **changed)
 
-    def to_model(self, isolation: str) -> dict[str, Any]:
-        model: dict[str, Any] = {
+    def to_model(self) -> dict[str, Any]:
+        # Every key is always there, so that an update of a task's model also removes what was set before.
+        return {
             "lane": self.lane,
+            **{f"{what}_ms": getattr(self, f"{what}_ms") for what in _TIMES},
+            "rate_key": self.rate_key,
+            "cost": self.cost,
             "retry": self.retry._to_model(),
             "priority": self.priority,
             "delivery": self.delivery,
             "trigger": self.trigger,
-            "isolation": isolation,
+            "isolation": self.isolation,
         }
-        # Always there, so that an update of a task's model also removes a timeout.
-        model["timeout_ms"] = self.timeout_ms
-        return model
 
 
 def _retry(base: Retry, retries: int | None, *, both: bool) -> Retry:
@@ -122,6 +146,24 @@ def _retry(base: Retry, retries: int | None, *, both: bool) -> Retry:
             help="give the number inside: retry=goclaw.Retry(retries=5, ...)",
         )
     return base if retries is None else replace(base, retries=retries)
+
+
+def _rate_key(given: object) -> _expr.Expr:
+    if isinstance(given, _trace.Traced):
+        return given._goclaw_tracer.expr(given, "`rate_key` was given")
+    if not isinstance(given, str) or not given.strip():
+        raise ConfigError(
+            f"`rate_key` is {given!r}",
+            code="config.rate_key",
+            help='give a text, such as "{{ input.tenant }}", or in a traced workflow a handle',
+        )
+    return {"template": given} if "{{" in given or "{%" in given else _expr.value(given)
+
+
+def _cost(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _COST_MAX:
+        raise ConfigError(f"`cost` is {value!r}", code="config.cost", help="give a whole number of units, 1 or more")
+    return value
 
 
 def _priority(value: object) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._options import DELIVERIES, ON_FAILURES, TRIGGERS
+from ._options import DELIVERIES, ISOLATIONS, ON_FAILURES, TRIGGERS
 
 _DURATION = {
     "description": "Seconds, or text with a unit: 500ms, 5s, 2m, 1h.",
@@ -21,10 +21,49 @@ RETRY: dict[str, Any] = {
     "on": {**_NAMES, "description": "Exception classes that are retried."},
     "never": {**_NAMES, "description": "Exception classes that are not."},
 }
+_RATE_TEXT = {"type": "string", "pattern": r"^\s*\d[\d_]*\s*/\s*(\d+(\.\d+)?)?\s*(ms|s|m|h|d)\s*$"}
+_BURST = {"type": "integer", "minimum": 1, "description": "Units that may begin at once after a pause."}
 LANE: dict[str, Any] = {
-    "concurrency": {"type": "integer", "minimum": 1, "description": "Tasks that may run at once."},
+    "concurrency": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "Tasks that may run at once; default, io, cpu, memory and gpu size themselves.",
+    },
     "capacity": {"type": "integer", "minimum": 1, "description": "Tasks that may wait in the queue."},
+    "rate": {**_RATE_TEXT, "description": "Units that may begin per time: 100/s, 90_000/m, 5/2s."},
+    "burst": _BURST,
+    "rate_key": {"type": "string", "description": "Template of the key by which the rate is counted apart."},
+    "budgets": {
+        "type": "object",
+        "description": "Rates of what agents charge afterwards, by unit.",
+        "additionalProperties": {
+            "anyOf": [
+                _RATE_TEXT,
+                {
+                    "type": "object",
+                    "properties": {"rate": _RATE_TEXT, "burst": _BURST},
+                    "required": ["rate"],
+                    "additionalProperties": False,
+                },
+            ]
+        },
+    },
+    "on_full": {
+        "description": "What happens to the next task when the queue is full.",
+        "anyOf": [
+            {"enum": ["block", "drop_newest", "drop_oldest"]},
+            {
+                "type": "object",
+                "properties": {"redirect": {"type": "string", "description": "Name of the other lane."}},
+                "required": ["redirect"],
+                "additionalProperties": False,
+            },
+        ],
+    },
     "timeout": {**_DURATION, "description": "How long a submit waits for a place."},
+    "threads": {"type": "integer", "minimum": 1, "description": "Of the concurrency, how many may be plain functions."},
+    "isolation": {"enum": list(ISOLATIONS), "description": "Where the lane's agents run, unless their task says."},
+    "fair": {"type": "boolean", "description": "Sessions take turns."},
 }
 TASK: dict[str, Any] = {
     "id": {"type": "string", "description": "Name of the task, unique in the workflow."},
@@ -44,10 +83,21 @@ TASK: dict[str, Any] = {
         ]
     },
     "timeout": {**_DURATION, "description": "Bound on one attempt."},
+    "queue_timeout": {**_DURATION, "description": "Bound on each wait for a permit."},
+    "idle_timeout": {**_DURATION, "description": "Bound on an attempt's silence."},
+    "total_timeout": {**_DURATION, "description": "Bound on the whole task with every wait and attempt."},
+    "rate_key": {"type": "string", "description": "Whose rate the task counts against."},
+    "cost": {"type": "integer", "minimum": 1, "description": "Units of its lane's rate that one attempt takes."},
+    "isolation": {"enum": list(ISOLATIONS), "description": "Where the agent runs."},
     "priority": {"type": "integer", "description": "Higher runs first."},
     "trigger": {"enum": list(TRIGGERS), "description": "What the ends of the dependencies must look like."},
     "delivery": {"enum": list(DELIVERIES), "description": "What a crash in the middle of an attempt does."},
 }
+# Keys of a task that `Workflow.task` takes under the same name.
+TASK_OPTIONS = (
+    *("lane", "timeout", "queue_timeout", "idle_timeout", "total_timeout", "rate_key", "cost"),
+    *("priority", "trigger", "delivery", "isolation"),
+)
 WORKFLOW: dict[str, Any] = {
     "name": {"type": "string"},
     "input": {"type": "object", "description": "JSON Schema of the input, or of each of its fields by name."},
@@ -65,19 +115,13 @@ WORKFLOW: dict[str, Any] = {
     "timeout": {**_DURATION, "description": "Bound on the whole run."},
     "lanes": {
         "type": "object",
-        "additionalProperties": {
-            "type": "object",
-            "properties": LANE,
-            "required": ["concurrency"],
-            "additionalProperties": False,
-        },
+        "additionalProperties": {"type": ["object", "null"], "properties": LANE, "additionalProperties": False},
     },
 }
 
 # Keys of the contract that this version does not carry out: named, so that nobody believes they work.
 WORKFLOW_LATER = ("memory", "session", "version")
-TASK_LATER = ("approval", "memory", "compensate", "rate_key", "cost")
-LANE_LATER = ("rate", "burst", "rate_key", "on_full", "isolation", "fair", "weight")
+TASK_LATER = ("approval", "memory", "compensate")
 
 
 def schema() -> dict[str, Any]:

@@ -60,7 +60,9 @@ class Traced:
                 help="set options on the handle that the agent's call returned: `step(x).options(...)`",
             )
         agent, entry = self._goclaw_task
-        entry.update(agent.options(**options)._task_model())
+        agent = agent.options(**options)
+        entry.update(agent._task_model())
+        self._goclaw_task = agent, entry
         return self
 
     def __getitem__(self, key: Any) -> Traced:

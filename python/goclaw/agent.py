@@ -10,14 +10,13 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from . import _goclaw, _guard, _registry, _signature, _trace
 from ._options import (
-    ISOLATIONS,
     UNSET,
     Delivery,
     Isolation,
+    RateKey,
     TaskOptions,
     Trigger,
     Unset,
-    one_of,
 )
 from .durations import Duration
 from .errors import AgentError, ConfigError
@@ -46,9 +45,7 @@ class Agent(Generic[P, R]):
     name: str
     fn: Callable[..., Any]
 
-    def __init__(
-        self, fn: Callable[..., Any], target: Callable[..., Any], name: str, isolation: str, options: TaskOptions
-    ) -> None:
+    def __init__(self, fn: Callable[..., Any], target: Callable[..., Any], name: str, options: TaskOptions) -> None:
         self.name = name
         self.fn = fn
         self.__name__ = fn.__name__
@@ -56,7 +53,6 @@ class Agent(Generic[P, R]):
         self.__module__ = fn.__module__
         self.__doc__ = fn.__doc__
         self._target = target
-        self._isolation = isolation
         self._options = options
         self._is_coroutine = _is_coroutine(target)
         self._signature = _signature.read(_described(target), f"agent `{name}`")
@@ -100,28 +96,42 @@ class Agent(Generic[P, R]):
         *,
         lane: str | None = None,
         timeout: Duration | Unset | None = UNSET,
+        queue_timeout: Duration | Unset | None = UNSET,
+        idle_timeout: Duration | Unset | None = UNSET,
+        total_timeout: Duration | Unset | None = UNSET,
+        rate_key: RateKey | Unset | None = UNSET,
+        cost: int | None = None,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,
         delivery: Delivery | None = None,
         trigger: Trigger | None = None,
+        isolation: Isolation | None = None,
     ) -> Agent[P, R]:
         """The same agent with other options for the tasks that are made from it.
 
         Args:
             lane: Lane of the tasks.
-            timeout: Bound on one attempt; `None` removes it.
+            timeout: Bound on one attempt; `None` removes it, as it removes the bounds below.
+            queue_timeout: Bound on each wait for a permit.
+            idle_timeout: Bound on an attempt's silence: no heartbeat, no progress.
+            total_timeout: Bound on the whole task with every wait and attempt.
+            rate_key: Whose rate the tasks count against: a text, a template, or in a traced workflow a handle.
+            cost: Units of its lane's rate that one attempt takes.
             retries: Tries after the first.
             retry: The whole retry policy.
             priority: Higher runs first.
             delivery: What a crash in the middle of an attempt does.
             trigger: What the ends of a task's dependencies must look like.
+            isolation: ``"process"`` gives each attempt a process; ``"thread"`` and ``"loop"`` say what `def`
+                and `async def` do anyway.
 
         Returns:
             An agent of the same name.
 
         Raises:
             ConfigError: for values that make no sense.
+            AgentError: `agent.isolation`.
 
         Example:
             >>> @agent
@@ -135,12 +145,19 @@ class Agent(Generic[P, R]):
         twin._options = self._options.merged(
             lane=lane,
             timeout=timeout,
+            queue_timeout=queue_timeout,
+            idle_timeout=idle_timeout,
+            total_timeout=total_timeout,
+            rate_key=rate_key,
+            cost=cost,
             retries=retries,
             retry=retry,
             priority=priority,
             delivery=delivery,
             trigger=trigger,
+            isolation=isolation,
         )
+        _check_isolation(twin)
         return twin
 
     def __repr__(self) -> str:
@@ -151,7 +168,7 @@ class Agent(Generic[P, R]):
         return self.__name__ if self.__name__.isidentifier() else "task"
 
     def _task_model(self) -> dict[str, Any]:
-        return self._options.to_model(self._isolation)
+        return self._options.to_model()
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         arguments = _trace.bind(self.name, self._signature, args, kwargs)
@@ -182,7 +199,7 @@ class Agent(Generic[P, R]):
             "name": self.name,
             "params": self._signature.to_model(),
             "open": self._signature.open,
-            "isolation": self._isolation,
+            "isolation": self._options.isolation,
         }
         adapters = _adapt.adapters(self._signature, _described(self._target))
         _goclaw.register_agent(self.name, self._target, json.dumps(info), self._is_coroutine, adapters)
@@ -223,6 +240,11 @@ def agent(
     name: str | None = None,
     lane: str = "default",
     timeout: Duration | None = None,
+    queue_timeout: Duration | None = None,
+    idle_timeout: Duration | None = None,
+    total_timeout: Duration | None = None,
+    rate_key: str | None = None,
+    cost: int = 1,
     retries: int | None = None,
     retry: Retry | None = None,
     priority: int = 0,
@@ -236,6 +258,11 @@ def agent(
     name: str | None = None,
     lane: str = "default",
     timeout: Duration | None = None,
+    queue_timeout: Duration | None = None,
+    idle_timeout: Duration | None = None,
+    total_timeout: Duration | None = None,
+    rate_key: str | None = None,
+    cost: int = 1,
     retries: int | None = None,
     retry: Retry | None = None,
     priority: int = 0,
@@ -249,10 +276,16 @@ def agent(
         name: What documents and the journal call it; `module.qualname` by default.
         lane: Lane of its tasks.
         timeout: Bound on one attempt.
+        queue_timeout: Bound on each wait for a permit.
+        idle_timeout: Bound on an attempt's silence: no heartbeat, no progress.
+        total_timeout: Bound on the whole task with every wait and attempt.
+        rate_key: Whose rate the tasks count against: a text or a template over input and results.
+        cost: Units of its lane's rate that one attempt takes.
         retries: Tries after the first; 3 by default.
         retry: The whole retry policy, in the place of `retries`.
         priority: Higher runs first.
-        isolation: ``"thread"`` (for `def`) or ``"loop"`` (for `async def`); ``"auto"`` picks.
+        isolation: ``"thread"`` (for `def`), ``"loop"`` (for `async def`) or ``"process"`` (for both);
+            ``"auto"`` takes what the lane says, else picks by the kind of function.
         delivery: ``"at_most_once"`` fails a task whose attempt a crash interrupted, and does not repeat it.
 
     Returns:
@@ -271,12 +304,22 @@ def agent(
         'hello Ada'
     """
     options = TaskOptions().merged(
-        lane=lane, timeout=timeout, retries=retries, retry=retry, priority=priority, delivery=delivery
+        lane=lane,
+        timeout=timeout,
+        queue_timeout=queue_timeout,
+        idle_timeout=idle_timeout,
+        total_timeout=total_timeout,
+        rate_key=rate_key,
+        cost=cost,
+        retries=retries,
+        retry=retry,
+        priority=priority,
+        delivery=delivery,
+        isolation=isolation,
     )
-    one_of("isolation", isolation, ISOLATIONS)
 
     def decorate(target: Any) -> Agent[Any, Any]:
-        made: Agent[Any, Any] = Agent(target, _target(target), _agent_name(target, name), isolation, options)
+        made: Agent[Any, Any] = Agent(target, _target(target), _agent_name(target, name), options)
         _check_isolation(made)
         _registry.add(made)
         made._register()
@@ -360,11 +403,11 @@ def _agent_name(target: Any, name: str | None) -> str:
 
 
 def _check_isolation(made: Agent[Any, Any]) -> None:
-    fits = {"auto": True, "loop": made._is_coroutine, "thread": not made._is_coroutine}
-    if not fits[made._isolation]:
+    isolation = made._options.isolation
+    if isolation == ("thread" if made._is_coroutine else "loop"):
         kind = "an `async def`" if made._is_coroutine else "a plain `def`"
         raise AgentError(
-            f'agent `{made.name}` is {kind} and cannot run with isolation="{made._isolation}"',
+            f'agent `{made.name}` is {kind} and cannot run with isolation="{isolation}"',
             code="agent.isolation",
-            help='leave isolation="auto": `def` runs on threads, `async def` on the event loop',
+            help='leave isolation="auto": `def` runs on threads, `async def` on the event loop; both run in processes',
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import _expr, _inputs, _registry, _trace
-from ._options import ON_FAILURES, UNSET, Delivery, OnFailure, TaskOptions, Trigger, Unset, one_of
+from ._options import ON_FAILURES, UNSET, Delivery, Isolation, OnFailure, TaskOptions, Trigger, Unset, one_of
 from .agent import Agent
 from .definition import Definition, named_input
 from .durations import Duration, to_positive_ms
@@ -78,11 +78,17 @@ class Workflow(Definition[Any]):
         for_each: Any = None,
         lane: str | None = None,
         timeout: Duration | Unset | None = UNSET,
+        queue_timeout: Duration | Unset | None = UNSET,
+        idle_timeout: Duration | Unset | None = UNSET,
+        total_timeout: Duration | Unset | None = UNSET,
+        rate_key: str | Unset | None = UNSET,
+        cost: int | None = None,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,
         trigger: Trigger | None = None,
         delivery: Delivery | None = None,
+        isolation: Isolation | None = None,
     ) -> Workflow:
         """Adds a task.
 
@@ -98,11 +104,17 @@ class Workflow(Definition[Any]):
                 ``{"as": parameter, "items": …}``.
             lane: Lane of the task; the agent's by default, as are the options below.
             timeout: Bound on one attempt.
+            queue_timeout: Bound on each wait for a permit.
+            idle_timeout: Bound on an attempt's silence: no heartbeat, no progress.
+            total_timeout: Bound on the whole task with every wait and attempt.
+            rate_key: Whose rate the task counts against: a text or a template.
+            cost: Units of its lane's rate that one attempt takes.
             retries: Tries after the first.
             retry: The whole retry policy.
             priority: Higher runs first.
             trigger: What the ends of the dependencies must look like.
             delivery: What a crash in the middle of an attempt does.
+            isolation: Where the agent runs: ``"process"``, or what its kind of function does anyway.
 
         Returns:
             The workflow, so that calls can be chained.
@@ -122,11 +134,17 @@ class Workflow(Definition[Any]):
         options: dict[str, Any] = {
             "lane": lane,
             "timeout": timeout,
+            "queue_timeout": queue_timeout,
+            "idle_timeout": idle_timeout,
+            "total_timeout": total_timeout,
+            "rate_key": rate_key,
+            "cost": cost,
             "retries": retries,
             "retry": retry,
             "priority": priority,
             "trigger": trigger,
             "delivery": delivery,
+            "isolation": isolation,
         }
         TaskOptions().merged(**options)
         target = agent if isinstance(agent, str) else _registry.as_agent(agent)
@@ -251,13 +269,13 @@ class _Task:
 
     def model(self, constants: list[Any]) -> dict[str, Any]:
         agent = _registry.find(self._agent) if isinstance(self._agent, str) else self._agent
-        defaults, isolation = (TaskOptions(), "auto") if agent is None else (agent._options, agent._isolation)
+        defaults = TaskOptions() if agent is None else agent._options
         model: dict[str, Any] = {
             "id": self._id,
             "agent": self._agent if agent is None else agent.name,
             "deps": list(self._deps),
             "args": {name: expression(value, constants) for name, value in self._args.items()},
-            **defaults.merged(**self._options).to_model(isolation),
+            **defaults.merged(**self._options).to_model(),
         }
         if self._when is not None:
             model["when"] = self._when

@@ -93,9 +93,10 @@ class Definition(ABC, Generic[R_co]):
 
         return _goclaw.to_yaml(json.dumps(self.to_dict()))
 
-    def _compile(self, lanes: tuple[str, ...] | None, *, memory: bool) -> _goclaw.Plan:
-        """The native plan for an engine with these lanes; `None`: every lane exists."""
+    def _compile(self, lanes: str | None, *, memory: bool) -> _goclaw.Plan:
+        """The native plan for an engine with these lanes, as it tells them; `None`: every lane exists."""
         from . import _goclaw
+        from .lane import sized
 
         model, constants = self._model()
         key = (lanes, memory, _registry.generation())
@@ -103,8 +104,9 @@ class Definition(ABC, Generic[R_co]):
         if plan is None:
             for task in model["tasks"]:
                 _registry.find(task["agent"])
-            names = list(lanes) if lanes is not None else sorted({task["lane"] for task in model["tasks"]})
-            plan = _goclaw.compile(json.dumps(model), constants, names, memory)
+            if "lanes" in model:
+                model = {**model, "lanes": [sized(lane) for lane in model["lanes"]]}
+            plan = _goclaw.compile(json.dumps(model), constants, lanes, memory)
             # Looking agents up may have imported and registered some.
             key = (lanes, memory, _registry.generation())
             self._compiled = {k: v for k, v in self._compiled.items() if k[2] == key[2]} | {key: plan}

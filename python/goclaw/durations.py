@@ -83,6 +83,14 @@ def to_seconds(value: Duration, *, what: str = "duration") -> float:
     return to_ms(value, what=what) / 1000
 
 
+def to_text(ms: int) -> str:
+    """The shortest text that `to_ms` reads as this many milliseconds."""
+    for unit in ("h", "m", "s"):
+        if ms % _UNITS[unit] == 0:
+            return f"{ms // _UNITS[unit]}{unit}"
+    return f"{ms}ms"
+
+
 def _exact_ms(value: object) -> float | None:
     if isinstance(value, bool):
         return None

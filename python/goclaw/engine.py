@@ -20,8 +20,8 @@ from ._options import DURABILITIES, Durability, _priority, one_of
 from ._stream import EventStream, Fact
 from .definition import Definition
 from .durations import Duration, to_ms
-from .errors import ConfigError, EngineForked
-from .lane import Lane, LaneStats
+from .errors import ConfigError, EngineForked, GoclawError
+from .lane import Lane, LaneStats, sized
 from .run import Run, RunSummary
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ class Engine:
             durability,
             _bound("payload_max", payload_max, 2**31 - 1),
         )
-        self._lane_names = tuple(self._native.lane_names())
         _open.add(self)
 
     @property
@@ -156,6 +155,9 @@ class Engine:
         durability: Durability | None = None,
     ) -> builtins.list[Run[R]]:
         """Starts one run per input, with one message and one commit.
+
+        Where some are refused, the others go on: the error of the first refusal has their handles in `accepted`, by
+        the position of their input. What was not accepted never was.
 
         Args:
             flow: The workflow.
@@ -364,8 +366,8 @@ class Engine:
             raise ConfigError("`tags` is a text", code="config.tags", help=f'write tags=["{tags}"]')
         if isinstance(tags, Mapping):
             raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
-        plan = flow._compile(self._lane_names, memory=self._path is None)
-        handles = native.submit(
+        plan = flow._compile(native.lane_specs(), memory=self._path is None)
+        answers = native.submit(
             plan,
             [flow._input(given) for given in inputs],
             run_id,
@@ -375,7 +377,15 @@ class Engine:
             durability,
             block,
         )
-        return [Run(self, handle) for handle in handles]
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        runs = {at: Run[R](self, answer) for at, answer in enumerate(answers) if not isinstance(answer, BaseException)}
+        if not refused:
+            return builtins.list(runs.values())
+        error = refused[0]
+        if isinstance(error, GoclawError) and len(answers) > 1:
+            error.accepted = runs
+            error.add_note(f"{len(refused)} of {len(answers)} runs were refused; the others are in `error.accepted`")
+        raise error
 
     def _pull(self, run_id: str | None, start: int, limit: int, wait: float) -> builtins.list[Fact]:
         return self._alive().facts(run_id, start, limit, wait)
@@ -440,7 +450,7 @@ def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
     for lane in lanes:
         if not isinstance(lane, Lane):
             raise ConfigError(f"`lanes` holds {lane!r}", code="config.lane", help='give goclaw.Lane("io", 64)')
-        specs.append(lane._to_model())
+        specs.append(sized(lane._to_model()))
     return specs
 
 

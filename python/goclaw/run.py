@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _guard
 from ._options import UNSET as _UNSET
-from ._options import Delivery, Trigger, Unset
+from ._options import Delivery, Isolation, Trigger, Unset
 from ._stream import EventStream
 from .durations import Duration, to_seconds
-from .errors import GoclawError, RemoteError, ResultTimeout, TaskFailed, TaskTimedOut, class_of
+from .errors import GoclawError, IncompatibleRun, RemoteError, ResultTimeout, TaskFailed, TaskTimedOut, class_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from . import _goclaw
     from .agent import Agent
+    from .builder import Workflow
     from .engine import Engine
     from .retry import Retry
 
@@ -49,6 +50,25 @@ class TaskView:
     state: str
     attempts: int
     children: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """One child of a map at one moment.
+
+    Attributes:
+        index: The position of its item.
+        state: As of a task.
+        attempts: How often it was tried.
+        result: What it returned, where it is ``completed``.
+        error: What its last failed attempt said.
+    """
+
+    index: int
+    state: str
+    attempts: int
+    result: Any
     error: str | None
 
 
@@ -166,6 +186,8 @@ class Run(Generic[R_co]):
             TaskFailed: with the agent's exception as `__cause__`.
             RunCancelled: `run.cancelled`.
             RunTimedOut: `run.timeout` when the workflow's own `timeout` was over.
+            IncompatibleRun: `run.incompatible` where this version cannot take the run up.
+            StoreError: `store.unwritable` where a value of the run could not be written down.
             ResultTimeout: `run.wait_timeout` when the time is over; the run goes on.
             EngineClosed: `engine.closed` when the engine closes first.
         """
@@ -178,12 +200,42 @@ class Run(Generic[R_co]):
 
     @property
     def results(self) -> dict[str, Any]:
-        """Results of the tasks that completed so far, by id."""
+        """Results of the tasks that completed so far, by id.
+
+        A map completes with all its children; `children` has those of the good children of a failed one.
+        """
         return self._native.results()
+
+    def children(self, task: str) -> tuple[ChildView, ...]:
+        """The children of a map, as they are now: also of one that failed, or is not done yet.
+
+        Args:
+            task: Id of the map.
+
+        Returns:
+            One view per item, in their order; nothing where the map does not know its items yet, or the task is no map.
+
+        Raises:
+            UnknownRun: `run.unknown` where the run was purged.
+            GoclawError: `run.unknown_task` where the run has no such task.
+        """
+        rows = self._native.children(task)
+        if rows is None:
+            raise GoclawError(
+                f"run `{self.id}` has no task `{task}`",
+                code="run.unknown_task",
+                help="look its tasks up with run.tasks",
+            )
+        return tuple(ChildView(index, *row) for index, row in enumerate(rows))
 
     @property
     def error(self) -> GoclawError | None:
-        """What `result` would raise, or `None`."""
+        """What `result` would raise now without waiting, or `None`."""
+        if self.state == "incompatible":
+            try:
+                self._native.wait(0.0)
+            except IncompatibleRun as error:
+                return error
         return self._error() if self.state in TERMINAL and self.state != "completed" else None
 
     @property
@@ -228,11 +280,17 @@ class Run(Generic[R_co]):
         for_each: Any = None,
         lane: str | None = None,
         timeout: Duration | Unset | None = _UNSET,
+        queue_timeout: Duration | Unset | None = _UNSET,
+        idle_timeout: Duration | Unset | None = _UNSET,
+        total_timeout: Duration | Unset | None = _UNSET,
+        rate_key: str | Unset | None = _UNSET,
+        cost: int | None = None,
         retries: int | None = None,
         retry: Retry | None = None,
         priority: int | None = None,
         trigger: Trigger | None = None,
         delivery: Delivery | None = None,
+        isolation: Isolation | None = None,
     ) -> None:
         """Adds a task to the run while it runs; adding the same task again changes nothing.
 
@@ -245,18 +303,22 @@ class Run(Generic[R_co]):
             for_each: Makes the task a map.
             lane: Lane of the task; the agent's by default, as are the options below.
             timeout: Bound on one attempt.
+            queue_timeout: Bound on each wait for a permit.
+            idle_timeout: Bound on an attempt's silence: no heartbeat, no progress.
+            total_timeout: Bound on the whole task with every wait and attempt.
+            rate_key: Whose rate the task counts against: a text or a template.
+            cost: Units of its lane's rate that one attempt takes.
             retries: Tries after the first.
             retry: The whole retry policy.
             priority: Higher runs first.
             trigger: What the ends of the dependencies must look like.
             delivery: What a crash in the middle of an attempt does.
+            isolation: Where the agent runs: ``"process"``, or what its kind of function does anyway.
 
         Raises:
             WorkflowError: `workflow.task_conflict` where a different task has the id, and what compiling raises.
             GoclawError: `run.sealed` where the run is over or being cancelled.
         """
-        import json
-
         from .builder import Workflow
 
         flow = Workflow("growth").task(
@@ -268,12 +330,34 @@ class Run(Generic[R_co]):
             for_each=for_each,
             lane=lane,
             timeout=timeout,
+            queue_timeout=queue_timeout,
+            idle_timeout=idle_timeout,
+            total_timeout=total_timeout,
+            rate_key=rate_key,
+            cost=cost,
             retries=retries,
             retry=retry,
             priority=priority,
             trigger=trigger,
             delivery=delivery,
+            isolation=isolation,
         )
+        self.add_tasks(flow)
+
+    def add_tasks(self, flow: Workflow) -> None:
+        """Adds the tasks of a built workflow to the run while it runs, all or none.
+
+        Each growth takes time in proportion to the whole run, so add many tasks at once rather than one by one.
+
+        Args:
+            flow: The tasks; they may depend on each other and on those of the run. Nothing else of it counts.
+
+        Raises:
+            WorkflowError: `workflow.task_conflict` where a different task has an id, and what compiling raises.
+            GoclawError: `run.sealed` where the run is over or being cancelled.
+        """
+        import json
+
         model, constants = flow._model()
         self._native.add_tasks(json.dumps(model["tasks"]), constants)
 
@@ -304,8 +388,14 @@ class Run(Generic[R_co]):
         return result
 
     def _error(self) -> GoclawError:
-        reason = self._native.reason()
-        code = self._native.code()
+        try:
+            reason = self._native.reason()
+            code = self._native.code()
+        except IncompatibleRun:
+            # Cancelled, which takes no understanding of what it was.
+            if self.state != "cancelled":
+                raise
+            reason, code = "", "run.cancelled"
         failure = self._native.failure() if code is None else None
         if failure is not None:
             return _task_failed(failure)
@@ -318,6 +408,8 @@ class Run(Generic[R_co]):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from . import _notebook
 
+        if isinstance(self.error, IncompatibleRun):
+            return {"text/plain": repr(self)}
         return {"text/plain": repr(self), "text/html": _notebook.run_html(self)}
 
 

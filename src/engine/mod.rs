@@ -10,6 +10,7 @@ mod cell;
 mod clock;
 mod handle;
 mod inbox;
+mod incompatible;
 mod options;
 mod owner;
 mod shared;
@@ -20,7 +21,7 @@ mod watch;
 mod tests;
 
 pub use handle::Engine;
-pub use options::{Closed, OnConflict, Options, Submit, builtin_lanes};
+pub use options::{Closed, OnConflict, Options, Submit, all_lanes, builtin_lanes};
 pub use ticket::{Handle, Ticket};
 
 /// Reasons that several places give in the same words.
@@ -32,6 +33,14 @@ mod refusal {
             "engine.closed",
             "the engine is closed",
             "open a new engine; an engine with a path goes on where this one stopped",
+        )
+    }
+
+    pub(super) fn incompatible(run: RunId, why: &str) -> Error {
+        Error::new(
+            "run.incompatible",
+            format!("run `{run}` cannot be taken up by this version of goclaw: {why}"),
+            "open the store with the version that wrote it, or give the run up: cancel it, or purge it by its id",
         )
     }
 

@@ -98,9 +98,15 @@ pub struct Closed {
     pub unfinished: usize,
 }
 
+/// The declared lanes, and the built-in ones that none of them takes the place of.
+pub fn all_lanes(declared: &[LaneSpec]) -> Vec<LaneSpec> {
+    let free = |spec: &LaneSpec| declared.iter().all(|other| other.name != spec.name);
+    declared.iter().cloned().chain(builtin_lanes().into_iter().filter(free)).collect()
+}
+
 /// The built-in lanes, with the declared ones in their place or beside them.
 pub(super) fn lanes(options: &Options) -> Result<Lanes> {
-    let mut specs: Vec<LaneSpec> = options.lanes.clone();
+    let specs = &options.lanes;
     for (at, spec) in specs.iter().enumerate() {
         let bad = |why: &str| {
             Err(Error::new(
@@ -116,7 +122,5 @@ pub(super) fn lanes(options: &Options) -> Result<Lanes> {
             return bad("is declared twice");
         }
     }
-    let declared: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
-    specs.extend(builtin_lanes().into_iter().filter(|spec| !declared.contains(&spec.name)));
-    Lanes::new(specs, options.global)
+    Lanes::new(all_lanes(specs), options.global)
 }

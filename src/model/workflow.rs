@@ -57,7 +57,11 @@ pub struct AgentInfo {
     /// The agent has a `**kwargs` parameter and takes any name.
     #[serde(default)]
     pub open: bool,
+    /// What the agent was declared with.
     pub isolation: Isolation,
+    /// What its function is made for: `thread`, `loop`, or `auto` where nobody knows.
+    #[serde(default)]
+    pub kind: Isolation,
 }
 
 /// One declared task.

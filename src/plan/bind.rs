@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::compile::{Bindings, Known};
 use super::findings::{Findings, code};
+use super::lanes::check_isolation;
 use super::link::Scope;
 use crate::model::{AgentInfo, Expr, NodeIx, Param, Step, Task, Workflow};
 
@@ -93,6 +94,7 @@ pub(super) fn implied(
 ) -> Bindings {
     let Some(agent) = registry.agent(task, findings) else { return Vec::new() };
     check_names(task, agent, findings);
+    check_isolation(task, agent, findings);
     let mapped = task.each.as_ref().map(|each| each.param.as_str());
     let mut bound = Vec::new();
     for param in agent.params.iter().filter(|param| !param.context) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::findings::{Findings, code};
 use super::refer::{DEPTH_MAX, is_too_deep};
-use crate::model::{LaneSpec, Retry, Task, Workflow};
+use crate::model::{LaneSpec, Rate, Retry, Task, Workflow};
 
 /// Most tasks of one workflow: a node's position must fit beside the marks that `u32` also carries.
 const TASKS_MAX: usize = 1 << 24;
@@ -57,12 +57,22 @@ fn lanes(lanes: &[LaneSpec], findings: &mut Findings) {
             (lane.concurrency == 0, "concurrency", "nothing in it could ever run"),
             (lane.capacity == 0, "capacity", "nothing could ever enter it"),
             (lane.threads == Some(0), "threads", "no sync agent in it could ever run"),
+            (
+                lane.rate.is_some_and(|rate| is_zero(&rate)),
+                "rate",
+                "nothing in it could ever begin",
+            ),
+            (lane.budgets.values().any(is_zero), "budget", "nothing in it could ever begin"),
         ];
         for (_, bound, why) in bounds.into_iter().filter(|(wrong, ..)| *wrong) {
             let message = format!("lane `{name}` has a {bound} of 0: {why}");
             findings.add(code::BAD_LANE, None, message, format!("set its {bound} to 1 or more"));
         }
     }
+}
+
+fn is_zero(rate: &Rate) -> bool {
+    rate.units == 0 || rate.per_ms == 0 || rate.burst == 0
 }
 
 /// Checks a task's own name.
@@ -88,8 +98,18 @@ pub(super) fn options(task: &Task, findings: &mut Findings) {
     let mut add = |message: String, help: &str| {
         findings.add(code::BAD_OPTION, Some(id), message, help);
     };
-    if task.timeout_ms == Some(0) {
-        add(format!("task `{id}` has a timeout of 0"), "leave the timeout out for no bound");
+    for (bound, what) in [
+        (task.timeout_ms, "timeout"),
+        (task.queue_timeout_ms, "queue timeout"),
+        (task.idle_timeout_ms, "idle timeout"),
+        (task.total_timeout_ms, "total timeout"),
+    ] {
+        if bound == Some(0) {
+            add(format!("task `{id}` has a {what} of 0"), "leave it out for no bound");
+        }
+    }
+    if task.cost == 0 {
+        add(format!("task `{id}` has a cost of 0"), "give a cost of 1 or more");
     }
     if let Some(each) = &task.each
         && task.args.contains_key(&each.param)

@@ -8,8 +8,10 @@ use super::bind::{Fields, Registry, implied};
 use super::cycle::{cycles, describe};
 use super::findings::{Findings, code};
 use super::link::Scope;
-use super::{Node, Plan, check};
-use crate::model::{AgentInfo, BlobHash, Error, Expr, NodeIx, Payload, Task, Trigger, Workflow};
+use super::{Node, Plan, check, lanes};
+use crate::model::{
+    AgentInfo, BlobHash, Error, Expr, LaneSpec, NodeIx, Payload, Task, Trigger, Workflow,
+};
 
 /// What the compiler may ask about the world.
 pub trait Known {
@@ -17,6 +19,8 @@ pub trait Known {
     fn agent(&self, name: &str) -> Option<AgentInfo>;
     /// Names of the lanes that exist, beside those the workflow brings along.
     fn lanes(&self) -> Vec<String>;
+    /// What the lane says for its tasks, where more than its name is known.
+    fn lane(&self, name: &str) -> Option<LaneSpec>;
     /// Names of the registered agents, for a suggestion.
     fn agents(&self) -> Vec<String>;
 }
@@ -28,6 +32,8 @@ pub trait Known {
 pub fn compile(mut workflow: Workflow, known: &dyn Known) -> Result<Plan, Error> {
     let mut findings = Findings::default();
     check::workflow(&workflow, &mut findings);
+    lanes::fill(&mut workflow, known);
+    lanes::Lanes::new(known, &workflow.lanes).check_redirects(&mut findings);
     let scope = Scope::new(None, &workflow.tasks, workflow.constants.len(), &mut findings);
     let fields = Fields::of(&workflow);
     let (deps, bound) = examine(&scope, &workflow, &fields, known, &mut findings);
@@ -69,7 +75,9 @@ pub(super) fn examine(
     findings: &mut Findings,
 ) -> (Vec<Vec<NodeIx>>, Vec<Bindings>) {
     let mut registry = Registry::new(known, workflow);
+    let mut lanes = lanes::Lanes::new(known, &workflow.lanes);
     for task in scope.tasks {
+        lanes.check_cost(task, findings);
         check::id(&task.id, findings);
         check::options(task, findings);
         registry.check_lane(task, findings);

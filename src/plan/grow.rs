@@ -12,7 +12,7 @@ use super::compile::{Known, check_order, connect, examine};
 use super::findings::{Findings, code};
 use super::link::Scope;
 use super::refer::change_constants;
-use super::{Node, Plan, check};
+use super::{Node, Plan, check, lanes};
 use crate::model::{Error, Growth, NodeIx, Payload, Task};
 
 impl Plan {
@@ -33,6 +33,8 @@ impl Plan {
     /// As `grow`.
     pub fn bind_growth(&self, growth: &Growth, known: &dyn Known) -> Result<Growth, Error> {
         let mut findings = Findings::default();
+        let mut growth = growth.clone();
+        lanes::Lanes::new(known, &self.workflow.lanes).fill(&mut growth.tasks);
         check::size(&self.workflow.name, self.nodes.len() + growth.tasks.len(), &mut findings);
         let scope = Scope::new(Some(self), &growth.tasks, growth.constants.len(), &mut findings);
         let fields = Fields::of(&self.workflow);
@@ -52,7 +54,7 @@ impl Plan {
         }
         check_order(&scope, &new_deps, &mut findings);
         findings.into_error(&self.workflow.name)?;
-        let constants = if tasks.is_empty() { Vec::new() } else { growth.constants.clone() };
+        let constants = if tasks.is_empty() { Vec::new() } else { growth.constants };
         Ok(Growth { tasks, constants })
     }
 

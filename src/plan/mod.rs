@@ -11,6 +11,7 @@ mod cycle;
 mod draw;
 mod findings;
 mod grow;
+mod lanes;
 mod link;
 mod refer;
 mod shape;

@@ -57,7 +57,8 @@ pub(super) fn expressions(task: &Task) -> impl Iterator<Item = (Place<'_>, &Expr
     let arguments = task.args.iter().map(|(name, expr)| (Place::Argument(name), expr));
     let items = task.each.iter().map(|each| (Place::Items, &each.items));
     let when = task.when.iter().map(|expr| (Place::When, expr));
-    arguments.chain(items).chain(when)
+    let key = task.rate_key.iter().map(|expr| (Place::RateKey, expr));
+    arguments.chain(items).chain(when).chain(key)
 }
 
 /// Where in a definition an expression stands.
@@ -66,6 +67,7 @@ pub(super) enum Place<'t> {
     Argument(&'t str),
     Items,
     When,
+    RateKey,
     Output,
 }
 
@@ -75,6 +77,7 @@ impl std::fmt::Display for Place<'_> {
             Self::Argument(name) => write!(f, "argument `{name}`"),
             Self::Items => f.write_str("`each`"),
             Self::When => f.write_str("`when`"),
+            Self::RateKey => f.write_str("`rate_key`"),
             Self::Output => f.write_str("the output"),
         }
     }
@@ -85,6 +88,7 @@ pub(super) fn change_constants(task: &mut Task, change: &mut dyn FnMut(&mut u32)
     task.args.values_mut().for_each(|expr| change_in(expr, change));
     task.each.iter_mut().for_each(|each| change_in(&mut each.items, change));
     task.when.iter_mut().for_each(|expr| change_in(expr, change));
+    task.rate_key.iter_mut().for_each(|expr| change_in(expr, change));
 }
 
 fn change_in(expr: &mut Expr, change: &mut dyn FnMut(&mut u32)) {

@@ -3,12 +3,14 @@
 use serde_json::json;
 
 use super::{Known, Plan, compile};
-use crate::model::{AgentInfo, Error, Isolation, Param, Task, Workflow};
+use crate::model::{AgentInfo, Error, Isolation, LaneSpec, Param, Task, Workflow};
 
 /// Agents and lanes by name. An agent called `any…` takes whatever it is given.
 pub(super) struct World {
     pub agents: Vec<AgentInfo>,
     pub lanes: Vec<String>,
+    /// What is known of lanes beside their names.
+    pub specs: Vec<LaneSpec>,
 }
 
 impl Known for World {
@@ -17,6 +19,9 @@ impl Known for World {
     }
     fn lanes(&self) -> Vec<String> {
         self.lanes.clone()
+    }
+    fn lane(&self, name: &str) -> Option<LaneSpec> {
+        self.specs.iter().find(|lane| lane.name == name).cloned()
     }
     fn agents(&self) -> Vec<String> {
         self.agents.iter().map(|agent| agent.name.clone()).collect()
@@ -32,6 +37,7 @@ pub(super) fn world() -> World {
             AgentInfo { open: true, ..agent("any", &[]) },
         ],
         lanes: ["default", "io", "cpu"].map(String::from).into(),
+        specs: Vec::new(),
     }
 }
 
@@ -47,6 +53,7 @@ pub(super) fn agent(name: &str, params: &[&str]) -> AgentInfo {
         params: params.iter().map(param).collect(),
         open: false,
         isolation: Isolation::Auto,
+        kind: Isolation::Auto,
     }
 }
 

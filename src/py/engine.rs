@@ -13,14 +13,15 @@ use pyo3::types::PyDict;
 
 use super::executor::PythonExecutor;
 use super::facts::{self, FactRow};
+use super::lanes::LaneBook;
 use super::notify::Notifier;
 use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
 use super::run::{PyRun, wait};
-use super::{errors, logging};
+use super::{errors, logging, registry};
 use crate::agent::Executor;
-use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, builtin_lanes};
-use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Timestamp};
+use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, all_lanes};
+use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
 use crate::plan::Plan;
 use crate::store::{Filter, Summary};
 
@@ -37,7 +38,7 @@ pub(super) struct PyEngine {
     executor: Arc<PythonExecutor>,
     notifier: Arc<Notifier>,
     mode: Mode,
-    lanes: Arc<[String]>,
+    lanes: Arc<LaneBook>,
     plans: Mutex<Plans>,
 }
 
@@ -95,25 +96,29 @@ impl PyEngine {
         Ok(Some(plan))
     }
 
-    /// Waits for the answers to submits; gives them up when a signal ends the wait.
-    fn accepted(
+    /// Waits for the answers to submits, each a run or a refusal; gives them up when a signal ends
+    /// the wait.
+    fn answers(
         &self,
         py: Python<'_>,
         tickets: &[Ticket],
         plan: &Arc<Plan>,
-    ) -> PyResult<Vec<PyRun>> {
-        let mut runs = Vec::with_capacity(tickets.len());
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        let mut answers = Vec::with_capacity(tickets.len());
         for ticket in tickets {
             let answer = wait(py, None, |slice| ticket.wait(Some(slice))).inspect_err(|_| {
                 tickets.iter().for_each(Ticket::give_up);
             })?;
-            let handle =
-                answer.expect("there is no time limit").map_err(|e| errors::raised(py, &e))?;
-            let gone = self.plans().insert(handle.id(), Arc::clone(plan));
-            drop(gone);
-            runs.push(self.wrap(handle));
+            answers.push(match answer.expect("there is no time limit") {
+                Ok(handle) => {
+                    let gone = self.plans().insert(handle.id(), Arc::clone(plan));
+                    drop(gone);
+                    Py::new(py, self.wrap(handle))?.into_any()
+                }
+                Err(error) => errors::raised(py, &error).into_value(py).into_any(),
+            });
         }
-        Ok(runs)
+        Ok(answers)
     }
 }
 
@@ -130,10 +135,7 @@ impl PyEngine {
     ) -> PyResult<Self> {
         logging::install(py)?;
         let lanes: Vec<LaneSpec> = parse(py, lanes_json)?;
-        let mut names: Vec<String> = builtin_lanes().into_iter().map(|lane| lane.name).collect();
-        names.extend(lanes.iter().map(|lane| lane.name.clone()));
-        names.sort_unstable();
-        names.dedup();
+        let book = LaneBook::new(all_lanes(&lanes));
         let mode = Mode { memory: path.is_none(), payload_max, ..Mode::default() };
         let options = Options {
             path,
@@ -164,20 +166,22 @@ impl PyEngine {
             executor,
             notifier: Arc::default(),
             mode,
-            lanes: names.into(),
+            lanes: Arc::new(book),
             plans: Mutex::default(),
         })
     }
 
-    fn lane_names(&self) -> Vec<String> {
-        self.lanes.to_vec()
+    /// The lanes as `compile` takes them.
+    fn lane_specs(&self) -> String {
+        serde_json::to_string(&self.lanes.specs()).expect("numbers and texts can be written down")
     }
     #[getter]
     fn recovered(&self) -> usize {
         self.engine.recovered()
     }
 
-    /// Starts one run per input; answers when they are durable at their level.
+    /// Starts one run per input; answers when they are durable at their level, with a run or an
+    /// exception for each.
     #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn submit(
         &self,
@@ -190,7 +194,8 @@ impl PyEngine {
         tags: Vec<String>,
         durability: Option<&str>,
         block: bool,
-    ) -> PyResult<Vec<PyRun>> {
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        refuse_processes(py, &plan.0)?;
         let id = run_id.map(|id| run_of(py, id)).transpose()?;
         let durability = durability.map(|name| level(py, name)).transpose()?;
         let on_conflict = if existing { OnConflict::Existing } else { OnConflict::Error };
@@ -213,7 +218,7 @@ impl PyEngine {
         }
         let tickets = py.detach(|| self.engine.submit_many(requests));
         let tickets = tickets.map_err(|error| errors::raised(py, &error))?;
-        self.accepted(py, &tickets, &plan.0)
+        self.answers(py, &tickets, &plan.0)
     }
 
     /// Works on the run's tasks with the calling thread until the run has ended.
@@ -333,6 +338,17 @@ impl PyEngine {
         mem::forget(Arc::clone(&self.executor));
         mem::forget(Arc::clone(&self.notifier));
     }
+}
+
+/// Worker processes are not there yet: a task that asks for one must not run on a thread unnoticed.
+fn refuse_processes(py: Python<'_>, plan: &Plan) -> PyResult<()> {
+    let styled = |task: &Task| registry::find(&task.agent).map(|found| found.style(task.isolation));
+    let refused = plan.workflow.tasks.iter().find(|task| styled(task) == Some(Style::Process));
+    let Some(task) = refused else { return Ok(()) };
+    let message = format!("task `{}` asks for a process of its own", task.id);
+    let help =
+        "leave isolation=\"process\" out; this version runs agents on threads and the event loop";
+    Err(errors::raised(py, &Error::new("workflow.not_yet", message, help)))
 }
 
 fn level(py: Python<'_>, name: &str) -> PyResult<Durability> {

@@ -148,9 +148,9 @@ impl PythonExecutor {
 }
 
 impl Executor for PythonExecutor {
-    fn style(&self, agent: &str, _: Isolation) -> Option<Style> {
+    fn style(&self, agent: &str, isolation: Isolation) -> Option<Style> {
         if let Some(agent) = registry::find(agent) {
-            return Some(agent.style);
+            return Some(agent.style(isolation));
         }
         // Once per name and engine: a module that does not bring the agent would not the next time.
         let mut imported = self.imported.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ mod errors;
 mod executor;
 mod facts;
 mod failure;
+mod lanes;
 mod logging;
 mod looper;
 mod mailbox;
@@ -40,7 +41,7 @@ mod _goclaw {
     #[pymodule_export]
     use super::engine::PyEngine;
     #[pymodule_export]
-    use super::plan::{PyPlan, compile};
+    use super::plan::{PyPlan, compile, lane_sizes};
     #[pymodule_export]
     use super::run::PyRun;
 

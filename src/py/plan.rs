@@ -1,17 +1,22 @@
 //! Compiling definitions, and plans as Python sees them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 
 use super::object::{self, Mode};
 use super::{errors, registry};
-use crate::model::{AgentInfo, Error, NodeIx, Payload, Workflow};
+use crate::engine::builtin_lanes;
+use crate::model::{AgentInfo, Error, LaneSpec, NodeIx, OnFull, Payload, Workflow};
 use crate::plan::{self, Known, Plan};
 
 /// The process's agents and an engine's lanes, as the compiler asks for them.
 pub(super) struct World {
-    pub(super) lanes: Vec<String>,
+    /// `None`: every lane exists, and nothing is known of it.
+    pub(super) lanes: Option<Vec<LaneSpec>>,
+    /// Lanes that the definition names, for a world where every lane exists.
+    pub(super) named: Vec<String>,
 }
 
 impl Known for World {
@@ -19,7 +24,13 @@ impl Known for World {
         registry::find(name).map(|agent| agent.info.clone())
     }
     fn lanes(&self) -> Vec<String> {
-        self.lanes.clone()
+        match &self.lanes {
+            Some(lanes) => lanes.iter().map(|lane| lane.name.clone()).collect(),
+            None => self.named.clone(),
+        }
+    }
+    fn lane(&self, name: &str) -> Option<LaneSpec> {
+        self.lanes.iter().flatten().find(|lane| lane.name == name).cloned()
     }
     fn agents(&self) -> Vec<String> {
         registry::names()
@@ -30,22 +41,37 @@ impl Known for World {
 #[pyclass(frozen, name = "Plan", module = "goclaw._goclaw")]
 pub(super) struct PyPlan(pub(super) Arc<Plan>);
 
-/// Compiles a definition for engines in memory or with a path, which carry its constants differently.
+/// Compiles a definition for an engine with these lanes; without them every lane exists. Engines in
+/// memory and those with a path carry its constants differently.
 #[pyfunction]
 pub(super) fn compile(
     py: Python<'_>,
     workflow_json: &str,
     constants: Vec<Bound<'_, PyAny>>,
-    lanes: Vec<String>,
+    lanes_json: Option<&str>,
     memory: bool,
 ) -> PyResult<PyPlan> {
     let mut workflow: Workflow = parse(py, workflow_json)?;
     workflow.constants = payloads(&constants, &Mode { memory, ..Mode::default() })?;
-    let compiled = py.detach(|| plan::compile(workflow, &World { lanes }));
+    let lanes: Option<Vec<LaneSpec>> = lanes_json.map(|json| parse(py, json)).transpose()?;
+    let redirects = workflow.lanes.iter().filter_map(|lane| match &lane.on_full {
+        OnFull::Redirect(to) => Some(to),
+        OnFull::Block | OnFull::DropNewest | OnFull::DropOldest => None,
+    });
+    let named = workflow.tasks.iter().map(|task| &task.lane).chain(redirects).cloned().collect();
+    let compiled = py.detach(|| plan::compile(workflow, &World { lanes, named }));
     match compiled {
         Ok(plan) => Ok(PyPlan(Arc::new(plan))),
         Err(error) => Err(errors::raised(py, &error)),
     }
+}
+
+/// What the built-in lanes are on this machine: concurrency and threads by name.
+#[pyfunction]
+pub(super) fn lane_sizes() -> HashMap<String, (u32, Option<u32>)> {
+    static SIZES: OnceLock<Vec<LaneSpec>> = OnceLock::new();
+    let size = |lane: &LaneSpec| (lane.name.clone(), (lane.concurrency, lane.threads));
+    SIZES.get_or_init(builtin_lanes).iter().map(size).collect()
 }
 
 /// Reads JSON that the Python half wrote.

@@ -22,13 +22,27 @@ static AGENTS: RwLock<Option<HashMap<String, Arc<Agent>>>> = RwLock::new(None);
 pub(crate) struct Agent {
     pub(crate) function: Py<PyAny>,
     pub(crate) info: AgentInfo,
-    pub(crate) style: Style,
+    /// How it runs where its task says nothing.
+    style: Style,
     /// Parameters that may be given by position, in order; empty where the callable does not say.
     pub(crate) positional: Vec<String>,
     /// Coerces an argument (dict → dataclass or model), by parameter.
     pub(crate) adapters: HashMap<String, Py<PyAny>>,
     /// The parameter that receives the `Context`.
     pub(crate) context: Option<String>,
+}
+
+impl Agent {
+    /// How the agent runs where its task asks for `isolation`.
+    pub(crate) fn style(&self, isolation: Isolation) -> Style {
+        match isolation {
+            Isolation::Auto => self.style,
+            Isolation::Process => Style::Process,
+            // What the function is not made for was refused when the task was compiled.
+            Isolation::Thread | Isolation::Loop if self.info.kind == Isolation::Loop => Style::Loop,
+            Isolation::Thread | Isolation::Loop => Style::Thread,
+        }
+    }
 }
 
 /// The agent of that name.
@@ -69,7 +83,7 @@ pub(super) fn register_agent(
     if !function.is_callable() {
         return Err(PyTypeError::new_err(format!("agent `{name}` is not callable")));
     }
-    let info: AgentInfo = serde_json::from_str(info_json)
+    let mut info: AgentInfo = serde_json::from_str(info_json)
         .map_err(|error| PyValueError::new_err(format!("info of agent `{name}`: {error}")))?;
     let code = Code::of(function);
     if code.flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) != 0 {
@@ -77,6 +91,7 @@ pub(super) fn register_agent(
             "agent `{name}` is a generator function; build the list and return it"
         )));
     }
+    info.kind = if is_coroutine { Isolation::Loop } else { Isolation::Thread };
     let style = match (info.isolation, is_coroutine) {
         (Isolation::Thread, true) => {
             return Err(PyValueError::new_err(format!(
@@ -88,6 +103,7 @@ pub(super) fn register_agent(
                 "agent `{name}` is a plain function and would block the loop; drop isolation=\"loop\""
             )));
         }
+        (Isolation::Process, _) => Style::Process,
         (_, true) => Style::Loop,
         (_, false) => Style::Thread,
     };

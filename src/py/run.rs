@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::lanes::LaneBook;
 use super::notify::Notifier;
-use super::object::{Mode, PyObj};
+use super::object::{self, Mode, PyObj};
 use super::output::{self, Wanted};
 use super::plan::{World, parse, payloads};
 use super::{context, errors};
 use crate::engine::Handle;
-use crate::model::{CancelCause, Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
+use crate::model::{
+    CancelCause, Durability, Error, FailureKind, Growth, Payload, Task, TaskRef, TaskState,
+};
 use crate::plan::Plan;
 use crate::run;
 
@@ -49,10 +52,11 @@ pub(super) struct PyRun {
     pub(super) handle: Handle,
     pub(super) mode: Mode,
     pub(super) notifier: Arc<Notifier>,
-    pub(super) lanes: Arc<[String]>,
+    pub(super) lanes: Arc<LaneBook>,
 }
 
 type TaskRow = (String, String, String, &'static str, u32, Option<u32>, Option<String>);
+type ChildRow = (&'static str, u32, Option<Py<PyAny>>, Option<String>);
 type FailureRow =
     (String, u32, &'static str, String, Vec<String>, String, Option<String>, Option<Py<PyAny>>);
 
@@ -150,6 +154,27 @@ impl PyRun {
         })
     }
 
+    /// The children of a map so far, each with its result where it completed. `None`: no such task.
+    fn children(&self, py: Python<'_>, id: String) -> PyResult<Option<Vec<ChildRow>>> {
+        let found = self.inspect(py, move |run| {
+            let node = run.plan().node(&id)?;
+            let children = (0..run.children(node).unwrap_or(0)).map(|index| {
+                let child = TaskRef { node, index };
+                let state = run.task_state(child).map_or("", TaskState::as_str);
+                let error = run.failure_of(child).map(|failure| failure.message.clone());
+                (state, run.attempt(child), run.output_of(child).cloned(), error)
+            });
+            Some(children.collect::<Vec<_>>())
+        })?;
+        let Some(children) = found else { return Ok(None) };
+        let row = |(state, attempts, output, error): (_, _, Option<Payload>, _)| {
+            let value = output.map(|output| object::to_object(py, &output, &self.mode)).transpose();
+            let value = value.map_err(|failure| errors::refused(py, &failure))?;
+            Ok((state, attempts, value, error))
+        };
+        children.into_iter().map(row).collect::<PyResult<_>>().map(Some)
+    }
+
     /// The failure that ended the run.
     fn failure(&self, py: Python<'_>) -> PyResult<Option<FailureRow>> {
         let found = self.inspect(py, |run| {
@@ -184,7 +209,7 @@ impl PyRun {
     ) -> PyResult<()> {
         let tasks: Vec<Task> = parse(py, tasks_json)?;
         let growth = Growth { tasks, constants: payloads(&constants, &self.mode)? };
-        let known = Arc::new(World { lanes: self.lanes.to_vec() });
+        let known = Arc::new(World { lanes: Some(self.lanes.specs()), named: Vec::new() });
         let grown = py.detach(|| self.handle.add_tasks(growth, known));
         grown.map_err(|error: Error| errors::raised(py, &error))
     }

@@ -78,6 +78,10 @@ impl Flights {
     pub(super) fn contains(&self, id: BatchId) -> bool {
         self.out.contains_key(&id)
     }
+    pub(super) fn of_run(&self, run: RunId) -> Vec<Arc<Batch>> {
+        let batches = self.out.values().map(|flight| &flight.batch);
+        batches.filter(|batch| batch.call.run == run).cloned().collect()
+    }
     pub(super) fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
@@ -171,7 +175,7 @@ impl Owner {
     }
 
     /// Removes a batch; its permits go back with it.
-    fn landed(&mut self, id: BatchId) {
+    pub(super) fn landed(&mut self, id: BatchId) {
         if let Some(flight) = self.flights.out.remove(&id) {
             self.paces.came_back(&flight.agent, flight.style, flight.batch.span.len);
         }

@@ -3,6 +3,7 @@
 mod binding;
 mod drawings;
 mod growth;
+mod lanes;
 mod large;
 mod properties;
 mod refusals;

@@ -59,6 +59,7 @@ fn a_task_is_offered_when_its_last_dependency_ends_and_only_then() {
     assert_eq!(case.asked(), [offer(0, 0, 1, 0), offer(1, 0, 1, 0)]);
     case.start(task(0));
     case.start(task(1));
+    assert_eq!(case.asked(), [Effect::Began]);
     case.complete(task(0));
     assert_eq!(case.asked(), []);
     case.complete(task(1));

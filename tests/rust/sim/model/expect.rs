@@ -50,6 +50,9 @@ impl Model {
             Input::Cancel { .. } if self.cancel.is_none() => {
                 expected.stop = Some(CancelCause::Asked);
             }
+            Input::Unwritable { .. } if self.cancel.is_none() => {
+                expected.stop = Some(CancelCause::Unwritable);
+            }
             Input::Deadline if self.cancel.is_none() => expected.stop = Some(CancelCause::Deadline),
             _ => expected.tasks.extend(self.expect_tasks(input, now)),
         }
@@ -203,7 +206,10 @@ impl Expected {
             Event::CancelRequested { cause, .. } => Some(*cause),
             _ => None,
         });
-        let by_hand = cause.filter(|c| matches!(c, CancelCause::Asked | CancelCause::Deadline));
+        let by_hand = cause.filter(|cause| {
+            use CancelCause::{Asked, Deadline, Unwritable};
+            matches!(cause, Asked | Deadline | Unwritable)
+        });
         demand!(by_hand == self.stop, "stopped for {by_hand:?}, not for {:?}", self.stop);
         let grown = turn.events.iter().any(|event| matches!(event, Event::Grown(_)));
         demand!(grown == self.grows, "grown is {grown}");

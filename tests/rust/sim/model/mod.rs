@@ -26,7 +26,7 @@ pub type Verdict<T = ()> = Result<T, String>;
 macro_rules! demand {
     ($holds:expr, $($text:tt)+) => {
         if !$holds {
-            return Err(format!($($text)+));
+            return Err(format!($($text)+).into());
         }
     };
 }

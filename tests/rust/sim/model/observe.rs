@@ -269,7 +269,7 @@ impl Model {
         demand!(self.cancel.is_none(), "the run was stopped twice");
         demand!(self.nodes.iter().any(|node| !node.ended()), "stopped when all was done");
         let reason = match cause {
-            CancelCause::Asked | CancelCause::Deadline => true,
+            CancelCause::Asked | CancelCause::Deadline | CancelCause::Unwritable => true,
             CancelCause::Failure => self.fails_fast(),
             CancelCause::Quarantine => self.crashed_too_often(),
         };

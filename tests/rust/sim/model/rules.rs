@@ -42,7 +42,9 @@ impl Model {
         match self.cancel {
             Some(CancelCause::Asked) => RunState::Cancelled,
             Some(CancelCause::Quarantine) => RunState::Quarantined,
-            Some(CancelCause::Failure | CancelCause::Deadline) => RunState::Failed,
+            Some(CancelCause::Failure | CancelCause::Deadline | CancelCause::Unwritable) => {
+                RunState::Failed
+            }
             None if self.any_failed() => RunState::Failed,
             None => RunState::Completed,
         }

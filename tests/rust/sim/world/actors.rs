@@ -184,6 +184,7 @@ impl World {
             }
             Effect::Abandon { span, attempt } => self.abandon(span, attempt),
             Effect::Withdraw => self.lanes.withdraw(id()),
+            Effect::Began => {}
             Effect::Ended => {
                 self.finished = true;
                 self.witness.told = Some(self.run.state());

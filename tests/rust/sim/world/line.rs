@@ -1,7 +1,9 @@
 //! The line: decide → journal → start → sync → act, with a crash possible between any two steps.
 
-use goclaw::lane::{Entry, Permit};
-use goclaw::model::{Delivery, Event, TaskRef, TaskState};
+use std::sync::Arc;
+
+use goclaw::lane::{Admission, Entry, Permit};
+use goclaw::model::{Delivery, Event, LaneSpec, TaskRef, TaskState};
 use goclaw::run::{self, Effect, Input, Turn};
 
 use super::actors::{Flight, Mail};
@@ -9,6 +11,7 @@ use super::journal::dump;
 use super::{Stop, Went, World};
 use crate::sim::model::{Expected, Verdict, demand};
 use crate::sim::mutant::Mutant;
+use crate::sim::scene;
 
 /// Milliseconds within which a relaxed run is brought to disk.
 const WINDOW_MS: u64 = 10;
@@ -250,8 +253,9 @@ impl World {
             demand!(view.queued <= self.room[lane], "lane {lane} holds {}", view.queued);
             demand!(view.running <= self.most[lane], "lane {lane} runs {}", view.running);
             // What runs above a limit that was lowered goes on; nothing new begins.
-            self.most[lane] = view.running.max(view.concurrency);
-            self.room[lane] = view.queued.max(view.capacity.into());
+            let spec = &self.scene.lanes[lane];
+            self.most[lane] = view.running.max(spec.concurrency);
+            self.room[lane] = view.queued.max(spec.capacity.into());
             running += view.running;
         }
         let most = self.scene.global.unwrap_or(u32::MAX);
@@ -290,6 +294,9 @@ impl World {
                 self.most[lane] = view.running.max(spec.concurrency);
                 self.room[lane] = view.queued.max(spec.capacity.into());
                 demand!(view.running <= most && view.queued <= room, "a bound was broken before");
+                self.scene.lanes[lane] = spec.clone();
+                let over = u32::from(self.is(Mutant::OneOverAfterShrink));
+                let spec = LaneSpec { concurrency: spec.concurrency + over, ..spec };
                 self.lanes.configure(spec, self.now).map_err(|error| error.message)?;
             }
             _ => {}

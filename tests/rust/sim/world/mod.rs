@@ -53,6 +53,9 @@ pub struct World {
     finished: bool,
     /// When the world looks at its limiters next.
     refill_at: Option<Timestamp>,
+    /// What a lane may run and hold: its limits, and what was there when they were lowered.
+    most: Vec<u32>,
+    room: Vec<u64>,
     /// Replay everything after each step, not only after each turn.
     thorough: bool,
     pub seen: BTreeMap<&'static str, u64>,
@@ -102,6 +105,8 @@ impl World {
             count: 0,
             finished: false,
             refill_at: None,
+            most: vec![u32::MAX; 3],
+            room: vec![u64::MAX; 3],
             seen: BTreeMap::new(),
             story: tell.then(VecDeque::new),
         }

@@ -1,6 +1,5 @@
 //! Death of the process, closing in good order, and the way back from the journal.
 
-use goclaw::lane::Lanes;
 use goclaw::model::Event;
 use goclaw::run::{Input, outstanding};
 
