@@ -1,7 +1,7 @@
 //! The queue of one style: bands of priority that age, and the tasks by their age.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::band::{Band, Names, Parked, Taken};
 use super::entry::{AGING_MS, Entry, Name, Place};
@@ -156,5 +156,10 @@ impl Door {
 
     pub(super) fn of_run(&self, flow: &Name, order: u64) -> impl Iterator<Item = (Place, &Entry)> {
         self.bands.values().flat_map(move |band| band.of_run(flow, order))
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.bands.is_empty() && self.heads.is_empty() && self.head_of.is_empty()
     }
 }

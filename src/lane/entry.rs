@@ -79,7 +79,8 @@ impl Entry {
         let own = self.span;
         let (lo, hi) = (span.lo.clamp(own.lo, own.hi()), span.hi().clamp(own.lo, own.hi()));
         let apart = own.node != span.node || lo >= hi;
-        let ends = if apart { [(own.lo, own.hi()), (0, 0)] } else { [(own.lo, lo), (hi, own.hi())] };
+        let ends =
+            if apart { [(own.lo, own.hi()), (0, 0)] } else { [(own.lo, lo), (hi, own.hi())] };
         ends.into_iter().filter(|(lo, hi)| lo < hi).map(move |(lo, hi)| {
             let span = Span::new(own.node, lo, hi - lo);
             Self { span, ..self.clone() }

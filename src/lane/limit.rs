@@ -101,7 +101,8 @@ impl Limiters {
                 Some(old.budgets[at].1.convert(*debts.get(at)?, now.0, new))
             };
             let budgets = self.rules.budgets.iter();
-            limiter.budgets = budgets.map(|(unit, new)| owed(unit, new).unwrap_or_default()).collect();
+            limiter.budgets =
+                budgets.map(|(unit, new)| owed(unit, new).unwrap_or_default()).collect();
         }
         keys.into_iter().for_each(|key| self.alarm(key, now));
     }

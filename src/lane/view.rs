@@ -97,7 +97,12 @@ impl Lane {
             rate_free: self.limiters.free(&None, now),
             rate_next: Some(self.limiters.ready_at(&None, 1)).filter(|at| *at > now),
             keys: self.limiters.keys(),
-            wait_ms: Waits { p50: wait(0.5), p90: wait(0.9), p99: wait(0.99), max: self.waits.max() },
+            wait_ms: Waits {
+                p50: wait(0.5),
+                p90: wait(0.9),
+                p99: wait(0.99),
+                max: self.waits.max(),
+            },
         }
     }
 

@@ -3,8 +3,8 @@
 //! Everything above speaks in these. They know no clock, no I/O, no Python; a value of this module
 //! can be built in a test by hand, compared, printed and serialised.
 
-pub mod envelope;
 mod card;
+pub mod envelope;
 mod error;
 mod event;
 mod failure;

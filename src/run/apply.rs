@@ -31,11 +31,13 @@ pub(super) fn apply(run: &mut Run, event: &Event, at: Timestamp) {
             item.attempt = *attempt;
         }),
         Event::Completed { span, outputs, .. } => completed(run, *span, outputs),
-        Event::Retrying { task, failure, due, throttled, .. } => each(run, (*task).into(), |item| {
-            item.state = TaskState::Retrying;
-            item.failures += u16::from(!throttled);
-            item.yields = Yield::Retrying { failure: Arc::clone(failure), due: *due };
-        }),
+        Event::Retrying { task, failure, due, throttled, .. } => {
+            each(run, (*task).into(), |item| {
+                item.state = TaskState::Retrying;
+                item.failures += u16::from(!throttled);
+                item.yields = Yield::Retrying { failure: Arc::clone(failure), due: *due };
+            })
+        }
         Event::RetryDue { task } => each(run, (*task).into(), |item| {
             item.state = TaskState::Pending;
             item.yields = Yield::Nothing;

@@ -96,11 +96,8 @@ fn dropped(run: &Run, span: Span, lane: Arc<str>) -> Vec<Event> {
 }
 
 /// What users catch a drop as.
-const DROPPED_TYPES: [&str; 3] = [
-    "goclaw.errors.LaneDropped",
-    "goclaw.errors.GoclawError",
-    "builtins.Exception",
-];
+const DROPPED_TYPES: [&str; 3] =
+    ["goclaw.errors.LaneDropped", "goclaw.errors.GoclawError", "builtins.Exception"];
 
 fn claimed(run: &Run, span: Span) -> Vec<Event> {
     if !run.uniform(span, TaskState::Scheduled) {

@@ -40,7 +40,9 @@ use super::shared::{Plans, Views};
 use super::watch::Watch;
 use crate::agent::{Executor, NodeCall};
 use crate::lane::Lanes;
-use crate::model::{BatchId, Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp};
+use crate::model::{
+    BatchId, Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp,
+};
 use crate::run::{Input, Run, Turn, step};
 use crate::store::Store;
 

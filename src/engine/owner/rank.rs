@@ -36,7 +36,12 @@ struct Known {
 
 impl Ranks {
     /// The ranks of a plan's nodes; `None` for a plan of one task.
-    pub(super) fn of(&mut self, plan: &Arc<Plan>, paces: &Paces, now: Timestamp) -> Option<Ranking> {
+    pub(super) fn of(
+        &mut self,
+        plan: &Arc<Plan>,
+        paces: &Paces,
+        now: Timestamp,
+    ) -> Option<Ranking> {
         if plan.nodes.len() < 2 {
             return None;
         }
@@ -49,9 +54,8 @@ impl Ranks {
             return Some(Arc::clone(&known.ranking));
         }
         if self.plans.len() >= PLANS_MAX {
-            self.plans.retain(|_, known| {
-                known.plan.strong_count() > 0 && now.since(known.at) < FRESH_MS
-            });
+            self.plans
+                .retain(|_, known| known.plan.strong_count() > 0 && now.since(known.at) < FRESH_MS);
         }
         if self.plans.len() >= PLANS_MAX {
             self.plans.clear();

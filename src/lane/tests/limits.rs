@@ -121,7 +121,11 @@ fn limits_change_live_and_nothing_breaks() {
     }
     permits.pop();
     assert!(grant(&mut lanes, Style::Thread, 1).is_some());
-    lanes.configure(LaneSpec { rate: Some(Rate { units: 1, per_ms: 10, burst: 1 }), ..spec(9, 9) }, NOW)
+    lanes
+        .configure(
+            LaneSpec { rate: Some(Rate { units: 1, per_ms: 10, burst: 1 }), ..spec(9, 9) },
+            NOW,
+        )
         .expect("sound");
     assert_eq!(order_at(&mut lanes, NOW).len(), 1);
     lanes.configure(spec(9, 9), NOW).expect("sound");

@@ -150,7 +150,8 @@ fn it_tells_where_a_task_waits() {
     admit_all(&mut lanes);
     lanes.pause(0);
     let seen = lanes.whereabouts(RunId::from_u128(2), 0);
-    let told: Vec<_> = seen.iter().map(|at| (at.queued, at.ahead, at.span.len, at.paused)).collect();
+    let told: Vec<_> =
+        seen.iter().map(|at| (at.queued, at.ahead, at.span.len, at.paused)).collect();
     assert_eq!(told, [(true, 3, 1, true), (false, 4, 2, true)]);
     assert_eq!(lanes.whereabouts(RunId::from_u128(2), 1), []);
     assert_eq!(lanes.whereabouts(RunId::from_u128(3), 0), []);

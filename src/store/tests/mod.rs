@@ -95,7 +95,12 @@ impl Author {
             self.record(
                 run,
                 vec![
-                    Event::Expanded { node: 1, items: Payload::bytes(vec![1, 2]), count: 64, key: None },
+                    Event::Expanded {
+                        node: 1,
+                        items: Payload::bytes(vec![1, 2]),
+                        count: 64,
+                        key: None,
+                    },
                     Event::Scheduled { span },
                     Event::Started { span, attempt: 1 },
                 ],

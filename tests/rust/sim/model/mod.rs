@@ -63,6 +63,8 @@ pub struct Item {
     pub attempt: u32,
     /// Attempts that failed and were repeated.
     pub retried: u16,
+    /// Attempts that were told to wait, and repeated.
+    pub throttled: u16,
     crashes: u32,
     output: Option<Payload>,
     /// Offered to its lane since it last became ready, in this life of the process.

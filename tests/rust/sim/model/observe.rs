@@ -185,6 +185,7 @@ impl Model {
             let pause = failure.retry_after.unwrap_or_default();
             demand!(due == now.plus(pause), "{task:?} asked for {pause} ms, got {due:?}");
             item.state = S::Retrying;
+            item.throttled += 1;
             (item.due, item.woken) = (Some(due), false);
             return Ok(());
         }

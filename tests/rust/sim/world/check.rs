@@ -41,7 +41,7 @@ impl Witness {
             for task in span.tasks() {
                 let calls = self.once.entry(task).or_default();
                 // Every call before this one has a failure on record that the policy repeats.
-                let failures = model.item(task).map_or(0, |item| item.retried);
+                let failures = model.item(task).map_or(0, |item| item.retried + item.throttled);
                 demand!(
                     *calls == failures,
                     "{task:?} was called {calls} times before, at most once"
