@@ -283,6 +283,12 @@ class LaneFull(GoclawError):
     code = "lane.full"
 
 
+class LaneDropped(GoclawError):
+    """A full lane dropped the task: the cause of its failure (`lane.dropped`)."""
+
+    code = "lane.dropped"
+
+
 class StoreError(GoclawError):
     """The store could not do its work (`store.io` and its relatives)."""
 
@@ -364,6 +370,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     IdleTimedOut,
     TotalTimedOut,
     LaneFull,
+    LaneDropped,
     StoreLocked,
     StoreFull,
     StoreCorrupt,

@@ -473,6 +473,7 @@ _HELP = {
     "task.total_timeout": "raise the task's `total_timeout`, or allow fewer retries",
     "timeout": "raise the task's `timeout`, or make the agent faster",
     "payload": "return values that can travel, or use an engine without a path",
+    "dropped": "give the lane more capacity or concurrency, or another `on_full`",
     "binding": "check the agent's parameters and what the task gives them",
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::check::check;
-use super::lane::{Lane, STYLES};
+use super::named::{Lane, STYLES};
 use super::permit::Slots;
 use super::view::{LaneView, Whereabouts};
 use super::{Entry, Front, Permit};
