@@ -35,6 +35,8 @@ from .errors import (
     InputError,
     LaneDropped,
     LaneFull,
+    MergeFailed,
+    MessageDropped,
     NotYetSupported,
     PayloadError,
     Problem,
@@ -44,6 +46,9 @@ from .errors import (
     RunCancelled,
     RunConflict,
     RunTimedOut,
+    SessionBusy,
+    SessionError,
+    SessionFull,
     StoreCorrupt,
     StoreError,
     StoreFull,
@@ -67,6 +72,7 @@ from .plan import Plan
 from .rate import Rate
 from .retry import Retry, RetryAfter
 from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
+from .session import Collect, Sessions, SessionView, Signal, Signals
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -74,6 +80,7 @@ __all__ = [
     "AgentError",
     "BindingError",
     "Cancelled",
+    "Collect",
     "ChildView",
     "ConfigError",
     "Context",
@@ -97,6 +104,8 @@ __all__ = [
     "LaneDropped",
     "LaneFull",
     "LaneStats",
+    "MergeFailed",
+    "MessageDropped",
     "NotYetSupported",
     "PayloadError",
     "Plan",
@@ -113,6 +122,13 @@ __all__ = [
     "RunConflict",
     "RunSummary",
     "RunTimedOut",
+    "SessionBusy",
+    "SessionError",
+    "SessionFull",
+    "SessionView",
+    "Sessions",
+    "Signal",
+    "Signals",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",

@@ -24,6 +24,7 @@ pub struct Climate {
     pub grow: bool,
     /// Lanes are paused and their limits changed.
     pub lanes: bool,
+    pub talk: u64,
     /// Turns after which nothing goes wrong any more.
     pub turns: u64,
 }
@@ -92,6 +93,7 @@ impl Climate {
             hang: weather(500, 150),
             fail: weather(150, 500),
             take_back: weather(300, 300),
+            talk: weather(600, 80),
             cancel: dice.chance(250),
             grow: dice.chance(350),
             lanes: dice.chance(300),
