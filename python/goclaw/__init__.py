@@ -30,12 +30,14 @@ from .errors import (
     EngineForked,
     GoclawError,
     GoclawTimeout,
+    IdleTimedOut,
     IncompatibleRun,
     InputError,
     LaneFull,
     NotYetSupported,
     PayloadError,
     Problem,
+    QueueTimedOut,
     RemoteError,
     ResultTimeout,
     RunCancelled,
@@ -48,6 +50,7 @@ from .errors import (
     StoreTooNew,
     TaskFailed,
     TaskTimedOut,
+    TotalTimedOut,
     TracedValueError,
     UnknownAgent,
     UnknownDependency,
@@ -57,11 +60,12 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
+from .health import Health, Incident, StuckCall
 from .lane import Lane, LaneStats, Redirect, redirect
 from .plan import Plan
 from .rate import Rate
 from .retry import Retry, RetryAfter
-from .run import ChildView, Run, RunSummary, TaskView
+from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -82,7 +86,11 @@ __all__ = [
     "Flow",
     "GoclawError",
     "GoclawTimeout",
+    "Health",
+    "Heartbeat",
+    "IdleTimedOut",
     "IncompatibleRun",
+    "Incident",
     "InputError",
     "Lane",
     "LaneFull",
@@ -91,6 +99,7 @@ __all__ = [
     "PayloadError",
     "Plan",
     "Problem",
+    "QueueTimedOut",
     "Rate",
     "Redirect",
     "RemoteError",
@@ -107,9 +116,11 @@ __all__ = [
     "StoreFull",
     "StoreLocked",
     "StoreTooNew",
+    "StuckCall",
     "TaskFailed",
     "TaskTimedOut",
     "TaskView",
+    "TotalTimedOut",
     "TracedValueError",
     "UnknownAgent",
     "UnknownDependency",

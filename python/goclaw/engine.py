@@ -15,12 +15,13 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from . import _goclaw, _guard, _registry
+from . import _goclaw, _guard, _registry, _sigterm
 from ._options import DURABILITIES, Durability, _priority, one_of
 from ._stream import EventStream, Fact
 from .definition import Definition
 from .durations import Duration, to_ms
 from .errors import ConfigError, EngineForked, GoclawError
+from .health import Health, _health
 from .lane import Lane, LaneStats, sized
 from .run import Run, RunSummary
 
@@ -45,6 +46,11 @@ class Engine:
         concurrency: Bound on everything that runs at once.
         drain_timeout: How long closing waits for running work.
         payload_max: Bound of one encoded value, in bytes.
+        cancel_grace: How long agents of a cancelled run get to stop before they are given up.
+        stuck_threads_max: Threads that may be stuck before their lane starts no more of them.
+        handle_sigterm: SIGTERM closes the engine and ends the process with exit code 0; a second one
+            does not wait for running work. Where the engine is opened outside the main thread, or
+            the program handles SIGTERM itself, nothing is changed.
 
     Raises:
         StoreLocked: `store.locked` where another process has the store open.
@@ -73,6 +79,9 @@ class Engine:
         concurrency: int | None = None,
         drain_timeout: Duration = "10s",
         payload_max: int = _PAYLOAD_MAX,
+        cancel_grace: Duration = "5s",
+        stuck_threads_max: int = 32,
+        handle_sigterm: bool = True,
     ) -> None:
         one_of("durability", durability, DURABILITIES)
         if path is None and durability == "relaxed":
@@ -97,8 +106,12 @@ class Engine:
             None if concurrency is None else _bound("concurrency", concurrency, 2**31 - 1),
             durability,
             _bound("payload_max", payload_max, 2**31 - 1),
+            to_ms(cancel_grace, what="cancel_grace"),
+            _bound("stuck_threads_max", stuck_threads_max, 100_000),
         )
         _open.add(self)
+        if handle_sigterm:
+            _sigterm.watch(self)
 
     @property
     def path(self) -> str | None:
@@ -271,6 +284,18 @@ class Engine:
         """
         self.get(run_id).cancel(reason)
 
+    def kill(self, run_id: str, reason: str = "") -> None:
+        """Stops a run without waiting for anything of it.
+
+        Args:
+            run_id: Its id.
+            reason: Why, for the record.
+
+        Raises:
+            UnknownRun: `run.unknown`.
+        """
+        self.get(run_id).kill(reason)
+
     def purge(self, run_id: str | None = None, *, older_than: Duration = 0.0) -> int:
         """Forgets finished runs.
 
@@ -296,6 +321,17 @@ class Engine:
             Counts by name.
         """
         return self._alive().stats()
+
+    def health(self) -> Health:
+        """How the engine is: what is stuck, who holds up everybody, what is missing.
+
+        Returns:
+            What was found; ``str()`` of it is one readable line.
+
+        Raises:
+            EngineClosed: `engine.closed`.
+        """
+        return _health(self._alive().health())
 
     def events(self, *, follow: bool = True, start: int = 0) -> EventStream:
         """Events of all runs.
@@ -404,6 +440,7 @@ class Engine:
     def _close(self, drain_ms: int) -> None:
         self._native.close(drain_ms)
         _open.discard(self)
+        _sigterm.unwatch(self)
 
 
 def run(flow: Definition[R], input: Any = None) -> R:
@@ -441,7 +478,8 @@ def _shared() -> Engine:
     global _shared_engine
     with _shared_lock:
         if _shared_engine is None or _shared_engine not in _open:
-            _shared_engine = Engine(drain_timeout=0)
+            # Nothing of it lasts, so SIGTERM may end it as it ends any program.
+            _shared_engine = Engine(drain_timeout=0, handle_sigterm=False)
         return _shared_engine
 
 
@@ -481,6 +519,7 @@ def _after_fork() -> None:
     for engine in list(_open):
         engine._native.leak()
     _open.clear()
+    _sigterm.forget()
     _goclaw._Feeder.forked()
     loop = sys.modules.get("goclaw._loop")
     if loop is not None:

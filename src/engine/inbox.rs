@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::cell::Cell;
+use super::health::{Beat, Pulse};
 use super::options::{Closed, Submit};
 use super::refusal;
 use crate::agent::{Report, Reports};
@@ -48,6 +49,12 @@ pub(super) enum Message {
         reason: String,
         reply: Reply<Result<()>>,
     },
+    /// As `Cancel`, and nothing of it is waited for.
+    Kill {
+        run: RunId,
+        reason: String,
+        reply: Reply<Result<()>>,
+    },
     Grow {
         run: RunId,
         growth: Growth,
@@ -63,6 +70,14 @@ pub(super) enum Message {
     Find {
         run: RunId,
         reply: Reply<Option<Arc<Cell>>>,
+    },
+    Pulse {
+        reply: Reply<Pulse>,
+    },
+    /// Heartbeats of a run's calls under way.
+    Beats {
+        run: RunId,
+        reply: Reply<Vec<Beat>>,
     },
     Lanes {
         reply: Reply<Vec<LaneView>>,

@@ -9,6 +9,7 @@
 mod cell;
 mod clock;
 mod handle;
+mod health;
 mod inbox;
 mod incompatible;
 mod options;
@@ -21,7 +22,11 @@ mod watch;
 mod tests;
 
 pub use handle::Engine;
-pub use options::{Closed, OnConflict, Options, Submit, all_lanes, builtin_lanes};
+pub use health::{Beat, Held, Pulse, StuckCall};
+pub use options::{
+    CANCEL_GRACE_MS, Closed, OnConflict, Options, STUCK_THREADS_MAX, Submit, all_lanes,
+    builtin_lanes,
+};
 pub use ticket::{Handle, Ticket};
 
 /// Reasons that several places give in the same words.

@@ -52,6 +52,27 @@ impl Queue {
         Some(taken)
     }
 
+    /// Takes these tasks of a run out; returns how many of them were there.
+    pub(super) fn withdraw_span(&mut self, run: RunId, span: Span) -> u64 {
+        let mut tasks = 0;
+        self.bands.retain(|_, entries| {
+            let left = |(_, e): &(u64, Entry)| e.run == run && without(e.span, span).is_some();
+            if entries.iter().any(left) {
+                let count = |of: &VecDeque<(u64, Entry)>| -> u64 {
+                    of.iter().map(|(_, entry)| u64::from(entry.span.len)).sum()
+                };
+                let before = count(entries);
+                *entries = std::mem::take(entries)
+                    .into_iter()
+                    .flat_map(|(ticket, e)| rest(e, run, span).map(move |e| (ticket, e)))
+                    .collect();
+                tasks += before - count(entries);
+            }
+            !entries.is_empty()
+        });
+        tasks
+    }
+
     /// Takes out everything of a run; returns how many tasks that were.
     pub(super) fn withdraw(&mut self, run: RunId) -> u64 {
         let mut tasks = 0;
@@ -65,4 +86,21 @@ impl Queue {
         });
         tasks
     }
+}
+
+/// What is left of a span without another, before and behind it; `None` where they do not meet.
+pub(super) fn without(span: Span, gone: Span) -> Option<[Span; 2]> {
+    let (lo, hi) = (span.lo.max(gone.lo), span.hi().min(gone.hi()));
+    let rest = [(span.lo, lo), (hi, span.hi())];
+    (span.node == gone.node && lo < hi)
+        .then(|| rest.map(|(from, to)| Span::new(span.node, from, to - from)))
+}
+
+/// What is left of an entry when these tasks of a run leave.
+pub(super) fn rest(entry: Entry, run: RunId, gone: Span) -> impl Iterator<Item = Entry> {
+    let parts = match without(entry.span, gone).filter(|_| entry.run == run) {
+        Some(parts) => parts,
+        None => [entry.span, Span { len: 0, ..entry.span }],
+    };
+    parts.into_iter().filter(|span| span.len > 0).map(move |span| Entry { span, ..entry })
 }

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::permit::Slots;
-use super::queue::Queue;
+use super::queue::{Queue, rest, without};
 use super::{Entry, Permit};
-use crate::model::{LaneSpec, RunId, Style};
+use crate::model::{LaneSpec, RunId, Span, Style};
 
 /// One named lane.
 #[derive(Debug)]
@@ -120,6 +120,16 @@ impl Lane {
         self.queued -= self.queues.iter_mut().map(|queue| queue.withdraw(run)).sum::<u64>();
     }
 
+    fn withdraw_span(&mut self, run: RunId, span: Span) {
+        let left = |entry: &Entry| entry.run == run && without(entry.span, span).is_some();
+        if self.backlog.iter().any(left) {
+            let backlog = std::mem::take(&mut self.backlog);
+            self.backlog = backlog.into_iter().flat_map(|entry| rest(entry, run, span)).collect();
+        }
+        self.queued -=
+            self.queues.iter_mut().map(|queue| queue.withdraw_span(run, span)).sum::<u64>();
+    }
+
     fn view(&self) -> LaneView {
         LaneView {
             name: self.spec.name.clone(),
@@ -209,6 +219,11 @@ impl Lanes {
     /// Takes everything of a run out of all queues.
     pub fn withdraw(&mut self, run: RunId) {
         self.lanes.iter_mut().for_each(|lane| lane.withdraw(run));
+    }
+
+    /// Takes these tasks of a run out of all queues.
+    pub fn withdraw_span(&mut self, run: RunId, span: Span) {
+        self.lanes.iter_mut().for_each(|lane| lane.withdraw_span(run, span));
     }
 
     pub fn view(&self) -> Vec<LaneView> {

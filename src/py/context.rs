@@ -19,6 +19,8 @@ use crate::model::{Span, Style};
 /// Shortest time between two progress reports of one call; what comes sooner is left out, save
 /// the last one (`done >= total`).
 const PROGRESS_PAUSE: Duration = Duration::from_millis(10);
+/// Bound of the details of a heartbeat, bytes.
+const DETAILS_BYTES_MAX: usize = 4 << 10;
 /// How often a sleeping agent looks whether it was cancelled.
 const SLEEP_SLICE: Duration = Duration::from_millis(20);
 
@@ -204,9 +206,25 @@ impl Context {
         Ok(slf.get().log.get_or_init(py, || log).bind(py).clone())
     }
 
+    /// A sign of life: holds off the task's `idle_timeout`. `details` are for whoever looks at the
+    /// task, as text. Raises `goclaw.Cancelled` when the agent should stop.
+    #[pyo3(signature = (details=None))]
+    fn heartbeat(&self, py: Python<'_>, details: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        match details {
+            None => self.batch.beat(self.child),
+            Some(details) => {
+                let text = failure::bounded(details.str()?.to_string(), DETAILS_BYTES_MAX);
+                self.batch.beat_with(self.child, text.into());
+            }
+        }
+        self.core.heartbeats.fetch_add(1, Ordering::Relaxed);
+        self.checkpoint(py)
+    }
+
     /// Tells watchers how far the agent got. At most one report in 10 ms is passed on, and the last.
     #[pyo3(signature = (done, total=None, text=None))]
     fn progress(&self, done: f64, total: Option<f64>, text: Option<String>) {
+        self.batch.beat(self.child);
         let now = Instant::now();
         let last = total.is_some_and(|total| done >= total);
         {
@@ -225,8 +243,11 @@ impl Context {
         self.core.reports.report(vec![report]);
     }
 
-    /// A safe point: raises `goclaw.Cancelled` when the agent should stop.
+    /// A safe point, and a sign of life: raises `goclaw.Cancelled` when the agent should stop.
     fn checkpoint(&self, py: Python<'_>) -> PyResult<()> {
+        if self.batch.idle().is_some() {
+            self.batch.beat(self.child);
+        }
         if !self.stopped() {
             return Ok(());
         }

@@ -10,6 +10,8 @@ mod errors;
 mod executor;
 mod facts;
 mod failure;
+mod health;
+mod incidents;
 mod lanes;
 mod logging;
 mod looper;
@@ -27,6 +29,7 @@ mod slot;
 mod steps;
 mod template;
 mod threads;
+mod watchdog;
 
 use pyo3::prelude::*;
 

@@ -41,6 +41,7 @@ impl Run {
     pub fn code(&self) -> Option<&'static str> {
         match self.cause()? {
             CancelCause::Asked => Some("run.cancelled"),
+            CancelCause::Killed => Some("run.killed"),
             CancelCause::Deadline => Some("run.timeout"),
             CancelCause::Quarantine => Some("run.quarantined"),
             CancelCause::Unwritable => Some("store.unwritable"),
@@ -91,7 +92,7 @@ impl Run {
     pub fn failure_of(&self, task: TaskRef) -> Option<&Arc<Failure>> {
         match &self.item(task)?.yields {
             Yield::Failure(failure) | Yield::Retrying { failure, .. } => Some(failure),
-            Yield::Nothing | Yield::Output(_) => None,
+            Yield::Nothing | Yield::Ready { .. } | Yield::Output(_) => None,
         }
     }
     pub fn output_of(&self, task: TaskRef) -> Option<&Payload> {

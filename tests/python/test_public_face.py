@@ -16,11 +16,12 @@ import pytest
 
 FACE = """
 Agent AgentError BindingError Cancelled ChildView ConfigError Context CycleError Definition DuplicateTask Engine
-EngineClosed EngineForked Event Flow GoclawError GoclawTimeout IncompatibleRun InputError Lane LaneFull LaneStats
-NotYetSupported PayloadError Plan Problem Rate Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled
-RunConflict RunSummary RunTimedOut StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew TaskFailed TaskTimedOut
-TaskView TracedValueError UnknownAgent UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock
-__version__ agent current otherwise redirect run when workflow
+EngineClosed EngineForked Event Flow GoclawError GoclawTimeout Health Heartbeat IdleTimedOut Incident IncompatibleRun
+InputError Lane LaneFull LaneStats NotYetSupported PayloadError Plan Problem QueueTimedOut Rate Redirect RemoteError
+ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut StoreCorrupt StoreError StoreFull
+StoreLocked StoreTooNew StuckCall TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent
+UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise
+redirect run when workflow
 """.split()  # noqa: SIM905
 
 

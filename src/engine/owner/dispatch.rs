@@ -6,7 +6,7 @@ use super::flight::Flight;
 use super::{Owner, admissible};
 use crate::agent::Batch;
 use crate::lane::{Entry, Permit};
-use crate::model::{Delivery, TaskState};
+use crate::model::{Delivery, Style, TaskState};
 use crate::run::Input;
 
 impl Owner {
@@ -47,6 +47,9 @@ impl Owner {
     /// Starts the next batch of a lane. False where nothing can start now.
     fn grant(&mut self, lane: usize) -> bool {
         for front in self.lanes.lane(lane).fronts() {
+            if front.style == Style::Thread && self.stuck.holds(lane) {
+                continue;
+            }
             let Some(slot) = self.runs.get(&front.run) else {
                 self.lanes.discard(lane, front.style);
                 return true;
@@ -57,14 +60,14 @@ impl Owner {
                 Delivery::AtLeastOnce => self.paces.batch(&task.agent, front.style),
             };
             if let Some((entry, permit)) = self.lanes.grant(lane, front.style, calls) {
-                self.launch(entry, permit);
+                self.launch(lane, entry, permit);
                 return true;
             }
         }
         false
     }
 
-    fn launch(&mut self, entry: Entry, permit: Permit) {
+    fn launch(&mut self, lane: usize, entry: Entry, permit: Permit) {
         if !self.step(entry.run, Input::Claimed { span: entry.span }) {
             // Cancelled in between: dropping the permit gives it back.
             return;
@@ -75,7 +78,7 @@ impl Owner {
         let id = self.flights.next_id();
         let attempt = entry.attempts + 1;
         let batch = Arc::new(Batch::new(id, call, entry.span, attempt, entry.style, timeout));
-        let flight = Flight::new(Arc::clone(&batch), permit, entry.style, self.now);
+        let flight = Flight::new(Arc::clone(&batch), permit, entry.style, lane, self.now);
         self.paces.went_out(flight.agent(), entry.style, entry.span.len);
         if let Some(check) = flight.first_check(self.now) {
             self.timers.at(check, super::timers::Due::Batch(id));

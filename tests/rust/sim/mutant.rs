@@ -8,7 +8,8 @@
 //! (its start was not on disk). The engine's batch ids fence those, the machine never sees them.
 
 use goclaw::model::{
-    CancelCause, Delivery, Event, Failure, FailureKind, RunState, Span, TaskRef, Timestamp,
+    CancelCause, Delivery, Event, Failure, FailureKind, RunState, Span, TaskRef, TaskState,
+    Timestamp,
 };
 use goclaw::run::{Effect, Input, Run, Timer, Turn};
 use std::sync::Arc;
@@ -33,18 +34,25 @@ pub enum Mutant {
     ReuseAttempt,
     LoseChild,
     GrowthDoesNotWait,
+    RetryQueueTimeout,
+    TotalSparesRunning,
     // What the world is asked to do.
     LoseRetryTimer,
     LoseOffer,
     LoseResolve,
     LoseAbandon,
     LoseEnded,
+    LoseQueueTimer,
+    LoseTotalTimer,
+    LoseLeave,
     OfferTwice,
     // What a recovery finds outstanding.
     RecoverNoOffer,
     RecoverNoResolve,
     RecoverNoTimer,
     RecoverNoLost,
+    /// Waits begin anew after a restart.
+    RecoverAnew,
     // The line itself.
     ActBeforeJournal,
     StartBeforeSync,
@@ -89,6 +97,13 @@ impl Mutant {
                 failure.code == "task.interrupted"
                     && run.plan().task(task.node).delivery == Delivery::AtMostOnce
             }
+            (Self::RetryQueueTimeout, Event::Failed { failure, .. }) => {
+                failure.code == "task.queue_timeout"
+            }
+            (Self::TotalSparesRunning, Event::Failed { failure, task, .. }) => {
+                failure.code == "task.total_timeout"
+                    && run.task_state(*task) == Some(TaskState::Running)
+            }
             (Self::ReuseAttempt, Event::Started { attempt, .. }) => *attempt > 1,
             (Self::LoseChild, Event::Expanded { count, .. }) => *count > 0,
             _ => false,
@@ -122,6 +137,7 @@ impl Mutant {
                 events.extend(twice);
                 events
             }
+            Self::TotalSparesRunning => Vec::new(),
             Self::RepeatAtMostOnce => {
                 let Input::Lost { span, attempt, crash } = *input else { return events };
                 turn.effects = vec![Effect::Offer { span, attempts: attempt }];
@@ -141,7 +157,10 @@ impl Mutant {
                 };
                 vec![Event::RunEnded { state, reason }]
             }
-            (Self::RetryForever, Event::Failed { task, attempt, failure }) => {
+            (
+                Self::RetryForever | Self::RetryQueueTimeout,
+                Event::Failed { task, attempt, failure },
+            ) => {
                 vec![Event::Retrying { task, attempt, failure, due: now }]
             }
             (Self::GiveUpEarly, Event::Retrying { task, attempt, failure, .. }) => {
@@ -177,6 +196,13 @@ impl Mutant {
             Self::LoseOffer => effects.retain(|e| !matches!(e, Effect::Offer { .. })),
             Self::LoseResolve => effects.retain(|e| !matches!(e, Effect::Resolve { .. })),
             Self::LoseAbandon => effects.retain(|e| !matches!(e, Effect::Abandon { .. })),
+            Self::LoseQueueTimer => {
+                effects.retain(|e| !matches!(e, Effect::Wake { timer: Timer::Queue(_), .. }));
+            }
+            Self::LoseTotalTimer => {
+                effects.retain(|e| !matches!(e, Effect::Wake { timer: Timer::Total(_), .. }));
+            }
+            Self::LoseLeave => effects.retain(|e| !matches!(e, Effect::Leave { .. })),
             Self::LoseEnded => effects.retain(|e| !matches!(e, Effect::Ended)),
             Self::OfferTwice => {
                 let again = effects.iter().find(|e| matches!(e, Effect::Offer { .. })).cloned();
@@ -193,6 +219,13 @@ impl Mutant {
             Self::RecoverNoResolve => effects.retain(|e| !matches!(e, Effect::Resolve { .. })),
             Self::RecoverNoTimer => effects.retain(|e| !matches!(e, Effect::Wake { .. })),
             Self::RecoverNoLost => drop(inputs.pop()),
+            Self::RecoverAnew => {
+                for effect in effects {
+                    if let Effect::Wake { at, timer: Timer::Queue(_) | Timer::Total(_) } = effect {
+                        *at = at.plus(10);
+                    }
+                }
+            }
             _ => {}
         }
     }

@@ -149,6 +149,9 @@ fn task(id: String, deps: Vec<String>, lanes: &[LaneSpec], tame: bool, dice: &mu
         when: (!tame && dice.chance(200)).then(|| Expr::Value(serde_json::json!(true))),
         lane: dice.pick(lanes).name.clone(),
         timeout_ms: dice.chance(400).then(|| dice.between(5, 60)),
+        queue_timeout_ms: dice.chance(150).then(|| dice.between(5, 150)),
+        idle_timeout_ms: dice.chance(150).then(|| dice.between(3, 40)),
+        total_timeout_ms: dice.chance(150).then(|| dice.between(20, 600)),
         retry: retry(dice),
         priority: dice.below(3) as i32,
         delivery: match dice.chance(200) {

@@ -92,6 +92,12 @@ impl World {
             Event::Retrying { .. } => "Retrying",
             Event::RetryDue { .. } => "RetryDue",
             Event::Failed { failure, .. } if failure.code == "task.interrupted" => "Failed: once",
+            Event::Failed { failure, .. } if failure.code == "task.queue_timeout" => {
+                "Failed: waited too long"
+            }
+            Event::Failed { failure, .. } if failure.code == "task.total_timeout" => {
+                "Failed: took too long"
+            }
             Event::Failed { .. } => "Failed",
             Event::Interrupted { crash: true, .. } => "Interrupted by a crash",
             Event::Interrupted { .. } => "Interrupted",
@@ -101,6 +107,7 @@ impl World {
             Event::Joined { .. } => "Joined",
             Event::Unresolved { .. } => "Unresolved",
             Event::Progress { .. } => "Progress",
+            Event::Blocking { .. } => "Blocking",
             Event::CancelRequested { .. } => "CancelRequested",
             Event::RunEnded { state, .. } => state.as_str(),
         };
