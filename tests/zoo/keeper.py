@@ -45,8 +45,8 @@ class Visit:
     stats: dict[str, int]
 
 
-def keep(animal: Animal, times: int, at_least: int = 5) -> Visit:
-    """Runs an animal `times` times in an engine of its own, beside the neighbours."""
+def keep(animal: Animal, times: int, seconds: float = 0.0) -> Visit:
+    """Runs an animal `times` times or more, for so many `seconds` or longer, in an engine of its own."""
     lanes = [goclaw.Lane("cage", CAGE), goclaw.Lane("healthy", 8)]
     options: dict[str, Any] = {}
     if animal.process:
@@ -59,8 +59,8 @@ def keep(animal: Animal, times: int, at_least: int = 5) -> Visit:
     engine = goclaw.Engine(lanes=lanes, drain_timeout="5s", **options)
     try:
         flow = goclaw.Workflow(animal.name).task("only", animal.agent())
-        with neighbours(engine, at_least) as streams:
-            runs, most_stuck = _visit(engine, flow, animal, times)
+        with neighbours(engine) as streams:
+            runs, most_stuck = _visit(engine, flow, animal, times, seconds)
         release()
         running = _until_none(lambda: {name: lane.running for name, lane in engine.lanes.items() if lane.running})
         stuck = _until_none(lambda: {"stuck": found} if (found := _stuck(engine)) else {})
@@ -75,13 +75,14 @@ def keep(animal: Animal, times: int, at_least: int = 5) -> Visit:
 
 
 def _visit(
-    engine: goclaw.Engine, flow: goclaw.Workflow, animal: Animal, times: int
+    engine: goclaw.Engine, flow: goclaw.Workflow, animal: Animal, times: int, seconds: float
 ) -> tuple[list[goclaw.Run[Any]], int]:
     runs: list[goclaw.Run[Any]] = []
     most_stuck = 0
-    at_once = STICKS_AT_ONCE if animal.sticks else CAGE if animal.cancels else times
-    while len(runs) < times:
-        count = min(at_once, times - len(runs))
+    at_once = STICKS_AT_ONCE if animal.sticks else CAGE if animal.cancels or seconds else times
+    began = time.monotonic()
+    while (least := times - len(runs)) > 0 or time.monotonic() - began < seconds:
+        count = min(at_once, least) if least > 0 else at_once
         some = engine.submit_many(flow, [{"x": len(runs) + at} for at in range(count)])
         if animal.cancels:
             for run in some:
