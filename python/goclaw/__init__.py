@@ -34,6 +34,8 @@ from .errors import (
     IncompatibleRun,
     InputError,
     LaneFull,
+    MergeFailed,
+    MessageDropped,
     NotYetSupported,
     PayloadError,
     Problem,
@@ -43,6 +45,9 @@ from .errors import (
     RunCancelled,
     RunConflict,
     RunTimedOut,
+    SessionBusy,
+    SessionError,
+    SessionFull,
     StoreCorrupt,
     StoreError,
     StoreFull,
@@ -66,6 +71,7 @@ from .plan import Plan
 from .rate import Rate
 from .retry import Retry, RetryAfter
 from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
+from .session import Collect, Sessions, SessionView, Signal, Signals
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -73,6 +79,7 @@ __all__ = [
     "AgentError",
     "BindingError",
     "Cancelled",
+    "Collect",
     "ChildView",
     "ConfigError",
     "Context",
@@ -95,6 +102,8 @@ __all__ = [
     "Lane",
     "LaneFull",
     "LaneStats",
+    "MergeFailed",
+    "MessageDropped",
     "NotYetSupported",
     "PayloadError",
     "Plan",
@@ -111,6 +120,13 @@ __all__ = [
     "RunConflict",
     "RunSummary",
     "RunTimedOut",
+    "SessionBusy",
+    "SessionError",
+    "SessionFull",
+    "SessionView",
+    "Sessions",
+    "Signal",
+    "Signals",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",

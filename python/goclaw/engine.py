@@ -24,6 +24,7 @@ from .errors import ConfigError, EngineForked, GoclawError
 from .health import Health, _health
 from .lane import Lane, LaneStats, sized
 from .run import Run, RunSummary
+from .session import OnRetry, Sessions, WhenBusy, _mode, _place
 
 if TYPE_CHECKING:
     from typing import Self
@@ -46,6 +47,7 @@ class Engine:
         concurrency: Bound on everything that runs at once.
         drain_timeout: How long closing waits for running work.
         payload_max: Bound of one encoded value, in bytes.
+        when_busy: What a submit does while its session is busy, unless it or the session says so itself.
         cancel_grace: How long agents of a cancelled run get to stop before they are given up.
         stuck_threads_max: Threads that may be stuck before their lane starts no more of them.
         handle_sigterm: SIGTERM closes the engine and ends the process with exit code 0; a second one
@@ -79,6 +81,7 @@ class Engine:
         concurrency: int | None = None,
         drain_timeout: Duration = "10s",
         payload_max: int = _PAYLOAD_MAX,
+        when_busy: WhenBusy = "followup",
         cancel_grace: Duration = "5s",
         stuck_threads_max: int = 32,
         handle_sigterm: bool = True,
@@ -106,6 +109,7 @@ class Engine:
             None if concurrency is None else _bound("concurrency", concurrency, 2**31 - 1),
             durability,
             _bound("payload_max", payload_max, 2**31 - 1),
+            _mode(when_busy, memory=self._path is None),
             to_ms(cancel_grace, what="cancel_grace"),
             _bound("stuck_threads_max", stuck_threads_max, 100_000),
         )
@@ -133,6 +137,10 @@ class Engine:
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
     ) -> Run[R]:
         """Starts a run.
 
@@ -144,6 +152,13 @@ class Engine:
             priority: Higher runs first.
             tags: Words to find the run by.
             durability: The level of this run, where it differs from the engine's.
+            session: Runs with the same key go one at a time, in the order of their submits.
+            when_busy: What to do while the session is busy: ``"followup"`` waits, ``"reject"`` refuses,
+                ``"interrupt"`` cancels what is there, ``"steer"`` hands the message to the running agent,
+                ``"collect"`` or a `Collect` merges it with others. The session's or the engine's by default.
+            on_retry: Whether it keeps its session while it waits for a retry (``"hold"``), or lets the
+                next run start (``"park"``).
+            weight: Turns that its session gets where others get one.
 
         Returns:
             A handle, as soon as the run is durable at its level.
@@ -154,9 +169,13 @@ class Engine:
             PayloadError: where the input cannot be encoded.
             LaneFull: `lane.full`.
             RunConflict: `run.conflict`.
+            SessionBusy: `session.busy` with ``when_busy="reject"``.
+            SessionFull: `session.full`.
             EngineClosed: `engine.closed`.
         """
-        return self._submit(flow, [input], run_id, on_conflict, priority, tags, durability, not _guard.in_loop())[0]
+        place = _place(session, when_busy, on_retry, weight, inputs=1, memory=self._path is None)
+        block = not _guard.in_loop()
+        return self._submit(flow, [input], run_id, on_conflict, priority, tags, durability, block, place)[0]
 
     def submit_many(
         self,
@@ -166,6 +185,10 @@ class Engine:
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
+        session: str | Sequence[str] | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
     ) -> builtins.list[Run[R]]:
         """Starts one run per input, with one message and one commit.
 
@@ -178,6 +201,10 @@ class Engine:
             priority: Higher runs first.
             tags: Words to find the runs by.
             durability: The level of these runs, where it differs from the engine's.
+            session: One key for all, or one key per input.
+            when_busy: What to do while a session is busy.
+            on_retry: Whether a run keeps its session while it waits for a retry.
+            weight: Turns that the sessions get where others get one.
 
         Returns:
             The handles in the order of the inputs.
@@ -185,9 +212,20 @@ class Engine:
         Raises:
             GoclawError: as `submit`.
         """
-        return self._submit(flow, list(inputs), None, "error", priority, tags, durability, not _guard.in_loop())
+        given, memory = list(inputs), self._path is None
+        place = _place(session, when_busy, on_retry, weight, inputs=len(given), memory=memory)
+        return self._submit(flow, given, None, "error", priority, tags, durability, not _guard.in_loop(), place)
 
-    def run(self, flow: Definition[R], input: Any = None, *, priority: int = 0, tags: Sequence[str] = ()) -> R:
+    def run(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+    ) -> R:
         """Submits a run and waits for its result.
 
         Args:
@@ -195,6 +233,8 @@ class Engine:
             input: Its input.
             priority: Higher runs first.
             tags: Words to find the run by.
+            session: Runs with the same key go one at a time.
+            when_busy: What to do while the session is busy.
 
         Returns:
             What `Run.result` returns.
@@ -203,12 +243,21 @@ class Engine:
             GoclawError: as `submit` and `Run.result`.
         """
         _guard.refuse_own_loop("run a workflow")
-        started = self.submit(flow, input, priority=priority, tags=tags)
+        started = self.submit(flow, input, priority=priority, tags=tags, session=session, when_busy=when_busy)
         # This thread has nothing to do until the run ends, so it works on the run's tasks.
         self._native.help(started._handle)
         return started.result()
 
-    async def arun(self, flow: Definition[R], input: Any = None, *, priority: int = 0, tags: Sequence[str] = ()) -> R:
+    async def arun(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+    ) -> R:
         """Submits a run and awaits its result, in any asyncio loop.
 
         Args:
@@ -216,6 +265,8 @@ class Engine:
             input: Its input.
             priority: Higher runs first.
             tags: Words to find the run by.
+            session: Runs with the same key go one at a time.
+            when_busy: What to do while the session is busy.
 
         Returns:
             What `Run.result` returns. Cancelling the awaiting task does not cancel the run.
@@ -225,7 +276,8 @@ class Engine:
         """
         import asyncio
 
-        started = partial(self._submit, flow, [input], None, "error", priority, tags, None, True)
+        place = _place(session, when_busy, "hold", None, inputs=1, memory=self._path is None)
+        started = partial(self._submit, flow, [input], None, "error", priority, tags, None, True, place)
         return await (await asyncio.to_thread(started))[0]
 
     def get(self, run_id: str) -> Run[Any]:
@@ -248,6 +300,7 @@ class Engine:
         state: str | None = None,
         workflow: str | None = None,
         tag: str | None = None,
+        session: str | None = None,
         limit: int = 50,
         after: str | None = None,
     ) -> builtins.list[RunSummary]:
@@ -257,6 +310,7 @@ class Engine:
             state: Only runs in this state.
             workflow: Only runs of the workflow of this name.
             tag: Only runs with this tag.
+            session: Only runs of this session.
             limit: How many at most.
             after: Id of the last run of the page before.
 
@@ -266,10 +320,10 @@ class Engine:
         Raises:
             ConfigError: `config.choice` for a state that does not exist.
         """
-        rows = self._alive().list(state, workflow, tag, after, _bound("limit", limit, 100_000))
+        rows = self._alive().list(state, workflow, tag, session, after, _bound("limit", limit, 100_000))
         return [
-            RunSummary(id, name, found, tuple(tags), _at(submitted), None if ended is None else _at(ended))
-            for id, name, found, tags, submitted, ended in rows
+            RunSummary(id, name, found, tuple(tags), _at(submitted), None if ended is None else _at(ended), key)
+            for id, name, found, tags, submitted, ended, key in rows
         ]
 
     def cancel(self, run_id: str, reason: str = "") -> None:
@@ -313,6 +367,11 @@ class Engine:
     def lanes(self) -> dict[str, LaneStats]:
         """The lanes by name, as they are now."""
         return {row[0]: LaneStats(*row) for row in self._alive().lanes()}
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions by key: who holds each, who waits, and how it is configured."""
+        return Sessions(self)
 
     def stats(self) -> dict[str, int]:
         """The engine's counters since it was opened, under the names that metrics have.
@@ -389,6 +448,7 @@ class Engine:
         tags: Sequence[str],
         durability: str | None,
         block: bool,
+        place: _goclaw._PlaceRow = (None, None, False, None),
     ) -> builtins.list[Run[R]]:
         native = self._alive()
         if not isinstance(flow, Definition):
@@ -412,6 +472,7 @@ class Engine:
             list(tags),
             durability,
             block,
+            place,
         )
         refused = [answer for answer in answers if isinstance(answer, BaseException)]
         runs = {at: Run[R](self, answer) for at, answer in enumerate(answers) if not isinstance(answer, BaseException)}

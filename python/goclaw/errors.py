@@ -283,6 +283,36 @@ class LaneFull(GoclawError):
     code = "lane.full"
 
 
+class SessionError(GoclawError):
+    """What has to do with the order of runs in a session (`session.busy` and its relatives)."""
+
+    code = "session.busy"
+
+
+class SessionBusy(SessionError):
+    """The session is busy, and the submit was not to wait (`session.busy`)."""
+
+    code = "session.busy"
+
+
+class SessionFull(SessionError):
+    """Too many messages wait in the session (`session.full`)."""
+
+    code = "session.full"
+
+
+class MessageDropped(SessionError):
+    """Newer messages took the place of this one before it was read (`session.dropped`)."""
+
+    code = "session.dropped"
+
+
+class MergeFailed(SessionError):
+    """The messages of a session could not be merged (`session.merge`)."""
+
+    code = "session.merge"
+
+
 class StoreError(GoclawError):
     """The store could not do its work (`store.io` and its relatives)."""
 
@@ -364,6 +394,10 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     IdleTimedOut,
     TotalTimedOut,
     LaneFull,
+    SessionBusy,
+    SessionFull,
+    MessageDropped,
+    MergeFailed,
     StoreLocked,
     StoreFull,
     StoreCorrupt,
@@ -383,6 +417,7 @@ _BY_AREA: dict[str, type[GoclawError]] = {
     "workflow": WorkflowError,
     "agent": AgentError,
     "task": TaskFailed,
+    "session": SessionError,
     "store": StoreError,
     "payload": PayloadError,
     "config": ConfigError,

@@ -5,6 +5,7 @@
 //! as exactly one outcome, or is fenced by the engine.
 
 mod beats;
+mod letters;
 pub mod local;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,10 +14,12 @@ use std::time::Instant;
 
 use self::beats::Beats;
 use crate::model::{
-    BatchId, Isolation, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, TaskRef, Timestamp,
+    BatchId, Collect, Failure, Isolation, Millis, NodeIx, Opaque, Payload, RunId, Span, Style,
+    TaskRef, Timestamp,
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
+pub use letters::{Letter, Letters};
 
 /// What the calls of one node share: its plan and everything its arguments may refer to.
 ///
@@ -34,12 +37,24 @@ pub struct NodeCall {
     pub items: Option<Payload>,
     pub trace_id: Arc<str>,
     pub session: Option<Arc<str>>,
+    /// Messages to the session that were put before the run; `None` without a session.
+    pub letters: Option<Arc<Letters>>,
     /// When the run was submitted.
     pub submitted: Timestamp,
     /// Set when the run is cancelled; agents read it as `ctx.cancelled`.
     pub cancelled: Arc<AtomicBool>,
     /// Room for what the executor evaluates once per node (decoded items, bound arguments).
     pub memo: OnceLock<Arc<dyn Opaque>>,
+}
+
+/// Messages of one session that are to become one. Asked for by number, answered by number.
+#[derive(Debug)]
+pub struct MergeCall {
+    pub session: Arc<str>,
+    pub number: u64,
+    /// The inputs of the runs, oldest first.
+    pub inputs: Vec<Payload>,
+    pub collect: Arc<Collect>,
 }
 
 /// A span of calls that holds its permits until the last outcome is reported.
@@ -219,6 +234,16 @@ pub enum Report {
         node: NodeIx,
         resolution: Resolution,
     },
+    /// An agent of the run has read a letter for the first time.
+    LettersRead {
+        run: RunId,
+    },
+    /// The answer to a `MergeCall`.
+    Merged {
+        session: Arc<str>,
+        number: u64,
+        result: Result<Payload, Box<Failure>>,
+    },
     Progress {
         run: RunId,
         span: Span,
@@ -250,6 +275,8 @@ pub trait Executor: Send + Sync {
     fn execute(&self, batch: Arc<Batch>);
     /// Evaluates a node's `when` and `each`; answers with `Report::Resolved`.
     fn resolve(&self, call: Arc<NodeCall>);
+    /// Merges messages; answers with `Report::Merged`.
+    fn merge(&self, call: Arc<MergeCall>);
     /// The run of these children was cancelled: asks them to stop, first softly, then firmly. They
     /// still count, and report how they ended. What goes on all the same is abandoned in the end.
     fn cancel(&self, batch: &Arc<Batch>, span: Span, rung: Rung);

@@ -8,6 +8,7 @@ use super::cell::Cell;
 use super::health::{Beat, Pulse};
 use super::options::{Closed, Submit};
 use super::refusal;
+use super::sessions::SessionAsk;
 use crate::agent::{Report, Reports};
 use crate::lane::LaneView;
 use crate::model::{Growth, Millis, Result, RunId, Timestamp};
@@ -82,6 +83,7 @@ pub(super) enum Message {
     Lanes {
         reply: Reply<Vec<LaneView>>,
     },
+    Sessions(SessionAsk),
     /// Forgets ended runs that an engine in memory keeps: the one named, or all that ended before.
     Forget {
         run: Option<RunId>,

@@ -14,6 +14,7 @@ mod inbox;
 mod incompatible;
 mod options;
 mod owner;
+mod sessions;
 mod shared;
 mod ticket;
 mod watch;
@@ -27,6 +28,7 @@ pub use options::{
     CANCEL_GRACE_MS, Closed, OnConflict, Options, STUCK_THREADS_MAX, Submit, all_lanes,
     builtin_lanes,
 };
+pub use sessions::{SessionInfo, SessionSetup};
 pub use ticket::{Handle, Ticket};
 
 /// Reasons that several places give in the same words.

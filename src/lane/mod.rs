@@ -6,10 +6,12 @@
 
 mod permit;
 mod queue;
+mod session;
 mod set;
 
 pub use permit::Permit;
 pub use queue::Entry;
+pub use session::{Group, Next, SESSION_WAITING_MAX, SessionView, Sessions, Waiting};
 pub use set::{Lane, LaneView, Lanes};
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use super::notify::Notifier;
 use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
 use super::run::{PyRun, wait};
-use super::{errors, health, incidents, logging, registry, watchdog};
+use super::session::{ModeRow, PlaceRow, Places, SessionRow};
+use super::{errors, health, incidents, logging, registry, session, watchdog};
 use crate::agent::Executor;
 use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, all_lanes};
 use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
@@ -29,7 +30,7 @@ use crate::store::{Filter, Summary};
 const PLANS_MAX: usize = 16_384;
 
 type LaneRow = (String, u32, u32, u32, u64, u64);
-type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>);
+type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>, Option<String>);
 
 /// A handle on an open engine.
 #[pyclass(frozen, name = "Engine", module = "goclaw._goclaw")]
@@ -133,6 +134,7 @@ impl PyEngine {
         concurrency: Option<u32>,
         durability: &str,
         payload_max: usize,
+        when_busy: ModeRow,
         cancel_grace: u64,
         stuck_threads_max: u32,
     ) -> PyResult<Self> {
@@ -146,6 +148,7 @@ impl PyEngine {
             lanes,
             global: concurrency,
             durability: level(py, durability)?,
+            when_busy: session::mode(py, when_busy)?,
             cancel_grace,
             stuck_threads_max,
             ..Options::default()
@@ -200,21 +203,25 @@ impl PyEngine {
         tags: Vec<String>,
         durability: Option<&str>,
         block: bool,
+        place: PlaceRow,
     ) -> PyResult<Vec<Py<PyAny>>> {
         refuse_processes(py, &plan.0)?;
         let id = run_id.map(|id| run_of(py, id)).transpose()?;
         let durability = durability.map(|name| level(py, name)).transpose()?;
         let on_conflict = if existing { OnConflict::Existing } else { OnConflict::Error };
+        let places = Places::read(py, place)?;
         let mut requests = Vec::with_capacity(inputs.len());
-        for input in &inputs {
+        for (at, input) in inputs.iter().enumerate() {
             let input = object::to_payload(input, &self.mode);
             requests.push(Submit {
                 id,
                 plan: Arc::clone(&plan.0),
                 input: input.map_err(|failure| errors::refused(py, &failure))?,
                 priority,
-                session: None,
-                weight: 1,
+                session: places.session(at),
+                when_busy: places.when_busy.clone(),
+                on_retry: places.on_retry,
+                weight: places.weight,
                 tags: tags.clone(),
                 durability,
                 trace_id: None,
@@ -251,12 +258,14 @@ impl PyEngine {
         state: Option<&str>,
         workflow: Option<String>,
         tag: Option<String>,
+        session: Option<&str>,
         after: Option<&str>,
         limit: usize,
     ) -> PyResult<Vec<SummaryRow>> {
         let state = state.map(|name| run_state(py, name)).transpose()?;
         let after = after.map(|id| run_of(py, id)).transpose()?;
-        let filter = Filter { state, workflow, tag, after, limit };
+        let filter =
+            Filter { state, workflow, tag, session: session.map(Into::into), after, limit };
         let found = py.detach(|| self.engine.list(&filter));
         let found = found.map_err(|error| errors::raised(py, &error))?;
         Ok(found.into_iter().map(summary_row).collect())
@@ -312,6 +321,22 @@ impl PyEngine {
             (lane.name, lane.concurrency, lane.capacity, lane.running, lane.queued, lane.backlog)
         };
         Ok(lanes.into_iter().map(row).collect())
+    }
+
+    fn session(&self, py: Python<'_>, key: &str) -> PyResult<SessionRow> {
+        session::look(py, &self.engine, key)
+    }
+    fn session_keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        session::keys(py, &self.engine)
+    }
+    fn set_up_session(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        when_busy: Option<ModeRow>,
+        weight: Option<u32>,
+    ) -> PyResult<()> {
+        session::set_up(py, &self.engine, key, when_busy, weight)
     }
 
     fn purge(&self, py: Python<'_>, run: Option<&str>, before_ms: u64) -> PyResult<u64> {
@@ -395,5 +420,7 @@ fn invalid(py: Python<'_>, message: String, help: &str) -> PyErr {
 
 fn summary_row(found: Summary) -> SummaryRow {
     let (submitted, ended) = (found.submitted.0, found.ended.map(|at| at.0));
-    (found.run.to_string(), found.workflow, found.state.as_str(), found.tags, submitted, ended)
+    let session = found.session.map(|key| key.to_string());
+    let (id, state) = (found.run.to_string(), found.state.as_str());
+    (id, found.workflow, state, found.tags, submitted, ended, session)
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use super::notify::Notifier;
 use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
 use super::{context, mailbox, registry};
-use crate::agent::{Batch, Executor, NodeCall, Reports, Rung};
+use crate::agent::{Batch, Executor, MergeCall, NodeCall, Reports, Rung};
 use crate::model::{Isolation, Millis, RunId, Span, Style};
 
 /// How often a helping thread looks for signals (Ctrl-C).
@@ -27,6 +28,8 @@ pub(super) struct Core {
     pub(super) stuck: AtomicUsize,
     /// Batches that the loop has not ended.
     pub(super) loop_batches: AtomicUsize,
+    /// Wakes coroutines that wait for a message.
+    pub(super) notifier: Arc<Notifier>,
     pub(super) heartbeats: AtomicU64,
     on_registered: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -58,6 +61,7 @@ impl PythonExecutor {
             mode,
             stuck: AtomicUsize::new(0),
             loop_batches: AtomicUsize::new(0),
+            notifier: Arc::default(),
             heartbeats: AtomicU64::new(0),
             on_registered: OnceLock::new(),
         });
@@ -182,6 +186,10 @@ impl Executor for PythonExecutor {
 
     fn resolve(&self, call: Arc<NodeCall>) {
         self.pool.give(Job::Resolve(call));
+    }
+
+    fn merge(&self, call: Arc<MergeCall>) {
+        self.pool.give(Job::Merge(call));
     }
 
     fn cancel(&self, batch: &Arc<Batch>, span: Span, rung: Rung) {

@@ -25,6 +25,7 @@ mod run;
 mod scope;
 #[cfg(debug_assertions)]
 mod selftest;
+mod session;
 mod slot;
 mod steps;
 mod template;
@@ -47,6 +48,8 @@ mod _goclaw {
     use super::plan::{PyPlan, compile, lane_sizes};
     #[pymodule_export]
     use super::run::PyRun;
+    #[pymodule_export]
+    use super::session::PyLetters;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

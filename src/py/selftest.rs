@@ -248,6 +248,7 @@ impl Driver {
             items: items.map(|items| payload(items.as_any())).transpose()?,
             trace_id: "0123456789abcdef0123456789abcdef".into(),
             session: None,
+            letters: None,
             submitted: Timestamp(1_000),
             cancelled: Arc::new(AtomicBool::new(false)),
             memo: OnceLock::new(),

@@ -18,9 +18,9 @@ use pyo3::prelude::*;
 use super::executor::Core;
 use super::slot::{self, Slot};
 use super::watchdog::Suspect;
-use super::{batch, bind, failure, looper, mailbox, registry};
-use crate::agent::{Batch, NodeCall, Report};
-use crate::model::Span;
+use super::{batch, bind, failure, looper, mailbox, registry, session};
+use crate::agent::{Batch, MergeCall, NodeCall, Report};
+use crate::model::{Failure, Payload, Span};
 
 /// How long a thread rests before it retires.
 const REST_MAX: Duration = Duration::from_secs(10);
@@ -33,6 +33,7 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 pub(super) enum Job {
     Batch(Arc<Batch>),
     Resolve(Arc<NodeCall>),
+    Merge(Arc<MergeCall>),
     /// Raise the cancellation in the thread that runs these children.
     Stop(Arc<Batch>, Span),
     Import(String),
@@ -200,6 +201,7 @@ impl Pool {
                 let (run, node) = (call.run, call.node);
                 self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
             }
+            Job::Merge(call) => self.report_merged(&call, Err(batch::crash(message))),
             Job::StartLoop => mailbox::refuse(&batch::crash(message)),
             Job::Stop(..) | Job::Import(_) => {}
         }
@@ -277,6 +279,11 @@ impl Pool {
                 let (run, node) = (call.run, call.node);
                 self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
             }
+            Job::Merge(call) => {
+                let merge = || slot.outside(py, || session::merge(py, &call, &self.core.mode));
+                let merged = batch::caught(merge).and_then(|merged| merged);
+                self.report_merged(&call, merged);
+            }
             Job::Stop(batch, span) => self.stop_now(py, &batch, span),
             Job::Import(name) => {
                 // What an import raises is said where the user asks for the agent; here it stays unknown.
@@ -295,6 +302,11 @@ impl Pool {
                 }
             }
         }
+    }
+
+    fn report_merged(&self, call: &MergeCall, result: Result<Payload, Box<Failure>>) {
+        let (session, number) = (Arc::clone(&call.session), call.number);
+        self.core.reports.report(vec![Report::Merged { session, number, result }]);
     }
 
     /// Runs a batch on this thread. A helper gets the `KeyboardInterrupt` that ended it early.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::state::Yield;
-use super::{Input, Outcome, Resolution, Run, cancel, retry, timeout};
+use super::{Input, Outcome, Resolution, Run, cancel, retry, steer, timeout};
 use crate::model::{
     CancelCause, Delivery, Event, Failure, FailureKind, NodeIx, Payload, RunState, SkipReason,
     Span, TaskRef, TaskState, Timestamp,
@@ -48,6 +48,11 @@ pub(super) fn decide(
             request(run, CancelCause::Deadline, format!("the run took longer than {ms} ms"))
         }
         Input::Cancel { reason } => request(run, CancelCause::Asked, reason),
+        Input::Stop { cause, reason } => request(run, cause, reason),
+        Input::Seat => steer::seated(run),
+        Input::Steered { from, message } => steer::steered(run, from, message),
+        Input::Merged { from, input } => steer::merged(run, from, input),
+        Input::Absorb { into } => steer::absorb(run, into),
         Input::Unwritable { reason } => request(run, CancelCause::Unwritable, reason),
         Input::Kill { reason } => request(run, CancelCause::Killed, reason),
         Input::Blocking { task, attempt, reason } => {

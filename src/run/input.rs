@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Failure, Growth, NodeIx, Payload, Span, TaskRef};
+use crate::model::{CancelCause, Failure, Growth, NodeIx, Payload, RunId, Span, TaskRef};
 use crate::plan::Plan;
 
 /// How one call ended.
@@ -90,6 +90,27 @@ pub enum Input {
     Deadline,
     Cancel {
         reason: String,
+    },
+    /// The run is stopped by the engine itself.
+    Stop {
+        cause: CancelCause,
+        reason: String,
+    },
+    /// It is the run's turn in its session.
+    Seat,
+    /// An agent of the run has read a message to its session.
+    Steered {
+        from: RunId,
+        message: Payload,
+    },
+    /// The messages of these runs were merged with the run's own.
+    Merged {
+        from: Vec<RunId>,
+        input: Payload,
+    },
+    /// Another run has taken the message.
+    Absorb {
+        into: RunId,
     },
     /// What the run had decided cannot be written down.
     Unwritable {

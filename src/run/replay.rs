@@ -36,6 +36,7 @@ impl Run {
             failure: None,
             reason: None,
             ended: None,
+            talk: None,
         }
     }
 }

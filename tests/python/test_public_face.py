@@ -15,11 +15,12 @@ import goclaw
 import pytest
 
 FACE = """
-Agent AgentError BindingError Cancelled ChildView ConfigError Context CycleError Definition DuplicateTask Engine
+Agent AgentError BindingError Cancelled ChildView Collect ConfigError Context CycleError Definition DuplicateTask Engine
 EngineClosed EngineForked Event Flow GoclawError GoclawTimeout Health Heartbeat IdleTimedOut Incident IncompatibleRun
-InputError Lane LaneFull LaneStats NotYetSupported PayloadError Plan Problem QueueTimedOut Rate Redirect RemoteError
-ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut StoreCorrupt StoreError StoreFull
-StoreLocked StoreTooNew StuckCall TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent
+InputError Lane LaneFull LaneStats MergeFailed MessageDropped NotYetSupported PayloadError Plan Problem QueueTimedOut
+Rate Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut SessionBusy
+SessionError SessionFull SessionView Sessions Signal Signals StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew
+StuckCall TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent
 UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise
 redirect run when workflow
 """.split()  # noqa: SIM905

@@ -104,6 +104,8 @@ impl Owner {
                 self.step(run, Input::Resolved { node, resolution });
                 self.forget_call(run, node);
             }
+            Report::LettersRead { run } => self.note_letters(run),
+            Report::Merged { session, number, result } => self.merged(&session, number, result),
             // Reports of progress gate nothing; while the store refuses they would only pile up.
             Report::Blocking { run, task, attempt, reason } => {
                 self.step(run, Input::Blocking { task, attempt, reason });

@@ -34,6 +34,8 @@ pub enum Mutant {
     ReuseAttempt,
     LoseChild,
     GrowthDoesNotWait,
+    SteerTwice,
+    AbsorbHalf,
     RetryQueueTimeout,
     TotalSparesRunning,
     // What the world is asked to do.
@@ -79,7 +81,9 @@ impl Mutant {
 
     fn dislikes(self, event: &Event, run: &Run) -> bool {
         match (self, event) {
-            (Self::ForgetJoin, Event::Joined { .. })
+            (Self::SteerTwice, Event::Steered { .. })
+            | (Self::AbsorbHalf, Event::Absorbed { .. })
+            | (Self::ForgetJoin, Event::Joined { .. })
             | (Self::ForgetSkip, Event::Skipped { .. })
             | (Self::ForgetEnd | Self::EndWrongly, Event::RunEnded { .. })
             | (Self::EndEarly | Self::CompleteTwice, Event::Completed { .. })
@@ -130,6 +134,15 @@ impl Mutant {
                     events.push(Event::RunEnded { state: RunState::Completed, reason: None });
                     turn.effects.push(Effect::Ended);
                 }
+                events
+            }
+            Self::SteerTwice => {
+                events.extend(events.first().cloned());
+                events
+            }
+            Self::AbsorbHalf => {
+                turn.effects.clear();
+                events.truncate(1);
                 events
             }
             Self::CompleteTwice => {

@@ -22,6 +22,7 @@ pub struct Climate {
     pub take_back: u64,
     pub cancel: bool,
     pub grow: bool,
+    pub talk: u64,
     /// Turns after which nothing goes wrong any more.
     pub turns: u64,
 }
@@ -89,6 +90,7 @@ impl Climate {
             hang: weather(500, 150),
             fail: weather(150, 500),
             take_back: weather(300, 300),
+            talk: weather(600, 80),
             cancel: dice.chance(250),
             grow: dice.chance(350),
             turns: dice.between(10, 80),

@@ -89,6 +89,21 @@ impl Model {
             Event::Progress { task, attempt, .. } => {
                 demand!(self.is_running(*task, *attempt), "progress of {task:?}, not under way");
             }
+            Event::Seated => demand!(self.untouched(), "what has begun had its turn already"),
+            Event::Steered { from, .. } => {
+                demand!(self.cancel.is_none(), "a stopping run took a message");
+                demand!(!self.steered.contains(from), "a message was taken twice");
+                self.steered.push(*from);
+            }
+            Event::Merged { from, .. } => {
+                demand!(self.untouched() && !self.merged, "what has begun got another input");
+                demand!(!from.is_empty(), "merged with nobody");
+                self.merged = true;
+            }
+            Event::Absorbed { into } => {
+                demand!(self.untouched(), "what has begun was absorbed");
+                self.into = Some(*into);
+            }
             Event::Blocking { task, attempt, .. } => {
                 demand!(self.is_running(*task, *attempt), "{task:?} blocks, not under way");
             }
@@ -249,6 +264,10 @@ impl Model {
     fn skipped(&mut self, n: NodeIx, reason: SkipReason) -> Verdict {
         match reason {
             SkipReason::Condition => self.unresolved(n)?,
+            SkipReason::Absorbed => {
+                demand!(self.into.is_some(), "node {n} was skipped as absorbed");
+                demand!(self.node(n)?.state() == S::Pending, "node {n} had begun");
+            }
             SkipReason::Upstream => {
                 let state = self.node(n)?.state();
                 demand!(state == S::Pending, "node {n} was skipped, {state:?}");
@@ -285,6 +304,8 @@ impl Model {
             CancelCause::Asked
             | CancelCause::Killed
             | CancelCause::Deadline
+            | CancelCause::Dropped
+            | CancelCause::Merge
             | CancelCause::Unwritable => true,
             CancelCause::Failure => self.fails_fast(),
             CancelCause::Quarantine => self.crashed_too_often(),
