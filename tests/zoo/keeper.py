@@ -16,6 +16,8 @@ from .residue import residue, settled
 
 # Attempts that stick keep a thread each; so many at once are within the bound of every machine.
 STICKS_AT_ONCE = 2
+# Above this much memory a worker is replaced, in bytes.
+RSS_MAX = 160 << 20
 SOON_S = 30.0
 CAGE = 4
 
@@ -50,7 +52,7 @@ def keep(animal: Animal, times: int, seconds: float = 0.0) -> Visit:
     lanes = [goclaw.Lane("cage", CAGE), goclaw.Lane("healthy", 8)]
     options: dict[str, Any] = {}
     if animal.process:
-        options["processes"] = goclaw.Processes(max_workers=2, max_rss="160MiB", kill_grace="100ms")
+        options["processes"] = goclaw.Processes(max_workers=2, max_rss=RSS_MAX, kill_grace="100ms")
     # What the process keeps for good, such as its event loop, is there from now on.
     with goclaw.Engine(lanes=lanes, drain_timeout="5s") as first, neighbours(first):
         pass

@@ -71,7 +71,7 @@ def _stream(
     while x < at_least or not over.wait(0.002):
         began = time.perf_counter_ns()
         try:
-            found = engine.submit(flow, {"x": x}).result("60s")
+            found = engine.submit(flow, {"x": x}, session=f"healthy {stream.name}").result("60s")
         except Exception as error:
             stream.wrong.append(f"{x}: {error!r}")
             return

@@ -10,8 +10,8 @@ import os
 import goclaw
 import pytest
 
-from tests.zoo.animals import ANIMALS
-from tests.zoo.keeper import STICKS_AT_ONCE, Visit, keep
+from tests.zoo.animals import ANIMALS, LEAK_BYTES
+from tests.zoo.keeper import RSS_MAX, STICKS_AT_ONCE, Visit, keep
 
 TIMES = int(os.environ.get("GOCLAW_ZOO", "3"))
 
@@ -33,6 +33,8 @@ def test_the_engine_survives(name: str, visits: list[Visit]) -> None:
     assert visit.stuck[0] <= STICKS_AT_ONCE
     assert visit.stuck[1] == 0, "threads came back when they could"
     assert visit.left == {}, "nothing is left behind"
+    if name == "leaks" and TIMES * LEAK_BYTES > 4 * RSS_MAX:
+        assert len(set(visit.results)) > 2, "workers that grew were replaced"
 
 
 def test_there_are_at_least_twelve() -> None:
