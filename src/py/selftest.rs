@@ -391,9 +391,16 @@ fn drive<'py>(
     Ok(ended)
 }
 
+/// What extensions written in Rust may do to an agent.
+#[pyfunction]
+fn panic() {
+    panic!("an extension panicked");
+}
+
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let own = PyModule::new(module.py(), "_selftest")?;
     own.add_class::<Driver>()?;
     own.add_function(wrap_pyfunction!(drive, &own)?)?;
+    own.add_function(wrap_pyfunction!(panic, &own)?)?;
     module.add_submodule(&own)
 }
