@@ -284,6 +284,12 @@ class LaneFull(GoclawError):
     code = "lane.full"
 
 
+class LaneDropped(GoclawError):
+    """A full lane dropped the task: the cause of its failure (`lane.dropped`)."""
+
+    code = "lane.dropped"
+
+
 class SessionError(GoclawError):
     """What has to do with the order of runs in a session (`session.busy` and its relatives)."""
 
@@ -401,6 +407,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     IdleTimedOut,
     TotalTimedOut,
     LaneFull,
+    LaneDropped,
     SessionBusy,
     SessionFull,
     MessageDropped,

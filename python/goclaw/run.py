@@ -477,7 +477,7 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
     cause: BaseException
     if isinstance(origin, BaseException):
         cause = origin
-    elif kind == "timeout":
+    elif kind in ("timeout", "dropped"):
         cause = class_of(code)(message, code=code)
     else:
         cause = RemoteError(message, types=types, traceback=traceback, code=code)
@@ -503,6 +503,7 @@ _HELP = {
     "task.total_timeout": "raise the task's `total_timeout`, or allow fewer retries",
     "timeout": "raise the task's `timeout`, or make the agent faster",
     "payload": "return values that can travel, or use an engine without a path",
+    "dropped": "give the lane more capacity or concurrency, or another `on_full`",
     "binding": "check the agent's parameters and what the task gives them",
 }
 

@@ -11,15 +11,15 @@ pub mod wire;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use self::beats::Beats;
 use crate::model::{
-    BatchId, Collect, Failure, Isolation, MemoryOp, Millis, NodeIx, Opaque, Payload, RunId, Span,
-    Style, TaskRef, Timestamp,
+    BatchId, Collect, Failure, Isolation, LaneCard, MemoryOp, Millis, NodeIx, Opaque, Payload,
+    RunId, Span, Style, TaskRef, Timestamp,
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
@@ -84,6 +84,8 @@ pub struct Batch {
     pub style: Style,
     /// Bound on each attempt of the span.
     pub timeout: Option<Millis>,
+    /// The lane whose permits it holds, and whose budgets it charges.
+    pub lane: Option<Arc<LaneCard>>,
     /// Next child that nobody has begun, counted from `span.lo`. Threads claim with `claim`; the
     /// engine takes the rest back with `take_back`.
     cursor: AtomicU32,
@@ -107,11 +109,39 @@ pub struct Batch {
     pub items_lo: u32,
     /// Where calls are noted, for batches in worker processes.
     gauge: OnceLock<Arc<dyn Gauge>>,
+    pause: Pause,
 }
 
 impl std::fmt::Debug for dyn Gauge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("<gauge>")
+    }
+}
+
+/// Where an agent that lent its permit waits for another one.
+#[derive(Debug, Default)]
+struct Pause {
+    /// A permit was given; the engine is done with the batch.
+    state: Mutex<(bool, bool)>,
+    news: Condvar,
+}
+
+impl Pause {
+    fn wait(&self, patience: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |(given, over): &mut (bool, bool)| !*given && !*over;
+        let waited = self.news.wait_timeout_while(state, patience, waits);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let (given, over) = *state;
+        state.0 = false;
+        given || over
+    }
+
+    fn end(&self, over: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = (true, state.1 || over);
+        drop(state);
+        self.news.notify_all();
     }
 }
 
@@ -138,6 +168,7 @@ impl Batch {
             attempt,
             style,
             timeout,
+            lane: None,
             cursor: AtomicU32::new(0),
             taken_back: AtomicU32::new(u32::MAX),
             under_way: AtomicU64::new(0),
@@ -149,6 +180,7 @@ impl Batch {
             items: None,
             items_lo: span.lo,
             gauge: OnceLock::new(),
+            pause: Pause::default(),
         }
     }
 
@@ -156,6 +188,27 @@ impl Batch {
     pub fn measure(&self, gauge: Arc<dyn Gauge>) {
         // A batch runs in one process.
         let _ = self.gauge.set(gauge);
+    }
+
+    /// The same, holding permits of a lane.
+    pub fn in_lane(self, lane: Arc<LaneCard>) -> Self {
+        Self { lane: Some(lane), ..self }
+    }
+
+    /// Waits until an agent that lent its permit may go on, up to `patience`; true when it may.
+    /// To be asked after `Report::Returning`.
+    pub fn may_go_on(&self, patience: Duration) -> bool {
+        self.pause.wait(patience)
+    }
+
+    /// An agent that lent its permit has one again.
+    pub fn go_on(&self) {
+        self.pause.end(false);
+    }
+
+    /// The engine is done with the batch: nobody waits for a permit any more.
+    pub fn let_go(&self) {
+        self.pause.end(true);
     }
 
     /// Notes that the call of a child begins. For executors that call one after the other.
@@ -318,6 +371,16 @@ pub enum Report {
     /// The agent of a thread batch waits for something other than itself: its permit is free.
     Waiting {
         batch: BatchId,
+    },
+    /// The wait is over. The agent goes on when `Batch::may_go_on` says that it has a permit again.
+    Returning {
+        batch: BatchId,
+    },
+    /// An agent used `n` units of its lane's budget.
+    Charge {
+        batch: BatchId,
+        unit: Arc<str>,
+        n: u64,
     },
     Resolved {
         run: RunId,

@@ -142,5 +142,5 @@ pub(super) fn lanes(options: &Options) -> Result<Lanes> {
             return bad("is declared twice");
         }
     }
-    Ok(Lanes::new(all_lanes(specs), options.global))
+    Lanes::new(all_lanes(specs), options.global)
 }

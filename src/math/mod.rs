@@ -2,5 +2,9 @@
 
 mod backoff;
 pub mod fsrs;
+mod gcra;
+mod sketch;
 
 pub use backoff::backoff_ms;
+pub use gcra::{Gcra, Tat};
+pub use sketch::Sketch;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::check;
 use super::service::Memory;
 use super::shelf::{Shelf, Shelved, days};
+use crate::index::Filter;
 pub use crate::index::fuse::Fusion;
 pub use crate::index::search::Mode;
 use crate::index::search::Options;
@@ -73,17 +74,18 @@ impl Query {
             self.shows(shelved)
                 && self.min_strength.is_none_or(|least| strength(&shelved.memorized.entry) >= least)
         };
-        let options = Options {
-            mode: self.mode,
-            fusion: self.fusion,
-            filter: Some(&allows),
-            ..Options::default()
-        };
         let (vector, text) = (self.vector.as_deref(), self.text.as_deref());
+        // By vector alone the order is the leg's: the fused score knows no difference below 0.
+        let is_alone = text.is_none() || self.mode == Mode::Vector;
+        let fusion = if is_alone { Fusion::Rrf } else { self.fusion };
+        let (mode, filter) = (self.mode, Some(&allows as Filter<'_>));
+        let options = Options { mode, fusion, filter, ..Options::default() };
         let mut fused = shelf.search(vector, text, self.top_k, options);
-        if text.is_none() || self.mode == Mode::Vector {
-            // The fused score takes no notice of how far from the query the far side is.
-            fused.sort_by_key(|fused| fused.found.vector_rank);
+        if is_alone && self.fusion == Fusion::Score {
+            for fused in &mut fused {
+                let cosine = fused.found.cosine.unwrap_or(0.0).max(0.0);
+                fused.score = options.weights.vector * f64::from(cosine);
+            }
         }
         let hits = fused.into_iter().take(self.top_k).map(|fused| {
             let found = fused.found;

@@ -3,6 +3,7 @@
 //! Everything above speaks in these. They know no clock, no I/O, no Python; a value of this module
 //! can be built in a test by hand, compared, printed and serialised.
 
+mod card;
 pub mod envelope;
 mod error;
 mod event;
@@ -17,6 +18,7 @@ mod time;
 mod vector;
 mod workflow;
 
+pub use card::LaneCard;
 pub use error::{Error, Problem, Result};
 pub use event::{
     CancelCause, Detail, Event, Fact, FactKind, Growth, Record, SkipReason, Submitted, WHOLE,

@@ -128,9 +128,16 @@ impl PythonExecutor {
         run: RunId,
         until: impl Fn() -> bool,
     ) -> PyResult<()> {
+        let lent = context::waits();
+        let helped = self.help(py, run, until);
+        // Whatever ended the wait: the agent runs on, be it to raise.
+        let taken = lent.take_again(py);
+        helped.and(taken)
+    }
+
+    fn help(&self, py: Python<'_>, run: RunId, until: impl Fn() -> bool) -> PyResult<()> {
         let slot = Slot::own(false);
         let desk = Arc::new(Desk::default());
-        context::waits();
         loop {
             self.helpers().entry(run).or_default().push(Arc::clone(&desk));
             // Asked after the desk stands there: a nudge from now on reaches it.

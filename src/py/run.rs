@@ -33,7 +33,18 @@ pub(super) fn wait<T: Send>(
     if let Some(answer) = poll(Duration::ZERO) {
         return Ok(Some(answer));
     }
-    context::waits();
+    let lent = context::waits();
+    let waited = wait_on(py, deadline, poll);
+    // Whatever ended the wait: an agent runs on, be it to raise.
+    let taken = lent.take_again(py);
+    waited.and_then(|answer| taken.map(|()| answer))
+}
+
+fn wait_on<T: Send>(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(Duration) -> Option<T> + Send,
+) -> PyResult<Option<T>> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let slice = left.map_or(SIGNALS_EVERY, |left| left.min(SIGNALS_EVERY));
@@ -296,5 +307,6 @@ fn kind(kind: FailureKind) -> &'static str {
         FailureKind::Crash => "crash",
         FailureKind::Payload => "payload",
         FailureKind::Binding => "binding",
+        FailureKind::Dropped => "dropped",
     }
 }

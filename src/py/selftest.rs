@@ -153,9 +153,9 @@ impl Driver {
         let resolution = resolved(&reports).expect("waited for");
         drop(reports);
         match resolution {
-            Resolution::Go => Ok(("go",).into_pyobject(py)?.into_any()),
+            Resolution::Go { .. } => Ok(("go",).into_pyobject(py)?.into_any()),
             Resolution::Skip => Ok(("skip",).into_pyobject(py)?.into_any()),
-            Resolution::Items { items, count } => {
+            Resolution::Items { items, count, .. } => {
                 let items = object::to_object(py, &items, &self.mode).map_err(refusal)?;
                 Ok(("items", items, count).into_pyobject(py)?.into_any())
             }
@@ -391,9 +391,16 @@ fn drive<'py>(
     Ok(ended)
 }
 
+/// What extensions written in Rust may do to an agent.
+#[pyfunction]
+fn panic() {
+    panic!("an extension panicked");
+}
+
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let own = PyModule::new(module.py(), "_selftest")?;
     own.add_class::<Driver>()?;
     own.add_function(wrap_pyfunction!(drive, &own)?)?;
+    own.add_function(wrap_pyfunction!(panic, &own)?)?;
     module.add_submodule(&own)
 }

@@ -16,14 +16,20 @@ pub(super) fn apply(run: &mut Run, event: &Event, at: Timestamp) {
         | Event::Progress { .. }
         | Event::Blocking { .. }
         | Event::Memory(_) => {}
+        // What became of the tasks is told by the events that follow.
+        Event::Dropped { .. } | Event::Redirected { .. } => {}
         Event::Grown(growth) => grown(run, growth.tasks.len(), at),
         Event::RunStarted => run.state = RunState::Running,
-        Event::Resolved { node } => {
+        Event::Resolved { node, key } => {
+            keyed(run, *node, key.as_ref());
             let node = &mut run.nodes[*node as usize];
             node.resolved = true;
             node.since = Some(at);
         }
-        Event::Expanded { node, items, count } => expanded(run, *node, items.clone(), *count, at),
+        Event::Expanded { node, items, count, key } => {
+            expanded(run, *node, items.clone(), *count, at);
+            keyed(run, *node, key.as_ref());
+        }
         Event::Scheduled { span } => each(run, *span, |item| item.state = TaskState::Scheduled),
         Event::Started { span, attempt } => each(run, *span, |item| {
             item.state = TaskState::Running;
@@ -31,11 +37,13 @@ pub(super) fn apply(run: &mut Run, event: &Event, at: Timestamp) {
             item.yields = Yield::Nothing;
         }),
         Event::Completed { span, outputs, .. } => completed(run, *span, outputs, at),
-        Event::Retrying { task, failure, due, .. } => each(run, (*task).into(), |item| {
-            item.state = TaskState::Retrying;
-            item.failures += 1;
-            item.yields = Yield::Retrying { failure: Arc::clone(failure), due: *due };
-        }),
+        Event::Retrying { task, failure, due, throttled, .. } => {
+            each(run, (*task).into(), |item| {
+                item.state = TaskState::Retrying;
+                item.failures += u16::from(!throttled);
+                item.yields = Yield::Retrying { failure: Arc::clone(failure), due: *due };
+            })
+        }
         Event::RetryDue { task } => each(run, (*task).into(), |item| {
             item.state = TaskState::Pending;
             item.yields = Yield::Ready { since: at };
@@ -104,6 +112,12 @@ fn grown(run: &mut Run, added: usize, at: Timestamp) {
         run.nodes.push(Node::new(&plan, node as NodeIx, waits.count() as u32, at));
     }
     run.open += added;
+}
+
+fn keyed(run: &mut Run, node: NodeIx, key: Option<&Arc<str>>) {
+    if let Some(key) = key {
+        run.keys.insert(node, Arc::clone(key));
+    }
 }
 
 fn expanded(run: &mut Run, node: NodeIx, items: Payload, count: u32, at: Timestamp) {

@@ -79,7 +79,7 @@ pub(super) fn effects(run: &Run, event: &Event, out: &mut Vec<Effect>) {
         Event::Skipped { node, .. }
         | Event::Joined { node, .. }
         | Event::Unresolved { node, .. } => dependents(run, *node, out),
-        Event::Resolved { node } => first_offer(run, follow::only(*node), out),
+        Event::Resolved { node, .. } => first_offer(run, follow::only(*node), out),
         Event::Expanded { node, count, .. } if *count > 0 => {
             first_offer(run, Span::new(*node, 0, *count), out);
         }

@@ -1,5 +1,6 @@
 //! A run's beginning, and its way back from the journal.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::state::{Body, Item, Node, Yield};
@@ -13,7 +14,7 @@ impl Node {
     /// A node as it is at `at`, when the run meets it.
     pub(super) fn new(plan: &Plan, node: NodeIx, waits: u32, at: Timestamp) -> Self {
         let task = plan.task(node);
-        let resolved = task.when.is_none() && task.each.is_none();
+        let resolved = task.when.is_none() && task.each.is_none() && task.rate_key.is_none();
         let since = (waits == 0 && resolved).then_some(at);
         Self { waits, resolved, since, body: Body::One(Item::default()) }
     }
@@ -29,6 +30,7 @@ impl Run {
             id,
             open: nodes.len(),
             nodes,
+            keys: BTreeMap::new(),
             plan,
             submitted,
             state: RunState::Pending,

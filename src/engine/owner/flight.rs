@@ -27,6 +27,15 @@ pub(super) struct Flight {
     /// The lane that granted it.
     pub(super) lane: usize,
     agent: Arc<str>,
+    /// The key of its rate in that lane.
+    key: Option<Arc<str>>,
+}
+
+impl Drop for Flight {
+    /// However it ended: an agent that waits for a permit to go on waits no more.
+    fn drop(&mut self) {
+        self.batch.let_go();
+    }
 }
 
 impl Flight {
@@ -34,12 +43,12 @@ impl Flight {
         batch: Arc<Batch>,
         permit: Permit,
         style: Style,
-        lane: usize,
         since: Timestamp,
+        (lane, key): (usize, Option<Arc<str>>),
     ) -> Self {
         let agent = batch.call.plan.task(batch.call.node).agent.as_str().into();
         let (left, given_up) = (batch.span.len, BTreeSet::new());
-        Self { left, given_up, batch, permit, style, lane, since, agent }
+        Self { left, given_up, batch, permit, style, lane, since, agent, key }
     }
 
     pub(super) fn agent(&self) -> &Arc<str> {
@@ -89,7 +98,7 @@ impl Flights {
         self.out.is_empty()
     }
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Batch>> {
-        std::mem::take(&mut self.out).into_values().map(|flight| flight.batch)
+        std::mem::take(&mut self.out).into_values().map(|flight| Arc::clone(&flight.batch))
     }
 }
 
@@ -100,6 +109,8 @@ impl Owner {
                 self.done(batch, lo, outcomes, busy_ns)
             }
             Report::Waiting { batch } => self.waits(batch),
+            Report::Returning { batch } => self.returning.push_back(batch),
+            Report::Charge { batch, unit, n } => self.charge(batch, &unit, n),
             Report::Resolved { run, node, resolution } => {
                 self.step(run, Input::Resolved { node, resolution });
                 self.forget_call(run, node);
@@ -119,12 +130,36 @@ impl Owner {
     }
 
     /// An agent waits, for a run that it started perhaps: whoever is needed for that must not find
-    /// the lane full of waiting parents. When the agent goes on it takes no permit again.
+    /// the lane full of waiting parents. Before the agent goes on it takes a permit again.
     fn waits(&mut self, id: BatchId) {
         let Some(flight) = self.flights.out.get_mut(&id) else { return };
         flight.permit.release(1);
         let batch = Arc::clone(&flight.batch);
         self.take_back(&batch);
+    }
+
+    /// Gives agents that go on a permit again, first come first, as far as there are any.
+    pub(super) fn bring_back(&mut self) {
+        for id in std::mem::take(&mut self.returning) {
+            // A batch that was given up has let its agent go.
+            let Some(flight) = self.flights.out.get_mut(&id) else { continue };
+            match self.lanes.retake(flight.lane, flight.style) {
+                Some(permit) => {
+                    flight.permit = permit;
+                    flight.batch.go_on();
+                }
+                None => self.returning.push_back(id),
+            }
+        }
+    }
+
+    fn charge(&mut self, id: BatchId, unit: &str, n: u64) {
+        let Some(flight) = self.flights.out.get(&id) else { return };
+        let charged = self.lanes.charge(flight.lane, flight.key.as_deref(), unit, n, self.now);
+        if let Err(error) = charged {
+            // The lane had it when the call began.
+            tracing::warn!(target: "goclaw.engine", code = error.code, "{}", error.message);
+        }
     }
 
     fn done(&mut self, id: BatchId, lo: u32, outcomes: Vec<Outcome>, busy_ns: u64) {
@@ -137,6 +172,12 @@ impl Owner {
         let batch = Arc::clone(&flight.batch);
         if busy_ns > 0 {
             self.paces.learn(&flight.agent, outcomes.len(), busy_ns);
+        }
+        if let Some(pause) = pause_asked(&outcomes) {
+            // A lane without rates stands for nobody in particular: only the one who asked waits.
+            if flight.key.is_some() || self.lanes.lane(flight.lane).has_limits() {
+                self.lanes.hold(flight.lane, flight.key.as_deref(), self.now.plus(pause));
+            }
         }
         let counts = (lo..lo + n).filter(|child| !flight.given_up.remove(child)).count() as u32;
         if flight.style == Style::Loop {
@@ -308,6 +349,15 @@ impl Owner {
         }
         spans
     }
+}
+
+/// The longest pause that agents asked for, which is one for all who share their lane or key.
+fn pause_asked(outcomes: &[Outcome]) -> Option<Millis> {
+    let asked = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Failed(failure) => failure.retry_after,
+        _ => None,
+    });
+    asked.max()
 }
 
 /// What is over of a call under way.

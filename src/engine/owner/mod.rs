@@ -13,6 +13,7 @@ mod flight;
 mod ladder;
 mod pace;
 mod parked;
+mod rank;
 mod recover;
 mod session;
 mod show;
@@ -30,6 +31,7 @@ use self::commit::Staged;
 use self::flight::Flights;
 use self::pace::Paces;
 use self::parked::Parked;
+use self::rank::{Ranking, Ranks};
 use self::session::Seat;
 use self::show::Question;
 use self::stuck::StuckCalls;
@@ -46,8 +48,8 @@ use crate::agent::{Executor, Letters, NodeCall};
 use crate::lane::{Lanes, Sessions};
 use crate::memory::Shelves;
 use crate::model::{
-    Durability, Event, MemoryOp, NO_RUN, NodeIx, Result, RunId, RunState, Stats, TaskState,
-    Timestamp,
+    BatchId, Durability, Event, MemoryOp, NO_RUN, NodeIx, Result, RunId, RunState, Stats,
+    TaskState, Timestamp,
 };
 use crate::run::{Input, Run, Turn, step};
 use crate::store::Store;
@@ -60,6 +62,10 @@ struct Slot {
     calls: HashMap<NodeIx, Arc<NodeCall>>,
     cancelled: Arc<AtomicBool>,
     trace_id: Arc<str>,
+    /// Runs of one session, or of none, go in this order in every lane.
+    order: u64,
+    /// The longest remaining path from each node on; worked out when the first is offered.
+    ranking: Option<Ranking>,
     seat: Seat,
     /// Messages to its session that are put before it; `None` without a session.
     letters: Option<Arc<Letters>>,
@@ -88,6 +94,11 @@ pub(super) struct Owner {
     flights: Flights,
     stuck: StuckCalls,
     paces: Paces,
+    ranks: Ranks,
+    /// Runs taken among the living so far.
+    adopted: u64,
+    /// Batches whose agent lent its permit and waits for one to go on, first come first.
+    returning: VecDeque<BatchId>,
     timers: Timers,
     /// Submits that wait for a place, by the lane that is full.
     blocked: HashMap<usize, VecDeque<Blocked>>,
@@ -138,6 +149,9 @@ impl Owner {
             flights: Flights::default(),
             stuck: StuckCalls::new(options.stuck_threads_max),
             paces: Paces::default(),
+            ranks: Ranks::default(),
+            adopted: 0,
+            returning: VecDeque::new(),
             timers: Timers::default(),
             blocked: HashMap::new(),
             parked: Parked::default(),
@@ -205,7 +219,7 @@ impl Owner {
             Message::Find { run, reply } => self.questions.push(Question::Find(run, reply)),
             Message::Pulse { reply } => drop(reply.send(self.pulse())),
             Message::Beats { run, reply } => drop(reply.send(self.beats(run))),
-            Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
+            Message::Lanes { reply } => drop(reply.send(self.lanes.view(self.now))),
             Message::Sessions(ask) => self.answer(ask),
             Message::Forget { run, before } => self.forget(run, before),
             Message::Memory { ops, reply } => self.memorize(ops, reply),
@@ -290,7 +304,10 @@ impl Owner {
     /// When the next turn is due even without a message.
     fn next_wake(&self) -> Option<Instant> {
         let timer = self.timers.next().map(|at| self.clock.instant(at));
-        [timer, self.paces.wake_at(), self.staged.retry_at()].into_iter().flatten().min()
+        // While nothing is handed out nobody need be woken for it.
+        let grants = self.closing.is_none() && self.staged.stall().is_none();
+        let limiter = self.lanes.wake_at().filter(|_| grants).map(|at| self.clock.instant(at));
+        [timer, limiter, self.paces.wake_at(), self.staged.retry_at()].into_iter().flatten().min()
     }
 }
 

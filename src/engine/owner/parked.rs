@@ -35,11 +35,12 @@ impl Parked {
 impl Owner {
     /// Parks ready tasks whose agent or lane is not there (yet).
     pub(super) fn park(&mut self, entry: Entry) {
-        self.parked.tasks.entry(entry.run).or_default().push(entry);
-        if let Some(slot) = self.runs.get(&entry.run) {
+        let run = entry.run;
+        self.parked.tasks.entry(run).or_default().push(entry);
+        if let Some(slot) = self.runs.get(&run) {
             slot.cell.set_state(RunState::Incompatible);
         }
-        self.incompatible.add(entry.run);
+        self.incompatible.add(run);
         self.count_incompatible();
     }
 

@@ -51,8 +51,9 @@ impl Owner {
     }
 
     fn readopt(&mut self, run: Run) {
-        for lane in &run.plan().workflow.lanes {
-            self.lanes.declare(lane.clone());
+        // Without its lane the run waits for somebody to declare a sound one.
+        if let Err(error) = self.lanes.declare(&run.plan().workflow.lanes) {
+            tracing::warn!(target: "goclaw.engine", run = %run.id(), code = error.code, "the run's lanes are not declared: {}", error.message);
         }
         let cell = Cell::new(run.id(), run.submitted().durability, run.state());
         let seat = if run.submitted().session.is_some() { Seat::Waiting } else { Seat::Free };

@@ -135,7 +135,7 @@ fn tale(seed: u64, batches: usize) -> Vec<Vec<Record>> {
         let of = if dice.roll(3) == 0 { run } else { NO_RUN };
         let mut batch = vec![author.record(of, vec![Event::Memory(ops)])];
         if dice.roll(3) == 0 {
-            batch.push(author.record(run, vec![Event::Resolved { node: 0 }]));
+            batch.push(author.record(run, vec![Event::Resolved { node: 0, key: None }]));
         }
         all.push(batch);
     }

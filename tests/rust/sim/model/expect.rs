@@ -11,6 +11,7 @@ use super::{Model, Verdict, demand};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Tag {
     Scheduled,
+    Redirected,
     Started,
     Completed,
     /// Repeated or failed: `observe` knows which of the two is right.
@@ -116,6 +117,20 @@ impl Model {
                     self.nodes.get(node).is_some_and(|n| n.resolved) && self.may_start(node);
                 whole(*span, &|task| ready && is(task, S::Pending), Tag::Scheduled)
             }
+            Input::Redirected { span, .. } => {
+                let node = span.node as usize;
+                let ready =
+                    self.nodes.get(node).is_some_and(|n| n.resolved) && self.may_start(node);
+                whole(*span, &|task| ready && is(task, S::Pending), Tag::Redirected)
+            }
+            Input::Dropped { span, .. } => {
+                let node = span.node as usize;
+                let ready =
+                    self.nodes.get(node).is_some_and(|n| n.resolved) && self.may_start(node);
+                let waits = whole(*span, &|task| ready && is(task, S::Pending), Tag::Failed);
+                let placed = whole(*span, &|task| is(task, S::Scheduled), Tag::Failed);
+                if waits.is_empty() { placed } else { waits }
+            }
             Input::Claimed { span } => whole(*span, &|task| is(task, S::Scheduled), Tag::Started),
             Input::TimedOut { task, attempt, .. } | Input::Silent { task, attempt, .. }
                 if self.is_running(*task, *attempt) =>
@@ -184,7 +199,7 @@ impl Model {
             return vec![];
         }
         let tag = match resolution {
-            Resolution::Go => Tag::Resolved,
+            Resolution::Go { .. } => Tag::Resolved,
             Resolution::Skip => Tag::Condition,
             Resolution::Items { count, .. } => Tag::Expanded(*count),
             Resolution::Failed(_) => Tag::Unresolved,
@@ -261,6 +276,7 @@ fn tags(event: &Event) -> Vec<(TaskRef, Tag)> {
     let node = |node: &u32, tag| vec![(TaskRef { node: *node, index: 0 }, tag)];
     match event {
         Event::Scheduled { span } => all(span, Tag::Scheduled),
+        Event::Redirected { span, .. } => all(span, Tag::Redirected),
         Event::Started { span, .. } => all(span, Tag::Started),
         Event::Completed { span, .. } => all(span, Tag::Completed),
         Event::Cancelled { span } => all(span, Tag::Cancelled),
@@ -270,7 +286,7 @@ fn tags(event: &Event) -> Vec<(TaskRef, Tag)> {
         Event::RetryDue { task } => one(task, Tag::Due),
         Event::Progress { task, .. } => one(task, Tag::Progress),
         Event::Blocking { task, .. } => one(task, Tag::Blocking),
-        Event::Resolved { node: n } => node(n, Tag::Resolved),
+        Event::Resolved { node: n, .. } => node(n, Tag::Resolved),
         Event::Expanded { node: n, count, .. } => node(n, Tag::Expanded(*count)),
         Event::Unresolved { node: n, .. } => node(n, Tag::Unresolved),
         Event::Skipped { node: n, reason: SkipReason::Condition } => node(n, Tag::Condition),

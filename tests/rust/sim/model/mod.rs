@@ -26,7 +26,7 @@ pub type Verdict<T = ()> = Result<T, String>;
 macro_rules! demand {
     ($holds:expr, $($text:tt)+) => {
         if !$holds {
-            return Err(format!($($text)+));
+            return Err(format!($($text)+).into());
         }
     };
 }
@@ -72,6 +72,8 @@ pub struct Item {
     pub attempt: u32,
     /// Attempts that failed and were repeated.
     pub retried: u16,
+    /// Attempts that were told to wait, and repeated.
+    pub throttled: u16,
     crashes: u32,
     output: Option<Payload>,
     /// Offered to its lane since it last became ready, in this life of the process.
@@ -80,6 +82,8 @@ pub struct Item {
     due: Option<Timestamp>,
     woken: bool,
     abandoned: bool,
+    /// Its lane dropped it: it has to fail of that.
+    pub dropped: bool,
     /// Since when it waits for a permit, and whether the timer of that wait is set.
     waits: Option<Timestamp>,
     wait_timed: bool,
@@ -93,7 +97,7 @@ impl Node {
         let at = |id: &String| ids.iter().position(|i| i == id).expect("the scene names its tasks");
         Self {
             deps: task.deps.iter().map(at).collect(),
-            resolved: task.when.is_none() && task.each.is_none(),
+            resolved: task.when.is_none() && task.each.is_none() && task.rate_key.is_none(),
             task: Arc::new(task.clone()),
             since: None,
             total_set: false,

@@ -41,7 +41,7 @@ impl Witness {
             for task in span.tasks() {
                 let calls = self.once.entry(task).or_default();
                 // Every call before this one has a failure on record that the policy repeats.
-                let failures = model.item(task).map_or(0, |item| item.retried);
+                let failures = model.item(task).map_or(0, |item| item.retried + item.throttled);
                 demand!(
                     *calls == failures,
                     "{task:?} was called {calls} times before, at most once"
@@ -86,12 +86,16 @@ impl World {
             Event::Resolved { .. } => "Resolved",
             Event::Expanded { count: 0, .. } => "Expanded to nothing",
             Event::Expanded { .. } => "Expanded",
+            Event::Dropped { .. } => "Dropped",
+            Event::Redirected { .. } => "Redirected",
             Event::Scheduled { .. } => "Scheduled",
             Event::Started { .. } => "Started",
             Event::Completed { .. } => "Completed",
+            Event::Retrying { throttled: true, .. } => "Retrying: throttled",
             Event::Retrying { .. } => "Retrying",
             Event::RetryDue { .. } => "RetryDue",
             Event::Failed { failure, .. } if failure.code == "task.interrupted" => "Failed: once",
+            Event::Failed { failure, .. } if failure.code == "lane.dropped" => "Failed: dropped",
             Event::Failed { failure, .. } if failure.code == "task.queue_timeout" => {
                 "Failed: waited too long"
             }
