@@ -78,6 +78,7 @@ class Health:
         missing_agents: Agents that runs wait for and nobody has registered.
         incompatible_runs: How many runs wait for an agent or a lane that is not there.
         runs: How many runs are under way.
+        workers: How many worker processes live.
         closing: The engine is closing.
         incidents: The latest incidents, oldest first, over or not.
 
@@ -97,6 +98,7 @@ class Health:
     missing_agents: tuple[str, ...]
     incompatible_runs: int
     runs: int
+    workers: int
     closing: bool
     incidents: tuple[Incident, ...]
 
@@ -146,6 +148,7 @@ def _health(row: dict[str, Any]) -> Health:
         missing_agents=tuple(row["missing_agents"]),
         incompatible_runs=row["incompatible_runs"],
         runs=row["runs"],
+        workers=row["workers"],
         closing=row["closing"],
         incidents=incidents,
     )

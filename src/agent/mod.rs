@@ -22,7 +22,7 @@ use crate::model::{
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
-pub use letters::{Letter, Letters};
+pub use letters::{Letter, Letters, Postman};
 
 /// What the calls of one node share: its plan and everything its arguments may refer to.
 ///
@@ -104,6 +104,8 @@ pub struct Batch {
     pub items: Option<Payload>,
     /// The child that gets the first of them.
     pub items_lo: u32,
+    /// The run's letters as a postman brings them: in a worker process.
+    pub letters: Option<Arc<Letters>>,
     /// Where calls are noted, for batches in worker processes.
     gauge: OnceLock<Arc<dyn Gauge>>,
     pause: Pause,
@@ -175,6 +177,7 @@ impl Batch {
             finished: Mutex::default(),
             items: None,
             items_lo: span.lo,
+            letters: None,
             gauge: OnceLock::new(),
             pause: Pause::default(),
         }
@@ -184,6 +187,11 @@ impl Batch {
     pub fn measure(&self, gauge: Arc<dyn Gauge>) {
         // A batch runs in one process.
         let _ = self.gauge.set(gauge);
+    }
+
+    /// Messages to the session that its calls may read; `None` without a session.
+    pub fn letters(&self) -> Option<&Arc<Letters>> {
+        self.letters.as_ref().or(self.call.letters.as_ref())
     }
 
     /// The same, holding permits of a lane.

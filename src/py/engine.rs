@@ -307,6 +307,7 @@ impl PyEngine {
         // What only the executor and the watchdog know. The latter is of the whole process.
         let (blocked, hogs) = incidents::counts();
         stats.heartbeats.store(self.executor.heartbeats(), Ordering::Relaxed);
+        self.executor.workers().tell(&stats);
         stats.loop_blocked.store(blocked, Ordering::Relaxed);
         stats.gil_hogs.store(hogs, Ordering::Relaxed);
         let by_name = PyDict::new(py);
@@ -318,7 +319,7 @@ impl PyEngine {
 
     /// How the engine is, by the names of `goclaw.Health`.
     fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        health::of(py, &self.engine)
+        health::of(py, &self.engine, self.executor.workers().live())
     }
 
     fn lanes(&self, py: Python<'_>) -> PyResult<Vec<LaneRow>> {

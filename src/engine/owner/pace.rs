@@ -16,6 +16,10 @@ use crate::model::Style;
 const BATCH_NS: u64 = 500_000;
 /// Calls that one batch holds at most.
 const BATCH_CALLS_MAX: u32 = 1_024;
+/// The same for a worker process: a round trip through two threads and a socket lies between batches,
+/// and nobody else waits for its interpreter.
+const PROCESS_BATCH_NS: u64 = 4_000_000;
+const PROCESS_BATCH_CALLS_MAX: u32 = 8_192;
 /// An agent below this, in nanoseconds per call, does not gain from more threads.
 const SHORT_NS: u64 = 50_000;
 /// Batches of a short agent that are out at once: one being worked on, one waiting behind it.
@@ -56,16 +60,25 @@ impl Paces {
             return BATCH_CALLS_MAX;
         }
         let Some(pace) = pace else { return 1 };
-        if pace.call_ns < SHORT_NS && pace.out >= SHORT_BATCHES_MAX && !pace.has_little_out() {
+        let apart = style == Style::Process;
+        if !apart
+            && pace.call_ns < SHORT_NS
+            && pace.out >= SHORT_BATCHES_MAX
+            && !pace.has_little_out()
+        {
             let ripe = pace.moved.map_or_else(Instant::now, |moved| moved + PROBE);
             if Instant::now() < ripe {
                 self.wake_at = Some(self.wake_at.map_or(ripe, |at| at.min(ripe)));
                 return 0;
             }
         }
+        let (batch_ns, calls_max) = match apart {
+            true => (PROCESS_BATCH_NS, PROCESS_BATCH_CALLS_MAX),
+            false => (BATCH_NS, BATCH_CALLS_MAX),
+        };
         match pace.call_ns {
             0 => 1,
-            ns => u32::try_from(BATCH_NS / ns).unwrap_or(1).clamp(1, BATCH_CALLS_MAX),
+            ns => u32::try_from(batch_ns / ns).unwrap_or(1).clamp(1, calls_max),
         }
     }
 

@@ -28,7 +28,9 @@ use super::mark::Mark;
 use super::outbox::{ENGINE_GONE, Outbox, SOCKET_GONE, die};
 use super::ship::refusal;
 use crate::agent::wire::{Call, Framer, NODES_KEPT, News, Order, Recipe, Work};
-use crate::agent::{Batch, Executor, Gauge, NodeCall, Outcome, Report, Reports, Rung};
+use crate::agent::{
+    Batch, Executor, Gauge, Letter, Letters, NodeCall, Outcome, Report, Reports, Rung,
+};
 use crate::model::{BatchId, Failure, Millis, Payload, RunId, Span, Style, Workflow};
 use crate::plan;
 
@@ -59,13 +61,13 @@ type Current = Option<(Arc<Batch>, Option<Arc<Batch>>)>;
 struct Desk {
     outbox: Arc<Outbox>,
     executor: Arc<PythonExecutor>,
-    current: Mutex<Current>,
+    current: Arc<Mutex<Current>>,
     mark: Arc<Mark>,
 }
 
 impl Desk {
     fn current(&self) -> std::sync::MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.current)
     }
 }
 
@@ -96,6 +98,7 @@ impl Gauge for Stand {
 /// thread waits for.
 struct Mouth {
     outbox: Arc<Outbox>,
+    current: Arc<Mutex<Current>>,
     ended: Mutex<Sender<Outcome>>,
 }
 
@@ -109,11 +112,42 @@ impl Reports for Mouth {
                     // Nobody waits where the main thread has ended.
                     outcomes.into_iter().for_each(|outcome| drop(ended.send(outcome)));
                 }
+                Report::Charge { batch: ALONE, unit, n } => {
+                    let batch = self.batch(|_| true).map_or(ALONE, |batch| batch.id);
+                    rest.push(Report::Charge { batch, unit, n });
+                }
+                Report::LettersRead { run } => self.letters_read(run),
+                // An agent waits for an engine of its own, which has lanes of its own: nobody there
+                // needs the permit of this call, which is for the processor that the worker goes on to use.
+                Report::Waiting { .. } => {}
+                Report::Returning { batch: id } => {
+                    if let Some(batch) = self.batch(|batch| batch.id == id) {
+                        batch.go_on();
+                    }
+                }
                 other => rest.push(other),
             }
         }
         if !rest.is_empty() {
             self.outbox.report(rest);
+        }
+    }
+}
+
+impl Mouth {
+    fn batch(&self, is_it: impl Fn(&Batch) -> bool) -> Option<Arc<Batch>> {
+        lock(&self.current)
+            .as_ref()
+            .map(|(batch, _)| Arc::clone(batch))
+            .filter(|batch| is_it(batch))
+    }
+
+    fn letters_read(&self, run: RunId) {
+        let Some(batch) = self.batch(|batch| batch.call.run == run) else { return };
+        let noted = batch.letters().map(|letters| letters.note()).unwrap_or_default();
+        let by_run: Vec<_> = noted.into_iter().map(|(from, _)| from).collect();
+        if !by_run.is_empty() {
+            self.outbox.tell(&News::LettersRead { batch: batch.id.0, by_run });
         }
     }
 }
@@ -146,9 +180,12 @@ fn _work(
     setup.call1((how,))?;
     let mode = Mode { memory: false, payload_max: payload_max as usize, allow_pickle };
     let (ended, outcomes) = mpsc::channel();
-    let mouth = Arc::new(Mouth { outbox: Arc::clone(&outbox), ended: Mutex::new(ended) });
+    let current = Arc::default();
+    let ended = Mutex::new(ended);
+    let mouth =
+        Arc::new(Mouth { outbox: Arc::clone(&outbox), current: Arc::clone(&current), ended });
     let executor = PythonExecutor::new(mouth, mode);
-    let desk = Arc::new(Desk { outbox, executor, current: Mutex::default(), mark });
+    let desk = Arc::new(Desk { outbox, executor, current, mark });
     let (sender, tasks) = mpsc::channel();
     let reader =
         Reader { desk: Arc::clone(&desk), socket, framer, nodes: VecDeque::new(), sender, parent };
@@ -224,6 +261,8 @@ fn one_by_one(
         let mut part = Batch::new(ALONE, call, span, attempt, Style::Loop, batch.timeout);
         part.items.clone_from(&batch.items);
         part.items_lo = batch.items_lo;
+        part.letters.clone_from(&batch.letters);
+        part.lane.clone_from(&batch.lane);
         part.measure(Arc::new(Stand { mark: Arc::clone(&desk.mark), batch: batch.id }));
         let part = Arc::new(part);
         if let Some(current) = &mut *desk.current() {
@@ -318,6 +357,9 @@ impl Reader {
             match self.framer.take() {
                 Ok(Some(Order::Node { key, call })) => self.learn(key, *call),
                 Ok(Some(Order::Work(work))) => self.begin(work),
+                Ok(Some(Order::Letters { batch, put, withdrawn })) => {
+                    self.deliver(batch, put, withdrawn);
+                }
                 Ok(Some(Order::Cancel { batch, rung })) => self.stop(batch, Some(rung)),
                 Ok(Some(Order::Abandon { batch })) => self.stop(batch, None),
                 Ok(Some(Order::Set { .. })) => {}
@@ -350,11 +392,25 @@ impl Reader {
         let mut batch = Batch::new(id, call, span, work.attempt, Style::Thread, work.timeout);
         batch.items = work.items;
         batch.items_lo = work.lo;
+        batch.lane = work.lane.map(Arc::new);
+        batch.letters = work.letters.map(|letters| {
+            let of_run = Letters::default();
+            letters.into_iter().for_each(|(from, message)| of_run.put(from, message));
+            Arc::new(of_run)
+        });
         batch.measure(Arc::clone(&self.desk.mark) as _);
         let batch = Arc::new(batch);
         *self.desk.current() = Some((Arc::clone(&batch), None));
         // The main thread has ended only where the process ends.
         let _ = self.sender.send(Task { batch, node: Arc::clone(node) });
+    }
+
+    fn deliver(&self, id: u64, put: Vec<Letter>, withdrawn: Vec<RunId>) {
+        let Some((batch, _)) = self.desk.current().clone() else { return };
+        if let Some(letters) = batch.letters().filter(|_| batch.id.0 == id) {
+            withdrawn.into_iter().for_each(|from| letters.withdraw(from));
+            put.into_iter().for_each(|(from, message)| letters.put(from, message));
+        }
     }
 
     fn stop(&self, id: u64, rung: Option<Rung>) {

@@ -10,6 +10,7 @@
 
 #[cfg(target_os = "linux")]
 mod child;
+mod counts;
 #[cfg(target_os = "linux")]
 mod death;
 #[cfg(target_os = "linux")]
@@ -24,6 +25,8 @@ mod outbox;
 #[cfg(target_os = "linux")]
 mod pool;
 #[cfg(target_os = "linux")]
+mod post;
+#[cfg(target_os = "linux")]
 mod ship;
 #[cfg(target_os = "linux")]
 mod supervisor;
@@ -34,9 +37,12 @@ mod worker;
 mod absent;
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use absent::{Pool, register};
+pub(super) use absent::{Pool, Post, register};
 #[cfg(target_os = "linux")]
 pub(super) use child::register;
+pub(super) use counts::Counts;
 pub(super) use options::ProcessOptions;
 #[cfg(target_os = "linux")]
 pub(super) use pool::Pool;
+#[cfg(target_os = "linux")]
+pub(super) use post::Post;

@@ -17,10 +17,10 @@ use super::super::logging;
 use super::death::Death;
 use super::pool::{Pool, Queue};
 use super::ship::Launch;
-use super::worker::Worker;
+use super::worker::{Running, Worker};
 use crate::agent::wire::{News, Order, settle};
 use crate::agent::{Outcome, Report};
-use crate::model::{Span, TaskRef};
+use crate::model::{Span, Stats, TaskRef};
 
 /// How often workers are looked after that say nothing: one whose child holds its socket open dies
 /// without a word.
@@ -74,6 +74,7 @@ impl Supervisor {
         loop {
             self.take_orders();
             self.assign();
+            self.workers.iter_mut().for_each(Worker::deliver);
             self.look_after(Instant::now());
             if self.close_by.is_some() && self.workers.is_empty() {
                 return;
@@ -149,6 +150,8 @@ impl Supervisor {
         match Worker::start(&launch) {
             Ok(mut worker) => {
                 worker.kill_at = Some(Instant::now() + START_MAX);
+                Stats::add(&self.pool.counts.started, 1);
+                Stats::add(&self.pool.counts.live, 1);
                 self.workers.push(worker);
             }
             Err(error) => self.charge_start(&Death::NotStarted(error.to_string()), None, ""),
@@ -264,6 +267,14 @@ impl Supervisor {
                         reports.into_iter().filter_map(|report| worker.pass(report)).collect();
                     self.pool.core.reports.report(reports);
                 }
+                News::LettersRead { batch, by_run } => {
+                    let running = worker.running.as_ref().filter(|it| it.batch.id.0 == batch);
+                    if let Some(Running { batch, post: Some(post), .. }) = running {
+                        post.read(&by_run);
+                        let report = Report::LettersRead { run: batch.call.run };
+                        self.pool.core.reports.report(vec![report]);
+                    }
+                }
                 News::Rested { batch, beats } => {
                     self.pool.core.heartbeats.fetch_add(beats, Ordering::Relaxed);
                     let rested = worker.running.take_if(|running| running.batch.id.0 == batch);
@@ -288,6 +299,7 @@ impl Supervisor {
         let fat = || options.max_rss.is_some_and(|most| worker.rss().is_some_and(|rss| rss > most));
         if tired || fat() {
             worker.retire(now + options.grace());
+            Stats::add(&self.pool.counts.recycled, 1);
         }
     }
 
@@ -301,6 +313,7 @@ impl Supervisor {
             if worker.kill_at.is_some_and(|when| when <= now) {
                 worker.kill_at = None;
                 worker.gone.get_or_insert(now);
+                worker.killed = true;
                 worker.kill();
             }
             if worker.is_idle() && now.duration_since(worker.rested) >= idle {
@@ -327,6 +340,12 @@ impl Supervisor {
         self.hear(at, now);
         let mut worker = self.workers.swap_remove(at);
         worker.drain_output();
+        self.pool.counts.live.store(self.workers.len() as u64, Ordering::Relaxed);
+        if worker.killed {
+            Stats::add(&self.pool.counts.killed, 1);
+        } else if !worker.retiring {
+            Stats::add(&self.pool.counts.crashed, 1);
+        }
         let death = worker.cause.take().unwrap_or(status);
         let pid = worker.pid.as_raw_nonzero().get();
         let last_words = worker.stderr.last_words().to_owned();
