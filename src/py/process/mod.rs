@@ -14,6 +14,8 @@ mod counts;
 #[cfg(target_os = "linux")]
 mod death;
 #[cfg(target_os = "linux")]
+mod desk;
+#[cfg(target_os = "linux")]
 mod inherit;
 #[cfg(target_os = "linux")]
 mod lines;
@@ -27,9 +29,13 @@ mod pool;
 #[cfg(target_os = "linux")]
 mod post;
 #[cfg(target_os = "linux")]
+mod reader;
+#[cfg(target_os = "linux")]
 mod ship;
 #[cfg(target_os = "linux")]
 mod supervisor;
+#[cfg(target_os = "linux")]
+mod voice;
 #[cfg(target_os = "linux")]
 mod worker;
 

@@ -20,7 +20,7 @@ use super::ship::Launch;
 use super::worker::{Running, Worker};
 use crate::agent::wire::{News, Order, settle};
 use crate::agent::{Outcome, Report};
-use crate::model::{Span, Stats, TaskRef};
+use crate::model::{Span, Stats};
 
 /// How often workers are looked after that say nothing: one whose child holds its socket open dies
 /// without a word.
@@ -382,68 +382,5 @@ impl Supervisor {
             None => {}
         }
         worker.bury();
-    }
-}
-
-impl Worker {
-    /// A report as the engine is to see it; `None` for one about a batch that is not under way.
-    fn pass(&mut self, report: Report) -> Option<Report> {
-        let running = self.running.as_mut()?;
-        match report {
-            Report::Done { batch, lo, ref outcomes, .. } => {
-                settle(&mut running.open, lo, outcomes.len() as u32);
-                (batch == running.batch.id).then_some(report)
-            }
-            Report::Progress { run, span, attempt, done, total, text } => {
-                // The worker knows one node, which is its first.
-                let span = Span { node: running.batch.span.node, ..span };
-                Some(Report::Progress { run, span, attempt, done, total, text })
-            }
-            Report::Blocking { run, task, attempt, reason } => {
-                let task = TaskRef { node: running.batch.span.node, ..task };
-                Some(Report::Blocking { run, task, attempt, reason })
-            }
-            other => Some(other),
-        }
-    }
-
-    fn speaker(&self) -> impl Fn(&'static str, u8, &str) + use<> {
-        let pid = self.pid.as_raw_nonzero().to_string();
-        let call = self.running.as_ref().map(|running| running.batch.call.run.to_string());
-        let task = self.name.clone();
-        move |logger, level, line| {
-            let mut extra = vec![("pid".to_owned(), pid.clone())];
-            if let Some(run) = &call {
-                extra.push(("run".into(), run.clone()));
-                extra.push(("task".into(), task.clone()));
-            }
-            logging::relay(logger.to_owned(), level, line.to_owned(), extra);
-        }
-    }
-
-    fn pump_stdout(&mut self) {
-        let speak = self.speaker();
-        self.stdout.pump(|line| speak("goclaw.agent.stdout", 20, line));
-    }
-
-    fn pump_stderr(&mut self) {
-        let speak = self.speaker();
-        self.stderr.pump(|line| speak("goclaw.agent.stderr", 30, line));
-    }
-
-    /// Says what was left out of the output, where that is a while ago or `now` is the end.
-    fn say_left_out(&mut self, at_end: bool) {
-        let speak = self.speaker();
-        self.stdout.say_left_out(at_end, &mut |line| speak("goclaw.agent.stdout", 20, line));
-        self.stderr.say_left_out(at_end, &mut |line| speak("goclaw.agent.stderr", 30, line));
-    }
-
-    /// What lies in the pipes of a dead worker; a child of it may hold them open for ever.
-    fn drain_output(&mut self) {
-        for _ in 0..4 {
-            self.pump_stdout();
-            self.pump_stderr();
-        }
-        self.say_left_out(true);
     }
 }
