@@ -10,6 +10,7 @@ mod cell;
 mod clock;
 mod handle;
 mod inbox;
+mod machine;
 mod options;
 mod owner;
 mod shared;
