@@ -98,6 +98,7 @@ class Engine:
         lanes_json: str,
         concurrency: int | None,
         durability: str,
+        relaxed_window_ms: int,
         payload_max: int,
     ) -> Engine: ...
     @property

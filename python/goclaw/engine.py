@@ -16,10 +16,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import _goclaw, _guard, _registry
+from . import config as _config
 from ._options import DURABILITIES, Durability, _priority, one_of
 from ._stream import EventStream, Fact
+from .config import Config
 from .definition import Definition
-from .durations import Duration, to_ms
+from .durations import Duration, to_ms, to_positive_ms
 from .errors import ConfigError, EngineForked
 from .lane import Lane, LaneStats, sized
 from .run import Run, RunSummary
@@ -40,11 +42,14 @@ class Engine:
     Args:
         path: Directory of the store, ``~`` allowed; `None` keeps everything in memory.
         lanes: Lanes beside the built-in ones (``default io cpu memory gpu``), or in their place.
-        durability: How much a crash may cost: ``"strict"`` nothing, ``"relaxed"`` the last few
+        durability: How much a crash may cost: ``"strict"`` nothing (the default), ``"relaxed"`` the last few
             milliseconds, ``"none"`` for engines in memory.
+        relaxed_window: How long a relaxed event waits for its commit; 10 ms by default.
         concurrency: Bound on everything that runs at once.
-        drain_timeout: How long closing waits for running work.
-        payload_max: Bound of one encoded value, in bytes.
+        drain_timeout: How long closing waits for running work; 10 s by default.
+        payload_max: Bound of one encoded value, in bytes; 16 MiB by default.
+        config: A file (``.yaml .toml .json``) or a mapping with the same options. The environment
+            (``GOCLAW_LANES__CPU__CONCURRENCY=8``) outranks it, arguments outrank both.
 
     Raises:
         StoreLocked: `store.locked` where another process has the store open.
@@ -69,34 +74,48 @@ class Engine:
         path: str | os.PathLike[str] | None = None,
         *,
         lanes: Iterable[Lane] = (),
-        durability: Durability = "strict",
+        durability: Durability | None = None,
+        relaxed_window: Duration | None = None,
         concurrency: int | None = None,
-        drain_timeout: Duration = "10s",
-        payload_max: int = _PAYLOAD_MAX,
+        drain_timeout: Duration | None = None,
+        payload_max: int | None = None,
+        config: Config | None = None,
     ) -> None:
-        one_of("durability", durability, DURABILITIES)
-        if path is None and durability == "relaxed":
+        given = {
+            "durability": durability,
+            "relaxed_window": relaxed_window,
+            "concurrency": concurrency,
+            "drain_timeout": drain_timeout,
+            "payload_max": payload_max,
+        }
+        settings = _config.read(config, lanes=lanes, arguments=given)
+        told = settings.values
+        # What a file or the environment says of durability is meant for engines that have a path.
+        wanted = durability if path is None else told.get("durability")
+        level = one_of("durability", "strict" if wanted is None else wanted, DURABILITIES)
+        if path is None and level == "relaxed":
             raise ConfigError(
                 'an engine in memory cannot have durability="relaxed"',
                 code="config.contradiction",
                 help="give the engine a path, or leave durability out",
             )
-        if path is not None and durability == "none":
+        if path is not None and level == "none":
             raise ConfigError(
                 'an engine with a path cannot have durability="none"',
                 code="config.contradiction",
                 help='leave the path out, or use durability="relaxed"',
             )
         self._path = None if path is None else os.path.expanduser(os.fspath(path))
-        self._drain_ms = to_ms(drain_timeout, what="drain_timeout")
+        self._drain_ms = to_ms(told.get("drain_timeout", "10s"), what="drain_timeout")
         self._pid = os.getpid()
-        specs = _lane_specs(lanes)
+        concurrency = told.get("concurrency")
         self._native = _goclaw.Engine(
             self._path,
-            json.dumps(specs),
+            json.dumps([sized(lane._to_model()) for lane in settings.lanes]),
             None if concurrency is None else _bound("concurrency", concurrency, 2**31 - 1),
-            durability,
-            _bound("payload_max", payload_max, 2**31 - 1),
+            level,
+            to_positive_ms(told.get("relaxed_window", "10ms"), what="relaxed_window"),
+            _bound("payload_max", told.get("payload_max", _PAYLOAD_MAX), 2**31 - 1),
         )
         _open.add(self)
 
@@ -432,15 +451,6 @@ def _shared() -> Engine:
         if _shared_engine is None or _shared_engine not in _open:
             _shared_engine = Engine(drain_timeout=0)
         return _shared_engine
-
-
-def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
-    specs = []
-    for lane in lanes:
-        if not isinstance(lane, Lane):
-            raise ConfigError(f"`lanes` holds {lane!r}", code="config.lane", help='give goclaw.Lane("io", 64)')
-        specs.append(sized(lane._to_model()))
-    return specs
 
 
 def _bound(what: str, value: int, most: int) -> int:

@@ -127,6 +127,7 @@ impl PyEngine {
         lanes_json: &str,
         concurrency: Option<u32>,
         durability: &str,
+        relaxed_window_ms: u64,
         payload_max: usize,
     ) -> PyResult<Self> {
         logging::install(py)?;
@@ -138,7 +139,7 @@ impl PyEngine {
             lanes,
             global: concurrency,
             durability: level(py, durability)?,
-            ..Options::default()
+            relaxed_window: relaxed_window_ms,
         };
         let mut executor = None;
         let opened = py.detach(|| {
