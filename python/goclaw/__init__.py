@@ -15,10 +15,11 @@ Example:
 """
 
 from ._goclaw import Context, __version__, current
+from ._life import run
 from .agent import Agent, agent
 from .builder import Workflow
 from .definition import Definition
-from .engine import Engine, run
+from .engine import Engine
 from .errors import (
     AgentError,
     BindingError,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from . import _goclaw
     from .agent import Agent
-    from .engine import Engine
+    from ._looking import Looking
     from .retry import Retry
 
 R_co = TypeVar("R_co", covariant=True)
@@ -94,7 +94,7 @@ class Run(Generic[R_co]):
 
     __slots__ = ("__weakref__", "_engine", "_handle")
 
-    def __init__(self, engine: Engine, handle: _goclaw.Run) -> None:
+    def __init__(self, engine: Looking, handle: _goclaw.Run) -> None:
         self._engine = engine
         self._handle = handle
 

@@ -5,6 +5,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::cell::Cell;
+use super::explain::Explanation;
+use super::lanes::LaneAsk;
 use super::options::{Closed, Submit};
 use super::refusal;
 use crate::agent::{Report, Reports};
@@ -51,6 +53,13 @@ pub(super) enum Message {
     },
     Lanes {
         reply: Reply<Vec<LaneView>>,
+    },
+    Lane(LaneAsk),
+    Explain {
+        run: RunId,
+        /// `None`: the whole run.
+        task: Option<String>,
+        reply: Reply<Result<Option<Explanation>>>,
     },
     /// Forgets ended runs that an engine in memory keeps: the one named, or all that ended before.
     Forget {

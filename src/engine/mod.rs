@@ -8,8 +8,10 @@
 
 mod cell;
 mod clock;
+mod explain;
 mod handle;
 mod inbox;
+mod lanes;
 mod machine;
 mod options;
 mod owner;
@@ -20,7 +22,9 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use explain::{Explanation, SessionPlace, TaskPlace, Why};
 pub use handle::Engine;
+pub use lanes::Draining;
 pub use options::{Closed, OnConflict, Options, Submit, all_lanes, builtin_lanes};
 pub use ticket::{Handle, Ticket};
 
@@ -33,6 +37,14 @@ mod refusal {
             "engine.closed",
             "the engine is closed",
             "open a new engine; an engine with a path goes on where this one stopped",
+        )
+    }
+
+    pub(super) fn unknown_task(run: RunId, task: &str) -> Error {
+        Error::new(
+            "run.unknown_task",
+            format!("run `{run}` has no task `{task}`"),
+            "run.tasks names them; a child of a map is `id[3]`",
         )
     }
 

@@ -6,6 +6,7 @@ mod codec;
 mod context;
 mod document;
 mod engine;
+mod explain;
 mod errors;
 mod executor;
 mod facts;
@@ -25,6 +26,7 @@ mod scope;
 mod selftest;
 mod slot;
 mod steps;
+mod submit;
 mod template;
 mod threads;
 
@@ -41,9 +43,13 @@ mod _goclaw {
     #[pymodule_export]
     use super::engine::PyEngine;
     #[pymodule_export]
+    use super::lanes::PyLanes;
+    #[pymodule_export]
     use super::plan::{PyPlan, compile, lane_sizes};
     #[pymodule_export]
     use super::run::PyRun;
+    #[pymodule_export]
+    use super::submit::PyTickets;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -9,7 +9,9 @@ mod act;
 mod close;
 mod commit;
 mod dispatch;
+mod explain;
 mod flight;
+mod lanes;
 mod pace;
 mod recover;
 mod timers;
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 use self::accept::Blocked;
 use self::commit::Staged;
 use self::flight::Flights;
+use self::lanes::Draining;
 use self::pace::Paces;
 use self::timers::Timers;
 use super::cell::Cell;
@@ -73,6 +76,8 @@ pub(super) struct Owner {
     staged: Staged,
     dice: u64,
     closing: Option<close::Closing>,
+    /// Who waits until nothing of a lane runs.
+    drains: Vec<Draining>,
 }
 
 impl Owner {
@@ -110,6 +115,7 @@ impl Owner {
             staged,
             dice: now.0 ^ (store.epoch() << 48),
             closing: None,
+            drains: Vec::new(),
             store,
         }
     }
@@ -139,6 +145,7 @@ impl Owner {
             self.dispatch();
             self.commit();
         }
+        self.tell_drained();
         self.close_when_drained();
     }
 
@@ -163,6 +170,10 @@ impl Owner {
                 let _ = reply.send(live.or(self.kept_by_id.get(&run)).cloned());
             }
             Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
+            Message::Lane(ask) => self.lane_asked(ask),
+            Message::Explain { run, task, reply } => {
+                drop(reply.send(self.explained(run, task.as_deref())));
+            }
             Message::Forget { run, before } => self.forget(run, before),
             Message::Missing { reply } => {
                 drop(reply.send(self.parked.keys().cloned().collect()));
