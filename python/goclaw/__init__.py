@@ -33,6 +33,7 @@ from .errors import (
     GoclawTimeout,
     InputError,
     LaneFull,
+    LaneNotFound,
     NotYetSupported,
     PayloadError,
     Problem,
@@ -57,7 +58,9 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
-from .lane import Lane, LaneStats, Redirect, redirect
+from .explain import Explanation, LanePlace, Running, SessionPlace, TaskExplanation
+from .lane import Lane, Redirect, redirect
+from .lanes import Lanes, LaneStats, LiveLane, WaitTimes
 from .plan import Plan
 from .rate import Rate
 from .retry import Retry, RetryAfter
@@ -78,13 +81,18 @@ __all__ = [
     "EngineClosed",
     "EngineForked",
     "Event",
+    "Explanation",
     "Flow",
     "GoclawError",
     "GoclawTimeout",
     "InputError",
     "Lane",
     "LaneFull",
+    "LaneNotFound",
+    "LanePlace",
     "LaneStats",
+    "Lanes",
+    "LiveLane",
     "NotYetSupported",
     "PayloadError",
     "Plan",
@@ -100,11 +108,14 @@ __all__ = [
     "RunConflict",
     "RunSummary",
     "RunTimedOut",
+    "Running",
+    "SessionPlace",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
     "StoreLocked",
     "StoreTooNew",
+    "TaskExplanation",
     "TaskFailed",
     "TaskTimedOut",
     "TaskView",
@@ -113,6 +124,7 @@ __all__ = [
     "UnknownDependency",
     "UnknownLane",
     "UnknownRun",
+    "WaitTimes",
     "Workflow",
     "WorkflowError",
     "WouldDeadlock",

@@ -156,7 +156,6 @@ class Looking:
     def _pull(self, run_id: str | None, start: int, limit: int, wait: float) -> builtins.list[Fact]:
         return self._alive().facts(run_id, start, limit, wait)
 
-
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
             raise EngineForked(
@@ -171,5 +170,3 @@ class Looking:
 
 def _at(ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=ms)
-
-

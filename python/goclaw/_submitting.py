@@ -119,7 +119,7 @@ class Submitting(Looking):
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
-        timeout: Duration | None = None,
+        timeout: Duration | None = None,  # noqa: ASYNC109
     ) -> Run[R]:
         """`submit` for any asyncio loop, which it never blocks.
 
@@ -316,4 +316,3 @@ def _wake(loop: asyncio.AbstractEventLoop, answered: asyncio.Future[None]) -> No
     except RuntimeError:
         # The loop was closed meanwhile: nobody waits there any more.
         return
-

@@ -242,6 +242,12 @@ class LaneFull(GoclawError):
     code = "lane.full"
 
 
+class LaneNotFound(GoclawError, LookupError):
+    """The engine has no lane of that name (`lane.unknown`)."""
+
+    code = "lane.unknown"
+
+
 class StoreError(GoclawError):
     """The store could not do its work (`store.io` and its relatives)."""
 
@@ -320,6 +326,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     RunTimedOut,
     TaskTimedOut,
     LaneFull,
+    LaneNotFound,
     StoreLocked,
     StoreFull,
     StoreCorrupt,

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from . import _goclaw
-    from .agent import Agent
     from ._looking import Looking
+    from .agent import Agent
     from .retry import Retry
 
 R_co = TypeVar("R_co", covariant=True)

@@ -7,11 +7,11 @@
 pub mod local;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::model::{
-    BatchId, Isolation, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, Timestamp,
+    BatchId, Isolation, LaneCard, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, Timestamp,
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
@@ -50,6 +50,8 @@ pub struct Batch {
     pub style: Style,
     /// Bound on each attempt of the span.
     pub timeout: Option<Millis>,
+    /// The lane whose permits it holds, and whose budgets it charges.
+    pub lane: Option<Arc<LaneCard>>,
     /// Next child that nobody has begun, counted from `span.lo`. Threads claim with `claim`; the
     /// engine takes the rest back with `take_back`.
     cursor: AtomicU32,
@@ -62,6 +64,34 @@ pub struct Batch {
     /// Outcomes that nobody has taken yet. Shared, so that the engine gets at what is finished while
     /// a later call of the same batch hangs.
     finished: Mutex<Finished>,
+    pause: Pause,
+}
+
+/// Where an agent that lent its permit waits for another one.
+#[derive(Debug, Default)]
+struct Pause {
+    /// A permit was given; the engine is done with the batch.
+    state: Mutex<(bool, bool)>,
+    news: Condvar,
+}
+
+impl Pause {
+    fn wait(&self, patience: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |(given, over): &mut (bool, bool)| !*given && !*over;
+        let waited = self.news.wait_timeout_while(state, patience, waits);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let (given, over) = *state;
+        state.0 = false;
+        given || over
+    }
+
+    fn end(&self, over: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = (true, state.1 || over);
+        drop(state);
+        self.news.notify_all();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,12 +117,35 @@ impl Batch {
             attempt,
             style,
             timeout,
+            lane: None,
             cursor: AtomicU32::new(0),
             under_way: AtomicU64::new(0),
             origin: Instant::now(),
             abandoned: AtomicBool::new(false),
             finished: Mutex::default(),
+            pause: Pause::default(),
         }
+    }
+
+    /// The same, holding permits of a lane.
+    pub fn in_lane(self, lane: Arc<LaneCard>) -> Self {
+        Self { lane: Some(lane), ..self }
+    }
+
+    /// Waits until an agent that lent its permit may go on, up to `patience`; true when it may.
+    /// To be asked after `Report::Returning`.
+    pub fn may_go_on(&self, patience: Duration) -> bool {
+        self.pause.wait(patience)
+    }
+
+    /// An agent that lent its permit has one again.
+    pub fn go_on(&self) {
+        self.pause.end(false);
+    }
+
+    /// The engine is done with the batch: nobody waits for a permit any more.
+    pub fn let_go(&self) {
+        self.pause.end(true);
     }
 
     /// Notes that the call of a child begins. For executors that call one after the other.
@@ -162,6 +215,16 @@ pub enum Report {
     /// The agent of a thread batch waits for something other than itself: its permit is free.
     Waiting {
         batch: BatchId,
+    },
+    /// The wait is over. The agent goes on when `Batch::may_go_on` says that it has a permit again.
+    Returning {
+        batch: BatchId,
+    },
+    /// An agent used `n` units of its lane's budget.
+    Charge {
+        batch: BatchId,
+        unit: Arc<str>,
+        n: u64,
     },
     Resolved {
         run: RunId,

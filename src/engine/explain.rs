@@ -52,14 +52,9 @@ pub struct TaskPlace {
 #[derive(Clone, Debug)]
 pub enum Why {
     /// It has ended; what its failure said.
-    Ended {
-        error: Option<String>,
-    },
+    Ended { error: Option<String> },
     /// It waits for these tasks, and so many more.
-    Tasks {
-        names: Vec<String>,
-        more: usize,
-    },
+    Tasks { names: Vec<String>, more: usize },
     /// Its condition, its items or its rate key are being worked out.
     Resolving,
     /// Nobody has registered its agent.
@@ -75,10 +70,7 @@ pub enum Why {
         free: u32,
     },
     /// Its last attempt failed; the next one comes then.
-    Retry {
-        due: Timestamp,
-        error: Option<String>,
-    },
+    Retry { due: Timestamp, error: Option<String> },
     /// Attempts of it run: how many, since when, and in what kind of worker.
     Running {
         calls: u32,

@@ -134,7 +134,7 @@ pub(super) fn lanes(options: &Options) -> Result<Lanes> {
             return bad("is declared twice");
         }
     }
-    Ok(Lanes::new(all_lanes(specs), options.global))
+    Lanes::new(all_lanes(specs), options.global)
 }
 
 #[cfg(test)]

@@ -14,6 +14,13 @@ impl Slots {
     pub(super) fn new(limit: u32) -> Self {
         Self { limit, taken: Arc::default() }
     }
+    /// Changes the bound. What is taken above it stays taken until it comes back.
+    pub(super) fn set_limit(&mut self, limit: u32) {
+        self.limit = limit;
+    }
+    pub(super) fn is_bounded(&self) -> bool {
+        self.limit < u32::MAX
+    }
     pub(super) fn taken(&self) -> u32 {
         self.taken.load(Ordering::Acquire)
     }
@@ -49,7 +56,7 @@ impl Drop for Hold {
     }
 }
 
-/// The right to run: slots of the lane, and of its threads and the whole engine where these are bounded.
+/// The right to run: slots of the lane, of its threads, and of the whole engine where it is bounded.
 #[derive(Debug)]
 pub struct Permit {
     pub(super) holds: [Option<Hold>; 3],

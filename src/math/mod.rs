@@ -1,5 +1,9 @@
 //! Textbook algorithms, each citing its source. Pure: dice and clocks come in as numbers.
 
 mod backoff;
+mod gcra;
+mod sketch;
 
 pub use backoff::backoff_ms;
+pub use gcra::{Gcra, Tat};
+pub use sketch::Sketch;

@@ -86,12 +86,28 @@ pub enum Event {
     /// `when` held, or there was none: the task may go to its lane.
     Resolved {
         node: NodeIx,
+        /// Whose rate the task counts against.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Arc<str>>,
     },
     /// A map knows its items; children `0..count` exist from now on.
     Expanded {
         node: NodeIx,
         items: Payload,
         count: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Arc<str>>,
+    },
+    /// The lane was full and had no place for the tasks, or gave theirs to others. They fail.
+    Dropped {
+        span: Span,
+        lane: Arc<str>,
+    },
+    /// The lane was full: the tasks go to another one.
+    Redirected {
+        span: Span,
+        from: Arc<str>,
+        to: Arc<str>,
     },
     /// The tasks have a place in their lane's queue.
     Scheduled {
@@ -112,6 +128,9 @@ pub enum Event {
         attempt: u32,
         failure: Arc<Failure>,
         due: Timestamp,
+        /// The agent asked for the pause (`RetryAfter`): it costs no retry.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        throttled: bool,
     },
     /// The backoff is over; the task is ready again.
     RetryDue {
@@ -217,6 +236,8 @@ pub enum FactKind {
     TaskFailed,
     TaskCancelled,
     TaskSkipped,
+    LaneDropped,
+    LaneRedirected,
 }
 
 impl FactKind {
@@ -242,6 +263,8 @@ impl FactKind {
             Self::TaskFailed => "task.failed",
             Self::TaskCancelled => "task.cancelled",
             Self::TaskSkipped => "task.skipped",
+            Self::LaneDropped => "lane.dropped",
+            Self::LaneRedirected => "lane.redirected",
         }
     }
     /// True for the facts after which a run has no more.
@@ -266,6 +289,8 @@ impl Event {
         match self {
             Self::Resolved { .. } | Self::RetryDue { .. } => 0,
             Self::Scheduled { span }
+            | Self::Dropped { span, .. }
+            | Self::Redirected { span, .. }
             | Self::Started { span, .. }
             | Self::Completed { span, .. }
             | Self::Interrupted { span, .. }
@@ -282,6 +307,7 @@ impl Event {
                 | Self::Started { .. }
                 | Self::RunStarted
                 | Self::Progress { .. }
+                | Self::Redirected { .. }
                 | Self::Resolved { .. }
         )
     }
@@ -303,12 +329,19 @@ impl Event {
             Self::Expanded { node, count, .. } => {
                 (K::TaskExpanded, whole(*node), 0, Some(Detail::Count(*count)))
             }
+            Self::Dropped { span, lane } => {
+                (K::LaneDropped, Some(*span), 0, Some(Detail::Reason(lane.to_string())))
+            }
+            Self::Redirected { span, from, to } => {
+                let detail = Detail::Reason(format!("{from} -> {to}"));
+                (K::LaneRedirected, Some(*span), 0, Some(detail))
+            }
             Self::Scheduled { span } => (K::TaskScheduled, Some(*span), 0, None),
             Self::Started { span, attempt } => (K::TaskStarted, Some(*span), *attempt, None),
             Self::Completed { span, attempt, .. } => {
                 (K::TaskCompleted, Some(*span), *attempt, None)
             }
-            Self::Retrying { task, attempt, failure, due } => {
+            Self::Retrying { task, attempt, failure, due, .. } => {
                 (K::TaskRetrying, Some((*task).into()), *attempt, why(failure, Some(*due)))
             }
             Self::Failed { task, attempt, failure } => {

@@ -18,6 +18,8 @@ pub enum FailureKind {
     Crash,
     /// The result, an argument or a template could not be converted; never retried.
     Payload,
+    /// Its lane was full and dropped it; never retried.
+    Dropped,
     /// The agent is not registered, or its call could not be bound; never retried.
     Binding,
 }

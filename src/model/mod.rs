@@ -3,6 +3,7 @@
 //! Everything above speaks in these. They know no clock, no I/O, no Python; a value of this module
 //! can be built in a test by hand, compared, printed and serialised.
 
+mod card;
 pub mod envelope;
 mod error;
 mod event;
@@ -14,6 +15,7 @@ mod stats;
 mod time;
 mod workflow;
 
+pub use card::LaneCard;
 pub use error::{Error, Problem, Result};
 pub use event::{
     CancelCause, Detail, Event, Fact, FactKind, Growth, Record, SkipReason, Submitted, WHOLE,

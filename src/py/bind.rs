@@ -16,7 +16,7 @@ use super::registry::{self, Agent};
 use super::scope::{Scope, Site};
 use super::{call as python, failure};
 use crate::agent::{NodeCall, Resolution};
-use crate::model::{Failure, Opaque};
+use crate::model::{Expr, Failure, Opaque};
 
 /// Where an argument comes from.
 enum Source {
@@ -273,7 +273,8 @@ fn try_resolve(
             return Ok(Resolution::Skip);
         }
     }
-    let Some(each) = &task.each else { return Ok(Resolution::Go) };
+    let key = task.rate_key.as_ref().map(|key| rate_key(&scope, &task.id, key)).transpose()?;
+    let Some(each) = &task.each else { return Ok(Resolution::Go { key }) };
     let site = Site { task: &task.id, param: &each.param };
     let value = scope.eval(&each.items, site)?.ok_or_else(|| {
         failure::binding("task.binding", format!("{site}: the input has no such field"))
@@ -282,7 +283,22 @@ fn try_resolve(
     let count = u32::try_from(list.len()).map_err(|_| {
         failure::binding("task.binding", format!("{site}: too many items for one map"))
     })?;
-    Ok(Resolution::Items { items: object::to_payload(list.as_any(), mode)?, count })
+    Ok(Resolution::Items { items: object::to_payload(list.as_any(), mode)?, count, key })
+}
+
+/// What a task's `rate_key` comes to, as text.
+fn rate_key(scope: &Scope<'_, '_>, task: &str, key: &Expr) -> Result<Arc<str>, Box<Failure>> {
+    let site = Site { task, param: "rate_key" };
+    let value = scope
+        .eval(key, site)?
+        .filter(|value| !value.is_none())
+        .ok_or_else(|| failure::binding("task.binding", format!("{site}: it comes to nothing")))?;
+    let text = value.str().and_then(|text| text.extract::<String>());
+    let text = text.map_err(|raised| {
+        let what = format!("{site}: it cannot be made text");
+        failure::caused_by(value.py(), &raised, "task.binding", &what)
+    })?;
+    Ok(text.into())
 }
 
 /// A list of its own of any iterable but text, bytes and dicts.

@@ -21,7 +21,7 @@ use super::run::{PyRun, wait};
 use super::submit::PyTickets;
 use super::{errors, explain, logging, registry};
 use crate::agent::Executor;
-use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, all_lanes};
+use crate::engine::{self, Engine, OnConflict, Options, Submit, all_lanes};
 use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
 use crate::plan::Plan;
 use crate::store::{Filter, Summary};
@@ -289,12 +289,7 @@ impl PyEngine {
     }
 
     /// Why a live run, or a task of it, is not running, as JSON; `None` where the run has ended.
-    fn explain(
-        &self,
-        py: Python<'_>,
-        run: &str,
-        task: Option<&str>,
-    ) -> PyResult<Option<String>> {
+    fn explain(&self, py: Python<'_>, run: &str, task: Option<&str>) -> PyResult<Option<String>> {
         let id = run_of(py, run)?;
         let found = py.detach(|| self.engine.explain(id, task));
         let found = found.map_err(|error| errors::raised(py, &error))?;

@@ -236,5 +236,6 @@ fn kind(kind: FailureKind) -> &'static str {
         FailureKind::Crash => "crash",
         FailureKind::Payload => "payload",
         FailureKind::Binding => "binding",
+        FailureKind::Dropped => "dropped",
     }
 }

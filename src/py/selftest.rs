@@ -153,9 +153,9 @@ impl Driver {
         let resolution = resolved(&reports).expect("waited for");
         drop(reports);
         match resolution {
-            Resolution::Go => Ok(("go",).into_pyobject(py)?.into_any()),
+            Resolution::Go { .. } => Ok(("go",).into_pyobject(py)?.into_any()),
             Resolution::Skip => Ok(("skip",).into_pyobject(py)?.into_any()),
-            Resolution::Items { items, count } => {
+            Resolution::Items { items, count, .. } => {
                 let items = object::to_object(py, &items, &self.mode).map_err(refusal)?;
                 Ok(("items", items, count).into_pyobject(py)?.into_any())
             }

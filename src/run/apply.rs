@@ -13,21 +13,31 @@ pub(super) fn apply(run: &mut Run, event: &Event, at: Timestamp) {
     match event {
         // The run was built from it.
         Event::Submitted(_) | Event::Progress { .. } => {}
+        // What became of the tasks is told by the events that follow.
+        Event::Dropped { .. } | Event::Redirected { .. } => {}
         Event::Grown(growth) => grown(run, growth.tasks.len()),
         Event::RunStarted => run.state = RunState::Running,
-        Event::Resolved { node } => run.nodes[*node as usize].resolved = true,
-        Event::Expanded { node, items, count } => expanded(run, *node, items.clone(), *count),
+        Event::Resolved { node, key } => {
+            run.nodes[*node as usize].resolved = true;
+            keyed(run, *node, key.as_ref());
+        }
+        Event::Expanded { node, items, count, key } => {
+            expanded(run, *node, items.clone(), *count);
+            keyed(run, *node, key.as_ref());
+        }
         Event::Scheduled { span } => each(run, *span, |item| item.state = TaskState::Scheduled),
         Event::Started { span, attempt } => each(run, *span, |item| {
             item.state = TaskState::Running;
             item.attempt = *attempt;
         }),
         Event::Completed { span, outputs, .. } => completed(run, *span, outputs),
-        Event::Retrying { task, failure, due, .. } => each(run, (*task).into(), |item| {
-            item.state = TaskState::Retrying;
-            item.failures += 1;
-            item.yields = Yield::Retrying { failure: Arc::clone(failure), due: *due };
-        }),
+        Event::Retrying { task, failure, due, throttled, .. } => {
+            each(run, (*task).into(), |item| {
+                item.state = TaskState::Retrying;
+                item.failures += u16::from(!throttled);
+                item.yields = Yield::Retrying { failure: Arc::clone(failure), due: *due };
+            })
+        }
         Event::RetryDue { task } => each(run, (*task).into(), |item| {
             item.state = TaskState::Pending;
             item.yields = Yield::Nothing;
@@ -82,6 +92,12 @@ fn grown(run: &mut Run, added: usize) {
         run.nodes.push(Node::new(&plan, node as NodeIx, waits.count() as u32));
     }
     run.open += added;
+}
+
+fn keyed(run: &mut Run, node: NodeIx, key: Option<&Arc<str>>) {
+    if let Some(key) = key {
+        run.keys.insert(node, Arc::clone(key));
+    }
 }
 
 fn expanded(run: &mut Run, node: NodeIx, items: Payload, count: u32) {

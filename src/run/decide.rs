@@ -27,6 +27,8 @@ pub(super) fn decide(
     }
     match input {
         Input::Admitted { span } => admitted(run, span),
+        Input::Dropped { span, lane } => dropped(run, span, lane),
+        Input::Redirected { span, from, to } => redirected(run, span, from, to),
         Input::Claimed { span } => claimed(run, span),
         Input::Done { span, attempt, outcomes } => {
             done(run, span, attempt, outcomes, now, dice, late)
@@ -58,14 +60,43 @@ pub(super) fn decide(
     }
 }
 
-fn admitted(run: &Run, span: Span) -> Vec<Event> {
+/// True where the tasks are ready and have no place in a queue.
+fn asks_for_a_place(run: &Run, span: Span) -> bool {
     let ready = run.nodes.get(span.node as usize).is_some_and(|n| n.waits == 0 && n.resolved);
-    if ready && run.uniform(span, TaskState::Pending) {
-        vec![Event::Scheduled { span }]
-    } else {
-        Vec::new()
+    ready && run.uniform(span, TaskState::Pending)
+}
+
+fn admitted(run: &Run, span: Span) -> Vec<Event> {
+    match asks_for_a_place(run, span) {
+        true => vec![Event::Scheduled { span }],
+        false => Vec::new(),
     }
 }
+
+fn redirected(run: &Run, span: Span, from: Arc<str>, to: Arc<str>) -> Vec<Event> {
+    match asks_for_a_place(run, span) {
+        true => vec![Event::Redirected { span, from, to }],
+        false => Vec::new(),
+    }
+}
+
+/// What a full lane has no place for fails without an attempt; no retry would find it any emptier.
+fn dropped(run: &Run, span: Span, lane: Arc<str>) -> Vec<Event> {
+    if !asks_for_a_place(run, span) && !run.uniform(span, TaskState::Scheduled) {
+        return Vec::new();
+    }
+    let text = format!("lane `{lane}` was full and dropped the task");
+    let mut failure = Failure::new(FailureKind::Dropped, "lane.dropped", text);
+    failure.types = DROPPED_TYPES.iter().map(|&name| name.into()).collect();
+    let failure = Arc::new(failure);
+    let attempt = run.items(span).map_or(0, |items| items[0].attempt);
+    let fail = |task| Event::Failed { task, attempt, failure: Arc::clone(&failure) };
+    std::iter::once(Event::Dropped { span, lane }).chain(span.tasks().map(fail)).collect()
+}
+
+/// What users catch a drop as.
+const DROPPED_TYPES: [&str; 3] =
+    ["goclaw.errors.LaneDropped", "goclaw.errors.GoclawError", "builtins.Exception"];
 
 fn claimed(run: &Run, span: Span) -> Vec<Event> {
     if !run.uniform(span, TaskState::Scheduled) {
@@ -163,8 +194,15 @@ fn failed(
     }
     let policy = &run.plan.task(task.node).retry;
     let failure = Arc::new(failure);
+    if let Some(pause) = retry::throttle(policy, attempt, &failure) {
+        let due = now.plus(pause);
+        return vec![Event::Retrying { task, attempt, failure, due, throttled: true }];
+    }
     vec![match retry::pause(policy, item.failures, &failure, dice) {
-        Some(pause) => Event::Retrying { task, attempt, failure, due: now.plus(pause) },
+        Some(pause) => {
+            let due = now.plus(pause);
+            Event::Retrying { task, attempt, failure, due, throttled: false }
+        }
         None => Event::Failed { task, attempt, failure },
     }]
 }
@@ -195,9 +233,9 @@ fn resolved(run: &Run, node: NodeIx, resolution: Resolution) -> Vec<Event> {
         return Vec::new();
     }
     vec![match resolution {
-        Resolution::Go => Event::Resolved { node },
+        Resolution::Go { key } => Event::Resolved { node, key },
         Resolution::Skip => Event::Skipped { node, reason: SkipReason::Condition },
-        Resolution::Items { items, count } => Event::Expanded { node, items, count },
+        Resolution::Items { items, count, key } => Event::Expanded { node, items, count, key },
         Resolution::Failed(failure) => Event::Unresolved { node, failure: Arc::new(*failure) },
     }]
 }

@@ -53,7 +53,7 @@ pub(super) fn effects(run: &Run, event: &Event, out: &mut Vec<Effect>) {
         Event::Skipped { node, .. }
         | Event::Joined { node, .. }
         | Event::Unresolved { node, .. } => dependents(run, *node, out),
-        Event::Resolved { node } => {
+        Event::Resolved { node, .. } => {
             out.push(Effect::Offer { span: follow::only(*node), attempts: 0 })
         }
         Event::Expanded { node, count, .. } if *count > 0 => {

@@ -20,13 +20,17 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub enum Resolution {
     /// `when` holds or there is none, and the task is no map.
-    Go,
+    Go {
+        /// What the task's `rate_key` came to.
+        key: Option<Arc<str>>,
+    },
     /// `when` is false.
     Skip,
     /// A map: its items (a list) and how many.
     Items {
         items: Payload,
         count: u32,
+        key: Option<Arc<str>>,
     },
     Failed(Box<Failure>),
 }
@@ -37,6 +41,17 @@ pub enum Input {
     /// The lane has a place in its queue for these.
     Admitted {
         span: Span,
+    },
+    /// The lane is full and has no place for these, or gave theirs to others.
+    Dropped {
+        span: Span,
+        lane: Arc<str>,
+    },
+    /// The lane is full and sends these to another one.
+    Redirected {
+        span: Span,
+        from: Arc<str>,
+        to: Arc<str>,
     },
     /// The lane has permits for these: an attempt begins.
     Claimed {

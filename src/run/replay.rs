@@ -1,5 +1,6 @@
 //! A run's beginning, and its way back from the journal.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::state::{Body, Item, Node, Yield};
@@ -10,7 +11,7 @@ use crate::plan::Plan;
 impl Node {
     pub(super) fn new(plan: &Plan, node: NodeIx, waits: u32) -> Self {
         let task = plan.task(node);
-        let resolved = task.when.is_none() && task.each.is_none();
+        let resolved = task.when.is_none() && task.each.is_none() && task.rate_key.is_none();
         Self { waits, resolved, body: Body::One(Item::default()) }
     }
 }
@@ -25,6 +26,7 @@ impl Run {
             id,
             open: nodes.len(),
             nodes,
+            keys: BTreeMap::new(),
             plan,
             submitted,
             state: RunState::Pending,

@@ -12,12 +12,25 @@ pub(super) fn pause(policy: &Retry, failures: u16, failure: &Failure, dice: u64)
         return None;
     }
     let wanted = match failure.kind {
-        FailureKind::Payload | FailureKind::Binding => false,
+        FailureKind::Payload | FailureKind::Binding | FailureKind::Dropped => false,
         FailureKind::Crash => true,
         FailureKind::Exception | FailureKind::Timeout => matches(policy, failure),
     };
     let backoff = || backoff_ms(policy, failures.saturating_add(1), dice);
     wanted.then(|| failure.retry_after.unwrap_or_else(backoff))
+}
+
+/// Attempts of one task after which a `RetryAfter` costs a retry like any other failure.
+const THROTTLED_ATTEMPTS_MAX: u32 = 10_000;
+
+/// The pause that the agent asked for, which costs no retry: it did not fail, it was told to wait.
+///
+/// The policy has no say, unless it names the class as one that is never retried. What bounds it is the
+/// task's total timeout, and `THROTTLED_ATTEMPTS_MAX`.
+pub(super) fn throttle(policy: &Retry, attempt: u32, failure: &Failure) -> Option<Millis> {
+    let never = || failure.types.iter().any(|class| policy.never.contains(class));
+    let asked = failure.kind == FailureKind::Exception && attempt < THROTTLED_ATTEMPTS_MAX;
+    failure.retry_after.filter(|_| asked && !never())
 }
 
 /// The most derived class that either list names decides; a tie goes to `never`.
@@ -78,9 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn the_agent_may_name_the_pause() {
+    fn the_agent_may_name_the_pause_and_it_costs_nothing() {
         let mut throttled = raised(&["goclaw.errors.RetryAfter", "builtins.Exception"]);
         throttled.retry_after = Some(7_000);
+        let strict = Retry { retries: 0, on: Vec::new(), ..plain() };
+        assert_eq!(throttle(&strict, 9, &throttled), Some(7_000), "it costs no retry");
+        let never = Retry { never: vec!["goclaw.errors.RetryAfter".into()], ..plain() };
+        assert_eq!(throttle(&never, 1, &throttled), None);
+        assert_eq!(throttle(&plain(), THROTTLED_ATTEMPTS_MAX, &throttled), None);
         assert_eq!(pause(&plain(), 0, &throttled, 0), Some(7_000));
         assert_eq!(pause(&plain(), 3, &throttled, 0), None);
     }

@@ -1,5 +1,6 @@
 //! State of one run: small fixed records beside the shared plan.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub struct Run {
     pub(super) submitted: Arc<Submitted>,
     pub(super) state: RunState,
     pub(super) nodes: Vec<Node>,
+    /// Whose rate a node counts against, for the nodes that name somebody.
+    pub(super) keys: BTreeMap<NodeIx, Arc<str>>,
     /// Nodes that have not ended.
     pub(super) open: usize,
     pub(super) cancel: Option<(CancelCause, String)>,
@@ -118,6 +121,11 @@ impl Run {
         let Some(items) = self.items(span) else { return false };
         let Some(first) = items.first() else { return false };
         items.iter().all(|item| item.state == state && item.attempt == first.attempt)
+    }
+
+    /// Whose rate the tasks of a node count against, where they name somebody.
+    pub fn rate_key(&self, node: NodeIx) -> Option<&Arc<str>> {
+        self.keys.get(&node)
     }
 
     /// Why the run was stopped before its plan was done, if it was.

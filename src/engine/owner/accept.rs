@@ -46,7 +46,10 @@ impl Owner {
         match self.full_lane(&submit.plan) {
             None => self.begin(submit, cell),
             Some(lane) if submit.block => self.block(lane, submit, cell),
-            Some(lane) => cell.accept(Err(lane_full(self.lanes.lane(lane).spec()))),
+            Some(lane) => {
+                self.lanes.reject(lane);
+                cell.accept(Err(lane_full(self.lanes.lane(lane).spec())));
+            }
         }
     }
 
@@ -65,8 +68,8 @@ impl Owner {
                 Err(error) => return Some(Err(error)),
             }
         }
-        for lane in &submit.plan.workflow.lanes {
-            self.lanes.declare(lane.clone());
+        if let Err(error) = self.lanes.declare(&submit.plan.workflow.lanes) {
+            return Some(Err(error));
         }
         let unknown = submit
             .plan
@@ -113,11 +116,12 @@ impl Owner {
         Ok(Some(cell))
     }
 
+    /// A lane in which a source would have to wait for a place, redirects followed.
     fn full_lane(&self, plan: &Plan) -> Option<usize> {
         let lanes = plan.sources.iter().map(|&node| &plan.task(node).lane);
         lanes
             .filter_map(|name| self.lanes.index(name))
-            .find(|&lane| self.lanes.lane(lane).is_full() || self.is_waited_for(lane))
+            .find(|&lane| self.lanes.full(lane).is_some() || self.is_waited_for(lane))
     }
 
     /// True where submits wait for the lane already: nobody overtakes them.
@@ -137,7 +141,7 @@ impl Owner {
     pub(super) fn unblock(&mut self) {
         let lanes: Vec<usize> = self.blocked.keys().copied().collect();
         for lane in lanes {
-            while !self.lanes.lane(lane).is_full() {
+            while self.lanes.full(lane).is_none() {
                 let Some(waiting) = self.blocked.get_mut(&lane) else { break };
                 let Some(next) = waiting.pop_front() else {
                     self.blocked.remove(&lane);
@@ -166,6 +170,7 @@ impl Owner {
         let error = lane_full(self.lanes.lane(lane).spec());
         while waiting.front().is_some_and(overdue) {
             if let Some(blocked) = waiting.pop_front() {
+                self.lanes.reject(lane);
                 blocked.cell.accept(Err(error.clone()));
             }
         }
@@ -202,7 +207,7 @@ impl Owner {
         // so that a burst cannot overrun the queue.
         for &node in &run.plan().sources {
             if let Some(lane) = self.lanes.index(&run.plan().task(node).lane) {
-                self.lanes.lane_mut(lane).reserve();
+                self.lanes.reserve(lane);
             }
         }
         self.adopt(run, Arc::clone(&cell));
@@ -215,7 +220,10 @@ impl Owner {
     pub(super) fn adopt(&mut self, run: run::Run, cell: Arc<Cell>) {
         let trace_id = run.submitted().trace_id.as_str().into();
         let cancelled = run.is_cancelling();
+        self.adopted += 1;
         let slot = Slot {
+            order: self.adopted,
+            ranking: None,
             cell,
             calls: HashMap::new(),
             cancelled: Arc::new(cancelled.into()),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::rank::rank;
 use super::timers::Due;
 use super::{Owner, Slot};
 use crate::agent::NodeCall;
 use crate::engine::cell::{Cell, End};
 use crate::lane::Entry;
-use crate::model::{NodeIx, RunId, RunState, Span, Style, Timestamp};
+use crate::model::{NodeIx, RunId, RunState, Span, Style, TaskState, Timestamp};
 use crate::run::Effect;
 
 /// Finished runs that an engine in memory keeps.
@@ -31,11 +32,29 @@ impl Owner {
     }
 
     fn offer(&mut self, run: RunId, span: Span, attempts: u32) {
-        let Some(slot) = self.runs.get(&run) else { return };
-        let task = slot.run.plan().task(span.node);
-        let priority = slot.run.submitted().priority.saturating_add(task.priority);
+        let Some(slot) = self.runs.get_mut(&run) else { return };
+        let plan = slot.run.plan();
+        // A plan that has grown a little keeps its ranks; those who joined have none yet.
+        if slot.ranking.as_ref().is_none_or(|ranking| ranking.len() * 2 <= plan.nodes.len()) {
+            slot.ranking = self.ranks.of(plan, &self.paces, self.now);
+        }
+        let task = plan.task(span.node);
+        let submitted = slot.run.submitted();
         let style = self.executor.style(&task.agent, task.isolation);
-        let entry = Entry { run, span, attempts, priority, style: style.unwrap_or(Style::Thread) };
+        let placed = attempts > 0 || slot.run.span_state(span) == Some(TaskState::Scheduled);
+        let entry = Entry {
+            attempts,
+            priority: submitted.priority.saturating_add(task.priority),
+            flow: submitted.session.clone(),
+            weight: submitted.weight,
+            order: slot.order,
+            rank: rank(slot.ranking.as_ref(), span.node),
+            key: slot.run.rate_key(span.node).cloned(),
+            cost: task.cost,
+            since: self.now,
+            placed,
+            ..Entry::new(run, span, style.unwrap_or(Style::Thread))
+        };
         match (style, self.lanes.index(&task.lane)) {
             (Some(_), Some(lane)) => {
                 self.lanes.lane_mut(lane).offer(entry);

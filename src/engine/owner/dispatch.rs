@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::flight::Flight;
 use super::{Owner, admissible};
 use crate::agent::Batch;
-use crate::lane::{Entry, Permit};
+use crate::lane::{Admission, Entry, Permit};
 use crate::model::{Delivery, TaskState};
 use crate::run::Input;
 
@@ -17,22 +17,71 @@ impl Owner {
         if self.staged.stall().is_some() {
             return;
         }
-        for lane in 0..self.lanes.len() {
-            self.admit(lane);
-            if self.closing.is_none() {
+        // Agents that go on take their permits before anything new begins.
+        self.bring_back();
+        (0..self.lanes.len()).for_each(|lane| self.admit(lane));
+        if self.closing.is_some() {
+            return;
+        }
+        // Where the global lane bounds, lanes take turns grant by grant.
+        let once = self.lanes.is_bounded();
+        let mut more = true;
+        while std::mem::take(&mut more) {
+            for lane in self.lanes.turns() {
                 while self.grant(lane) {
                     self.admit(lane);
+                    more |= once;
+                    if once {
+                        break;
+                    }
                 }
             }
         }
     }
 
+    /// Carries out what a lane decides on the tasks that came to it, and what follows in others.
     fn admit(&mut self, lane: usize) {
-        while let Some(entry) = self.lanes.lane_mut(lane).next_admission() {
-            if self.admitted(&entry) {
-                self.lanes.lane_mut(lane).enqueue(entry);
+        let mut lanes = vec![lane];
+        while let Some(lane) = lanes.pop() {
+            while let Some(admission) = self.lanes.lane_mut(lane).next_admission() {
+                match self.carried_out(lane, admission) {
+                    Some(target) => lanes.push(target),
+                    None => continue,
+                }
             }
         }
+    }
+
+    /// Journals a decision and carries it out. Answers with the lane that got the tasks instead.
+    fn carried_out(&mut self, lane: usize, admission: Admission) -> Option<usize> {
+        let entry = admission.entry();
+        let (run, span) = (entry.run, entry.span);
+        let name = || self.lanes.lane(lane).spec().name.as_str().into();
+        let wanted = match &admission {
+            Admission::Place(entry) => self.admitted(&entry.clone()),
+            Admission::Drop(_) => {
+                let lane = name();
+                self.step(run, Input::Dropped { span, lane })
+            }
+            Admission::Redirect(_, to) => {
+                let from = name();
+                self.step(run, Input::Redirected { span, from, to: to.as_str().into() })
+            }
+        };
+        if !wanted {
+            self.lanes.lane_mut(lane).retract(&admission);
+            return None;
+        }
+        match admission {
+            Admission::Place(entry) => self.lanes.lane_mut(lane).enqueue(entry),
+            Admission::Drop(_) => {}
+            Admission::Redirect(entry, to) => {
+                let target = self.lanes.index(&to).expect("lanes redirect to lanes that are there");
+                self.lanes.lane_mut(target).offer(entry);
+                return Some(target);
+            }
+        }
+        None
     }
 
     fn admitted(&mut self, entry: &Entry) -> bool {
@@ -46,25 +95,25 @@ impl Owner {
 
     /// Starts the next batch of a lane. False where nothing can start now.
     fn grant(&mut self, lane: usize) -> bool {
-        for front in self.lanes.lane(lane).fronts() {
+        for front in self.lanes.fronts(lane, self.now) {
             let Some(slot) = self.runs.get(&front.run) else {
-                self.lanes.discard(lane, front.style);
+                self.lanes.withdraw(front.run);
                 return true;
             };
-            let task = slot.run.plan().task(front.span.node);
+            let task = slot.run.plan().task(front.node);
             let calls = match task.delivery {
                 Delivery::AtMostOnce => 1,
                 Delivery::AtLeastOnce => self.paces.batch(&task.agent, front.style),
             };
-            if let Some((entry, permit)) = self.lanes.grant(lane, front.style, calls) {
-                self.launch(entry, permit);
+            if let Some((entry, permit)) = self.lanes.grant(lane, front.style, calls, self.now) {
+                self.launch(lane, entry, permit);
                 return true;
             }
         }
         false
     }
 
-    fn launch(&mut self, entry: Entry, permit: Permit) {
+    fn launch(&mut self, lane: usize, entry: Entry, permit: Permit) {
         if !self.step(entry.run, Input::Claimed { span: entry.span }) {
             // Cancelled in between: dropping the permit gives it back.
             return;
@@ -74,11 +123,13 @@ impl Owner {
         let (timeout, delivery) = (task.timeout_ms, task.delivery);
         let id = self.flights.next_id();
         let attempt = entry.attempts + 1;
-        let batch = Arc::new(Batch::new(id, call, entry.span, attempt, entry.style, timeout));
+        let batch = Batch::new(id, call, entry.span, attempt, entry.style, timeout);
+        let batch = Arc::new(batch.in_lane(Arc::clone(self.lanes.lane(lane).card())));
         if let Some(slot) = self.runs.get(&entry.run) {
             slot.cell.set_state(slot.run.state());
         }
-        let flight = Flight::new(Arc::clone(&batch), permit, entry.style, self.now);
+        let place = (lane, entry.key.clone());
+        let flight = Flight::new(Arc::clone(&batch), permit, entry.style, self.now, place);
         self.paces.went_out(flight.agent(), entry.style, entry.span.len);
         if let Some(check) = flight.first_check(self.now) {
             self.timers.at(check, super::timers::Due::Batch(id));

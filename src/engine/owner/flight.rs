@@ -26,12 +26,28 @@ pub(super) struct Flight {
     /// Calls whose outcome has not come.
     left: u32,
     agent: Arc<str>,
+    /// The lane whose permits it holds, and the key of its rate there.
+    lane: usize,
+    key: Option<Arc<str>>,
+}
+
+impl Drop for Flight {
+    /// However it ended: an agent that waits for a permit to go on waits no more.
+    fn drop(&mut self) {
+        self.batch.let_go();
+    }
 }
 
 impl Flight {
-    pub(super) fn new(batch: Arc<Batch>, permit: Permit, style: Style, since: Timestamp) -> Self {
+    pub(super) fn new(
+        batch: Arc<Batch>,
+        permit: Permit,
+        style: Style,
+        since: Timestamp,
+        (lane, key): (usize, Option<Arc<str>>),
+    ) -> Self {
         let agent = batch.call.plan.task(batch.call.node).agent.as_str().into();
-        Self { left: batch.span.len, batch, permit, style, since, agent }
+        Self { left: batch.span.len, batch, permit, style, since, agent, lane, key }
     }
 
     pub(super) fn agent(&self) -> &Arc<str> {
@@ -78,7 +94,7 @@ impl Flights {
         self.out.is_empty()
     }
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Batch>> {
-        std::mem::take(&mut self.out).into_values().map(|flight| flight.batch)
+        std::mem::take(&mut self.out).into_values().map(|flight| Arc::clone(&flight.batch))
     }
 }
 
@@ -89,6 +105,8 @@ impl Owner {
                 self.done(batch, lo, outcomes, busy_ns)
             }
             Report::Waiting { batch } => self.waits(batch),
+            Report::Returning { batch } => self.returning.push_back(batch),
+            Report::Charge { batch, unit, n } => self.charge(batch, &unit, n),
             Report::Resolved { run, node, resolution } => {
                 self.step(run, Input::Resolved { node, resolution });
                 self.forget_call(run, node);
@@ -103,12 +121,36 @@ impl Owner {
     }
 
     /// An agent waits, for a run that it started perhaps: whoever is needed for that must not find
-    /// the lane full of waiting parents. When the agent goes on it takes no permit again.
+    /// the lane full of waiting parents. Before the agent goes on it takes a permit again.
     fn waits(&mut self, id: BatchId) {
         let Some(flight) = self.flights.out.get_mut(&id) else { return };
         flight.permit.release(1);
         let batch = Arc::clone(&flight.batch);
         self.take_back(&batch);
+    }
+
+    /// Gives agents that go on a permit again, first come first, as far as there are any.
+    pub(super) fn bring_back(&mut self) {
+        for id in std::mem::take(&mut self.returning) {
+            // A batch that was given up has let its agent go.
+            let Some(flight) = self.flights.out.get_mut(&id) else { continue };
+            match self.lanes.retake(flight.lane, flight.style) {
+                Some(permit) => {
+                    flight.permit = permit;
+                    flight.batch.go_on();
+                }
+                None => self.returning.push_back(id),
+            }
+        }
+    }
+
+    fn charge(&mut self, id: BatchId, unit: &str, n: u64) {
+        let Some(flight) = self.flights.out.get(&id) else { return };
+        let charged = self.lanes.charge(flight.lane, flight.key.as_deref(), unit, n, self.now);
+        if let Err(error) = charged {
+            // The lane had it when the call began.
+            tracing::warn!(target: "goclaw.engine", code = error.code, "{}", error.message);
+        }
     }
 
     fn done(&mut self, id: BatchId, lo: u32, outcomes: Vec<Outcome>, busy_ns: u64) {
@@ -120,6 +162,12 @@ impl Owner {
         let batch = Arc::clone(&flight.batch);
         if busy_ns > 0 {
             self.paces.learn(&flight.agent, outcomes.len(), busy_ns);
+        }
+        if let Some(pause) = pause_asked(&outcomes) {
+            // A lane without rates stands for nobody in particular: only the one who asked waits.
+            if flight.key.is_some() || self.lanes.lane(flight.lane).has_limits() {
+                self.lanes.hold(flight.lane, flight.key.as_deref(), self.now.plus(pause));
+            }
         }
         if flight.style == Style::Loop {
             flight.permit.release(n);
@@ -285,6 +333,15 @@ impl Owner {
         }
         spans
     }
+}
+
+/// The longest pause that agents asked for, which is one for all who share their lane or key.
+fn pause_asked(outcomes: &[Outcome]) -> Option<Millis> {
+    let asked = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Failed(failure) => failure.retry_after,
+        _ => None,
+    });
+    asked.max()
 }
 
 fn overlap(a: Span, b: Span) -> Option<Span> {

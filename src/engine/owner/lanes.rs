@@ -27,7 +27,11 @@ impl Owner {
             LaneAsk::Drain { lane, quiet, reply } => {
                 let found = self.lane_named(&lane).map(|lane| {
                     self.pause_lane(lane, true);
-                    self.drains.push(Draining { lane, quiet });
+                    // Before the answer, so that one who does not wait at all learns it, too.
+                    match self.lanes.lane(lane).running() {
+                        0 => quiet.tell(),
+                        _ => self.drains.push(Draining { lane, quiet }),
+                    }
                 });
                 drop(reply.send(found));
             }

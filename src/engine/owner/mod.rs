@@ -13,6 +13,7 @@ mod explain;
 mod flight;
 mod lanes;
 mod pace;
+mod rank;
 mod recover;
 mod timers;
 
@@ -26,6 +27,7 @@ use self::commit::Staged;
 use self::flight::Flights;
 use self::lanes::Draining;
 use self::pace::Paces;
+use self::rank::{Ranking, Ranks};
 use self::timers::Timers;
 use super::cell::Cell;
 use super::clock::Clock;
@@ -34,7 +36,9 @@ use super::options::Options;
 use super::watch::Watch;
 use crate::agent::{Executor, NodeCall};
 use crate::lane::{Entry, Lanes};
-use crate::model::{Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp};
+use crate::model::{
+    BatchId, Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp,
+};
 use crate::run::{Input, Run, Turn, step};
 use crate::store::Store;
 
@@ -46,6 +50,10 @@ struct Slot {
     calls: HashMap<NodeIx, Arc<NodeCall>>,
     cancelled: Arc<AtomicBool>,
     trace_id: Arc<str>,
+    /// Runs of one session, or of none, go in this order in every lane.
+    order: u64,
+    /// The longest remaining path from each node on; worked out when the first is offered.
+    ranking: Option<Ranking>,
 }
 
 pub(super) struct Owner {
@@ -65,6 +73,11 @@ pub(super) struct Owner {
     runs: HashMap<RunId, Slot>,
     flights: Flights,
     paces: Paces,
+    ranks: Ranks,
+    /// Runs taken among the living so far.
+    adopted: u64,
+    /// Batches whose agent lent its permit and waits for one to go on, first come first.
+    returning: VecDeque<BatchId>,
     timers: Timers,
     /// Submits that wait for a place, by the lane that is full.
     blocked: HashMap<usize, VecDeque<Blocked>>,
@@ -107,6 +120,9 @@ impl Owner {
             runs: HashMap::new(),
             flights: Flights::default(),
             paces: Paces::default(),
+            ranks: Ranks::default(),
+            adopted: 0,
+            returning: VecDeque::new(),
             timers: Timers::default(),
             blocked: HashMap::new(),
             parked: HashMap::new(),
@@ -169,7 +185,7 @@ impl Owner {
                 // The asker may have gone.
                 let _ = reply.send(live.or(self.kept_by_id.get(&run)).cloned());
             }
-            Message::Lanes { reply } => drop(reply.send(self.lanes.view())),
+            Message::Lanes { reply } => drop(reply.send(self.lanes.view(self.now))),
             Message::Lane(ask) => self.lane_asked(ask),
             Message::Explain { run, task, reply } => {
                 drop(reply.send(self.explained(run, task.as_deref())));
@@ -232,7 +248,10 @@ impl Owner {
     /// When the next turn is due even without a message.
     fn next_wake(&self) -> Option<Instant> {
         let timer = self.timers.next().map(|at| self.clock.instant(at));
-        [timer, self.paces.wake_at(), self.staged.retry_at()].into_iter().flatten().min()
+        // While nothing is handed out nobody need be woken for it.
+        let grants = self.closing.is_none() && self.staged.stall().is_none();
+        let limiter = self.lanes.wake_at().filter(|_| grants).map(|at| self.clock.instant(at));
+        [timer, limiter, self.paces.wake_at(), self.staged.retry_at()].into_iter().flatten().min()
     }
 }
 

@@ -94,6 +94,12 @@ impl Paces {
         }
     }
 
+    /// Microseconds that a call of the agent takes; `None` while nobody has seen one.
+    pub(super) fn call_us(&self, agent: &str) -> Option<u32> {
+        let ns = self.agents.get(agent).map(|pace| pace.call_ns).filter(|&ns| ns > 0)?;
+        Some(u32::try_from(ns / 1_000).unwrap_or(u32::MAX).max(1))
+    }
+
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.wake_at
     }

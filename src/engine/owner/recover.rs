@@ -14,8 +14,8 @@ impl Owner {
         for &id in &unfinished {
             let records = self.store.load(id)?.ok_or_else(|| refusal::unknown_run(id))?;
             let run = run::replay(&records, |submitted| plans.of(submitted))?;
-            for lane in &run.plan().workflow.lanes {
-                self.lanes.declare(lane.clone());
+            if let Err(error) = self.lanes.declare(&run.plan().workflow.lanes) {
+                tracing::warn!(target: "goclaw.engine", run = %id, code = error.code, "the run's lanes are not declared: {}", error.message);
             }
             let (inputs, effects) = run::outstanding(&run, true);
             let cell = Cell::new(id, run.submitted().durability, run.state());

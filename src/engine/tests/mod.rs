@@ -130,7 +130,7 @@ fn a_map_runs_every_item_once_and_joins_in_order() {
             }
             other => panic!("{other:?}"),
         });
-        local.resolver(|_| Resolution::Items { items: number(9), count: 5_000 });
+        local.resolver(|_| Resolution::Items { items: number(9), count: 5_000, key: None });
         let engine = open(&local, path, vec![]);
         let mut each = task("each", "double", &[]);
         each.each = Some(Each { param: "x".into(), items: Expr::Value(serde_json::json!([])) });

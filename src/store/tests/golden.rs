@@ -16,7 +16,7 @@ fn contents() -> (Vec<Vec<Record>>, usize) {
     for (n, name) in [(1, "first"), (2, "second"), (3, "first")] {
         let run = run_id(n);
         batches.push(vec![author.submit(run, name, Payload::bytes(vec![3; 33_000]))]);
-        batches.push(vec![author.record(run, vec![Event::Resolved { node: 0 }])]);
+        batches.push(vec![author.record(run, vec![Event::Resolved { node: 0, key: None }])]);
         let span = Span::new(1, 0, 64);
         let outputs = vec![Payload::bytes(vec![5; 30]), Payload::bytes(vec![0, 1])];
         let completed = Event::Completed { span: Span::new(1, 0, 2), attempt: 1, outputs };

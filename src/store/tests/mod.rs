@@ -90,12 +90,17 @@ impl Author {
         let outputs = vec![large.clone(), zero, Payload::bytes(vec![salt | 1; 20]), large];
         vec![
             self.submit(run, name, Payload::bytes(vec![salt | 1; 100])),
-            self.record(run, vec![Event::Resolved { node: 0 }]),
-            self.record(run, vec![Event::RunStarted, Event::Resolved { node: 1 }]),
+            self.record(run, vec![Event::Resolved { node: 0, key: None }]),
+            self.record(run, vec![Event::RunStarted, Event::Resolved { node: 1, key: None }]),
             self.record(
                 run,
                 vec![
-                    Event::Expanded { node: 1, items: Payload::bytes(vec![1, 2]), count: 64 },
+                    Event::Expanded {
+                        node: 1,
+                        items: Payload::bytes(vec![1, 2]),
+                        count: 64,
+                        key: None,
+                    },
                     Event::Scheduled { span },
                     Event::Started { span, attempt: 1 },
                 ],

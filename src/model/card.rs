@@ -1,0 +1,9 @@
+//! What a running task may know of its lane.
+
+/// A lane's name, and the units that can be charged to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneCard {
+    pub lane: String,
+    /// Units of its budgets.
+    pub units: Vec<String>,
+}
