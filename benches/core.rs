@@ -154,7 +154,7 @@ fn step_map(scale: usize) {
     let before = resident_kib();
     let mut run = begin(&plan);
     let began = Instant::now();
-    let resolution = Resolution::Items { items: number(), count };
+    let resolution = Resolution::Items { items: number(), count, key: None };
     step(&mut run, Input::Resolved { node: 0, resolution });
     let grown = resident_kib() - before;
     for lo in (0..count).step_by(256) {
@@ -257,7 +257,7 @@ impl Executor for Worker {
         }
     }
     fn resolve(&self, call: Arc<NodeCall>) {
-        let resolution = Resolution::Items { items: number(), count: self.items };
+        let resolution = Resolution::Items { items: number(), count: self.items, key: None };
         let report = Report::Resolved { run: call.run, node: call.node, resolution };
         self.reports.report(vec![report]);
     }

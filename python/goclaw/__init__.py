@@ -15,11 +15,10 @@ Example:
 """
 
 from ._goclaw import Context, __version__, current
-from ._life import run
 from .agent import Agent, agent
 from .builder import Workflow
 from .definition import Definition
-from .engine import Engine
+from .engine import Engine, run
 from .errors import (
     AgentError,
     BindingError,
@@ -31,6 +30,7 @@ from .errors import (
     EngineForked,
     GoclawError,
     GoclawTimeout,
+    IncompatibleRun,
     InputError,
     LaneFull,
     LaneNotFound,
@@ -64,7 +64,7 @@ from .lanes import Lanes, LaneStats, LiveLane, WaitTimes
 from .plan import Plan
 from .rate import Rate
 from .retry import Retry, RetryAfter
-from .run import Run, RunSummary, TaskView
+from .run import ChildView, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "AgentError",
     "BindingError",
     "Cancelled",
+    "ChildView",
     "ConfigError",
     "Context",
     "CycleError",
@@ -85,6 +86,7 @@ __all__ = [
     "Flow",
     "GoclawError",
     "GoclawTimeout",
+    "IncompatibleRun",
     "InputError",
     "Lane",
     "LaneFull",

@@ -71,7 +71,7 @@ class Submitting(Looking):
         seconds = None if timeout is None else to_seconds(timeout, what="timeout")
         block = _blocks(block, seconds)
         tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, block)
-        return Run(self, tickets.wait(seconds)[0])
+        return self._started(tickets.wait(seconds))[0]
 
     def try_submit(
         self,
@@ -103,7 +103,7 @@ class Submitting(Looking):
         """
         try:
             tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, False)
-            return Run(self, tickets.wait()[0])
+            return self._started(tickets.wait())[0]
         except GoclawError as error:
             if error.code in ("lane.full", "engine.busy"):
                 return None
@@ -141,7 +141,7 @@ class Submitting(Looking):
         """
         make = partial(self._tickets, flow, [input], run_id, on_conflict, priority, tags, durability, True, soon=True)
         seconds = None if timeout is None else to_seconds(timeout, what="timeout")
-        return Run(self, (await _accepted(make, seconds))[0])
+        return self._started(await _accepted(make, seconds))[0]
 
     def submit_many(
         self,
@@ -154,6 +154,9 @@ class Submitting(Looking):
         block: bool | None = None,
     ) -> builtins.list[Run[R]]:
         """Starts one run per input, with one message and one commit.
+
+        Where some are refused, the others go on: the error of the first refusal has their handles in `accepted`, by
+        the position of their input. What was not accepted never was.
 
         Args:
             flow: The workflow.
@@ -171,7 +174,7 @@ class Submitting(Looking):
         """
         block = _blocks(block, None)
         tickets = self._tickets(flow, list(inputs), None, "error", priority, tags, durability, block)
-        return [Run(self, handle) for handle in tickets.wait()]
+        return self._started(tickets.wait())
 
     def run(self, flow: Definition[R], input: Any = None, *, priority: int = 0, tags: Sequence[str] = ()) -> R:
         """Submits a run and waits for its result.
@@ -249,6 +252,19 @@ class Submitting(Looking):
             soon,
         )
 
+    def _started(self, answers: builtins.list[_goclaw.Run | BaseException]) -> builtins.list[Run[Any]]:
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        runs = {
+            at: Run[Any](self, answer) for at, answer in enumerate(answers) if not isinstance(answer, BaseException)
+        }
+        if not refused:
+            return builtins.list(runs.values())
+        error = refused[0]
+        if isinstance(error, GoclawError) and len(answers) > 1:
+            error.accepted = runs
+            error.add_note(f"{len(refused)} of {len(answers)} runs were refused; the others are in `error.accepted`")
+        raise error
+
 
 def _blocks(wanted: bool | None, seconds: float | None) -> bool:
     """Whether a submit waits for a place. Goclaw's own loop never does: it might wait for itself."""
@@ -259,8 +275,10 @@ def _blocks(wanted: bool | None, seconds: float | None) -> bool:
     return wanted is not False
 
 
-async def _accepted(make: Callable[[], _goclaw.Tickets], seconds: float | None) -> builtins.list[_goclaw.Run]:
-    """The runs of submits that are made on a thread, as values may be large and workflows not compiled yet."""
+async def _accepted(
+    make: Callable[[], _goclaw.Tickets], seconds: float | None
+) -> builtins.list[_goclaw.Run | BaseException]:
+    """The answers to submits that are made on a thread, as values may be large and workflows not compiled yet."""
     import asyncio
 
     try:
@@ -286,7 +304,7 @@ async def _accepted(make: Callable[[], _goclaw.Tickets], seconds: float | None) 
             f"no place came free within {seconds} s",
             help="submit later, wait longer, or give the lane more capacity or concurrency",
         ) from late
-    return tickets.runs()
+    return tickets.answers()
 
 
 async def _made(make: Callable[[], _goclaw.Tickets]) -> _goclaw.Tickets:

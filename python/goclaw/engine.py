@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import _goclaw, _guard, _life
 from . import config as _config
+from ._life import run as run
 from ._options import DURABILITIES, Durability, one_of, whole_number
 from ._submitting import Submitting
 from .config import Config

@@ -5,8 +5,13 @@ Codes are ``area.reason``. The Rust core speaks in codes; `from_code` turns one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .run import Run
 
 
 class GoclawError(Exception):
@@ -17,6 +22,10 @@ class GoclawError(Exception):
         code: Stable name of the reason, ``area.reason``; the class has a default.
         help: What to do about it; shown below the message in a traceback.
 
+    Attributes:
+        accepted: Where `Engine.submit_many` was refused half-way, the runs that go on nevertheless, by the
+            position of their input.
+
     Example:
         >>> GoclawError("lane `gpu` is full", code="lane.full").code
         'lane.full'
@@ -24,6 +33,7 @@ class GoclawError(Exception):
 
     code: str = "goclaw.error"
     help: str = ""
+    accepted: Mapping[int, Run[Any]] = MappingProxyType({})
 
     def __init__(self, message: str, *, code: str | None = None, help: str = "") -> None:
         super().__init__(message)
@@ -206,6 +216,12 @@ class UnknownRun(GoclawError, LookupError):
     code = "run.unknown"
 
 
+class IncompatibleRun(GoclawError):
+    """This version of goclaw cannot take the run up; it can be cancelled or purged (`run.incompatible`)."""
+
+    code = "run.incompatible"
+
+
 class RunConflict(GoclawError):
     """A run with that id exists already (`run.conflict`)."""
 
@@ -321,6 +337,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     RunCancelled,
     Cancelled,
     UnknownRun,
+    IncompatibleRun,
     RunConflict,
     ResultTimeout,
     RunTimedOut,

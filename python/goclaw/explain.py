@@ -227,7 +227,13 @@ def of_ended(run: Run[Any], task: str | None) -> Explanation:
                 f"run `{run.id}` has no task `{task}`", code="run.unknown_task", help="run.tasks names them"
             )
         tasks = (_ended(view),)
-    error = run.error
+    try:
+        error = run.error
+        if run.state == "incompatible":
+            # A run that cannot be replayed answers every look at it with the reason.
+            _ = run.tags
+    except GoclawError as unreadable:
+        error = unreadable
     return Explanation(run.id, run.state, tasks, reason=None if error is None else str(error))
 
 

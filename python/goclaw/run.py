@@ -14,7 +14,7 @@ from ._options import UNSET as _UNSET
 from ._options import Delivery, Isolation, Trigger, Unset
 from ._stream import EventStream
 from .durations import Duration, to_seconds
-from .errors import GoclawError, RemoteError, ResultTimeout, TaskFailed, TaskTimedOut, class_of
+from .errors import GoclawError, IncompatibleRun, RemoteError, ResultTimeout, TaskFailed, TaskTimedOut, class_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from . import _goclaw
     from ._looking import Looking
     from .agent import Agent
+    from .builder import Workflow
     from .retry import Retry
 
 R_co = TypeVar("R_co", covariant=True)
@@ -49,6 +50,25 @@ class TaskView:
     state: str
     attempts: int
     children: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """One child of a map at one moment.
+
+    Attributes:
+        index: The position of its item.
+        state: As of a task.
+        attempts: How often it was tried.
+        result: What it returned, where it is ``completed``.
+        error: What its last failed attempt said.
+    """
+
+    index: int
+    state: str
+    attempts: int
+    result: Any
     error: str | None
 
 
@@ -166,6 +186,8 @@ class Run(Generic[R_co]):
             TaskFailed: with the agent's exception as `__cause__`.
             RunCancelled: `run.cancelled`.
             RunTimedOut: `run.timeout` when the workflow's own `timeout` was over.
+            IncompatibleRun: `run.incompatible` where this version cannot take the run up.
+            StoreError: `store.unwritable` where a value of the run could not be written down.
             ResultTimeout: `run.wait_timeout` when the time is over; the run goes on.
             EngineClosed: `engine.closed` when the engine closes first.
         """
@@ -178,12 +200,42 @@ class Run(Generic[R_co]):
 
     @property
     def results(self) -> dict[str, Any]:
-        """Results of the tasks that completed so far, by id."""
+        """Results of the tasks that completed so far, by id.
+
+        A map completes with all its children; `children` has those of the good children of a failed one.
+        """
         return self._native.results()
+
+    def children(self, task: str) -> tuple[ChildView, ...]:
+        """The children of a map, as they are now: also of one that failed, or is not done yet.
+
+        Args:
+            task: Id of the map.
+
+        Returns:
+            One view per item, in their order; nothing where the map does not know its items yet, or the task is no map.
+
+        Raises:
+            UnknownRun: `run.unknown` where the run was purged.
+            GoclawError: `run.unknown_task` where the run has no such task.
+        """
+        rows = self._native.children(task)
+        if rows is None:
+            raise GoclawError(
+                f"run `{self.id}` has no task `{task}`",
+                code="run.unknown_task",
+                help="look its tasks up with run.tasks",
+            )
+        return tuple(ChildView(index, *row) for index, row in enumerate(rows))
 
     @property
     def error(self) -> GoclawError | None:
-        """What `result` would raise, or `None`."""
+        """What `result` would raise now without waiting, or `None`."""
+        if self.state == "incompatible":
+            try:
+                self._native.wait(0.0)
+            except IncompatibleRun as error:
+                return error
         return self._error() if self.state in TERMINAL and self.state != "completed" else None
 
     @property
@@ -267,8 +319,6 @@ class Run(Generic[R_co]):
             WorkflowError: `workflow.task_conflict` where a different task has the id, and what compiling raises.
             GoclawError: `run.sealed` where the run is over or being cancelled.
         """
-        import json
-
         from .builder import Workflow
 
         flow = Workflow("growth").task(
@@ -292,6 +342,22 @@ class Run(Generic[R_co]):
             delivery=delivery,
             isolation=isolation,
         )
+        self.add_tasks(flow)
+
+    def add_tasks(self, flow: Workflow) -> None:
+        """Adds the tasks of a built workflow to the run while it runs, all or none.
+
+        Each growth takes time in proportion to the whole run, so add many tasks at once rather than one by one.
+
+        Args:
+            flow: The tasks; they may depend on each other and on those of the run. Nothing else of it counts.
+
+        Raises:
+            WorkflowError: `workflow.task_conflict` where a different task has an id, and what compiling raises.
+            GoclawError: `run.sealed` where the run is over or being cancelled.
+        """
+        import json
+
         model, constants = flow._model()
         self._native.add_tasks(json.dumps(model["tasks"]), constants)
 
@@ -322,8 +388,14 @@ class Run(Generic[R_co]):
         return result
 
     def _error(self) -> GoclawError:
-        reason = self._native.reason()
-        code = self._native.code()
+        try:
+            reason = self._native.reason()
+            code = self._native.code()
+        except IncompatibleRun:
+            # Cancelled, which takes no understanding of what it was.
+            if self.state != "cancelled":
+                raise
+            reason, code = "", "run.cancelled"
         failure = self._native.failure() if code is None else None
         if failure is not None:
             return _task_failed(failure)
@@ -336,6 +408,8 @@ class Run(Generic[R_co]):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from . import _notebook
 
+        if isinstance(self.error, IncompatibleRun):
+            return {"text/plain": repr(self)}
         return {"text/plain": repr(self), "text/html": _notebook.run_html(self)}
 
 

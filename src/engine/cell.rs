@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::refusal;
-use crate::model::{Durability, Result, RunId, RunState, Timestamp};
+use crate::model::{Durability, Error, Result, RunId, RunState, Timestamp};
 use crate::run::Run;
 
 /// Shared by the owner and all handles of one run.
@@ -37,6 +37,8 @@ pub(super) enum End {
     Stored,
     /// The engine closed first; the run is not over.
     Closed,
+    /// The run cannot be replayed, for this reason.
+    Unreadable(Error),
 }
 
 impl Cell {
@@ -63,11 +65,12 @@ impl Cell {
         self.state.store(state as u8, Ordering::Release);
     }
 
-    /// Answers the submitter: this run, another one that exists already, or a refusal.
+    /// Answers the submitter: this run, another one that exists already, or a refusal. The first
+    /// answer stands.
     pub(super) fn accept(&self, answer: Result<Arc<Cell>>) {
         let answer = answer.map(|cell| (!std::ptr::eq(self, Arc::as_ptr(&cell))).then_some(cell));
         let mut inner = self.lock();
-        inner.acceptance = Some(answer);
+        inner.acceptance.get_or_insert(answer);
         self.answered(inner);
     }
 

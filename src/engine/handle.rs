@@ -10,13 +10,12 @@ use super::inbox::{Inbox, Message};
 use super::options::{Closed, Options, Submit, lanes};
 use super::owner::Owner;
 use super::refusal;
-use super::shared::{Plans, Shared, unless_closed};
+use super::shared::{Shared, Views, unless_closed};
 use super::ticket::{Handle, Ticket};
-use super::watch::Watch;
 use crate::agent::{Executor, Reports};
 use crate::lane::LaneView;
 use crate::model::{Durability, Error, Fact, Millis, Result, RunId, RunState, Stats, Timestamp};
-use crate::store::{self, Filter, Store, Summary};
+use crate::store::{self, Store, Summary};
 
 /// How long a submit without patience tries to get into the inbox.
 const NO_PATIENCE: Duration = Duration::ZERO;
@@ -29,7 +28,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1 << 30);
 /// An open engine. Cheap to clone; closes when the last handle is gone.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Engine {
@@ -53,20 +52,17 @@ impl Engine {
     ) -> Result<Self> {
         let lanes = lanes(&options)?;
         let inbox = Arc::new(Inbox::default());
-        let stats = Arc::new(Stats::default());
-        let watch = Arc::new(Watch::default());
-        let plans = Plans::default();
+        let views = Views::default();
         let executor = executor(Arc::clone(&inbox) as Arc<dyn Reports>);
         let mut owner = Owner::new(
             Arc::clone(&inbox),
             Arc::clone(&store),
             executor,
             lanes,
-            Arc::clone(&stats),
-            Arc::clone(&watch),
+            views.clone(),
             &options,
         );
-        let recovered = owner.resume(&plans)?;
+        let recovered = owner.resume()?;
         let thread = thread::Builder::new()
             .name("goclaw-owner".into())
             .spawn(move || owner.run())
@@ -77,12 +73,14 @@ impl Engine {
                     "raise the limit on threads (ulimit -u)",
                 )
             })?;
+        let Views { stats, watch, incompatible, plans } = views;
         Ok(Self {
             shared: Arc::new(Shared {
                 inbox,
                 store,
                 stats,
                 watch,
+                incompatible,
                 path: options.path,
                 durability: options.durability,
                 recovered,
@@ -173,7 +171,7 @@ impl Engine {
         let cell = match self.ask(|reply| Message::Find { run, reply })? {
             Some(cell) => cell,
             None => {
-                let summary = unless_closed(self.shared.store.summary(run))?;
+                let summary = self.summary(run)?;
                 let summary = summary.filter(|_| !self.is_memory());
                 let state = summary.ok_or_else(|| refusal::unknown_run(run))?.state;
                 let cell = Cell::new(run, self.shared.durability, state);
@@ -184,12 +182,8 @@ impl Engine {
         Ok(Handle { cell, shared: Arc::clone(&self.shared) })
     }
 
-    /// Runs, newest first.
-    ///
-    /// # Errors
-    /// `engine.closed`, `store.*`.
-    pub fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
-        unless_closed(self.shared.store.list(filter))
+    fn summary(&self, run: RunId) -> Result<Option<Summary>> {
+        unless_closed(self.shared.store.summary(run, self.next_seq()))
     }
 
     /// The watch: facts from sequence number `from` on, waiting up to `wait` for news. Empty where
@@ -211,7 +205,7 @@ impl Engine {
             let mut facts = unless_closed(self.shared.store.facts(run, from, limit))?;
             if let (true, Some(run)) = (facts.is_empty(), run) {
                 // Of a run that was forgotten nothing will ever come.
-                let there = unless_closed(self.shared.store.summary(run))?;
+                let there = self.summary(run)?;
                 there.ok_or_else(|| refusal::unknown_run(run))?;
             }
             facts.retain(|fact| fact.seq < visible);
@@ -242,11 +236,18 @@ impl Engine {
         self.ask(|reply| Message::Lanes { reply })
     }
 
-    /// Forgets finished runs: the one named, or all that ended before `before`.
+    /// Forgets finished runs: the one named, or all that ended before `before`. One that cannot be
+    /// replayed has no other end, so naming it is enough.
     ///
     /// # Errors
     /// `engine.closed`, `store.*`.
     pub fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
+        if let Some(run) = run.filter(|run| self.shared.incompatible.contains(*run)) {
+            let handle = self.get(run)?;
+            if matches!(handle.cell.end(), Some(End::Unreadable(_))) {
+                handle.cancel("purged")?;
+            }
+        }
         let forgotten = unless_closed(self.shared.store.purge(run, before))?;
         if self.is_memory() {
             self.shared.inbox.push(Message::Forget { run, before })?;
@@ -263,9 +264,16 @@ impl Engine {
     /// # Errors
     /// `engine.closed`.
     pub fn missing_agents(&self) -> Result<Vec<String>> {
-        self.ask(|reply| Message::Missing { reply })
+        Ok(self.ask(|reply| Message::Missing { reply })?.agents)
     }
-    /// Looks again at runs that wait for an agent.
+    /// Lanes that runs wait for because this engine does not have them.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn missing_lanes(&self) -> Result<Vec<String>> {
+        Ok(self.ask(|reply| Message::Missing { reply })?.lanes)
+    }
+    /// Looks again at runs that wait for an agent or a lane.
     pub fn wake(&self) {
         let _ = self.shared.inbox.push(Message::Wake);
     }

@@ -15,8 +15,15 @@ use crate::model::{Growth, Millis, Result, RunId, Timestamp};
 use crate::plan::Known;
 use crate::run::Run;
 
-/// Submits that may wait in the inbox; more wait outside, or are refused.
+/// Submits that may wait in the inbox; more wait outside, or are refused. One message may go over.
 const INBOX_SUBMITS_MAX: usize = 65_536;
+
+/// Reports of progress that may wait in the inbox; those that are too many are left out, as nothing
+/// depends on them.
+///
+/// All other messages are bounded by who sends them: outcomes by the permits that are out, questions
+/// by the threads that wait for their answers.
+const INBOX_PROGRESS_MAX: usize = 16_384;
 
 /// Where the owner sends an answer.
 pub(super) type Reply<T> = mpsc::SyncSender<T>;
@@ -26,6 +33,13 @@ pub(super) type Look = Box<dyn FnOnce(Option<&Run>) + Send>;
 
 /// New runs, each with what its handle will share.
 pub(super) type Submits = Vec<(Submit, Arc<Cell>)>;
+
+/// What parked runs wait for, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub agents: Vec<String>,
+    pub lanes: Vec<String>,
+}
 
 /// What the owner can be told.
 pub(super) enum Message {
@@ -42,7 +56,8 @@ pub(super) enum Message {
         known: Arc<dyn Known + Send + Sync>,
         reply: Reply<Result<()>>,
     },
-    /// Runs a closure on a live run between two turns; `None` where the run is not live.
+    /// Runs a closure on a live run between two turns; `None` where the run is not live, or is ahead
+    /// of a store that refuses.
     Inspect {
         run: RunId,
         look: Look,
@@ -66,9 +81,9 @@ pub(super) enum Message {
         run: Option<RunId>,
         before: Timestamp,
     },
-    /// Agents that parked runs wait for.
+    /// What parked runs wait for.
     Missing {
-        reply: Reply<Vec<String>>,
+        reply: Reply<Missing>,
     },
     /// Agents were registered: look again at what is parked.
     Wake,
@@ -89,6 +104,7 @@ pub(super) struct Inbox {
 struct Queue {
     messages: Vec<Message>,
     submits: usize,
+    progress: usize,
     parked: bool,
     closed: bool,
 }
@@ -161,6 +177,7 @@ impl Inbox {
             };
         }
         queue.parked = false;
+        queue.progress = 0;
         std::mem::swap(&mut queue.messages, into);
         if std::mem::take(&mut queue.submits) >= INBOX_SUBMITS_MAX {
             self.room.notify_all();
@@ -177,8 +194,55 @@ impl Inbox {
 }
 
 impl Reports for Inbox {
-    fn report(&self, reports: Vec<Report>) {
-        // After the end nobody needs reports any more.
-        let _ = self.push(Message::Reports(reports));
+    fn report(&self, mut reports: Vec<Report>) {
+        let mut queue = self.lock();
+        if queue.closed {
+            // After the end nobody needs reports any more.
+            return;
+        }
+        reports.retain(|report| {
+            let is_progress = matches!(report, Report::Progress { .. });
+            queue.progress += usize::from(is_progress);
+            !is_progress || queue.progress <= INBOX_PROGRESS_MAX
+        });
+        if !reports.is_empty() {
+            self.put(queue, Message::Reports(reports));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BatchId, Span};
+
+    #[test]
+    fn progress_that_nobody_takes_up_is_left_out_and_outcomes_never_are() {
+        let inbox = Inbox::default();
+        let run = RunId::from_u128(1);
+        let progress = |_| Report::Progress {
+            run,
+            span: Span::one(0, 0),
+            attempt: 1,
+            done: 0.5,
+            total: None,
+            text: None,
+        };
+        inbox.report((0..INBOX_PROGRESS_MAX).map(progress).collect());
+        inbox.report(vec![progress(0), Report::Waiting { batch: BatchId(1) }, progress(1)]);
+        let mut messages = Vec::new();
+        inbox.drain(&mut messages, None);
+        let left: Vec<usize> = messages
+            .iter()
+            .map(|message| match message {
+                Message::Reports(reports) => reports.len(),
+                _ => panic!("only reports were sent"),
+            })
+            .collect();
+        assert_eq!(left, [INBOX_PROGRESS_MAX, 1]);
+        inbox.report(vec![progress(0)]);
+        messages.clear();
+        inbox.drain(&mut messages, None);
+        assert_eq!(messages.len(), 1, "there is room again");
     }
 }

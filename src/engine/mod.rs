@@ -11,6 +11,7 @@ mod clock;
 mod explain;
 mod handle;
 mod inbox;
+mod incompatible;
 mod lanes;
 mod machine;
 mod options;
@@ -37,6 +38,14 @@ mod refusal {
             "engine.closed",
             "the engine is closed",
             "open a new engine; an engine with a path goes on where this one stopped",
+        )
+    }
+
+    pub(super) fn incompatible(run: RunId, why: &str) -> Error {
+        Error::new(
+            "run.incompatible",
+            format!("run `{run}` cannot be taken up by this version of goclaw: {why}"),
+            "open the store with the version that wrote it, or give the run up: cancel it, or purge it by its id",
         )
     }
 

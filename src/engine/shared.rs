@@ -1,15 +1,17 @@
 //! What all handles of an engine share: the way to the owner, the store, the plans in use.
 
 use std::collections::HashMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::thread;
 
 use super::inbox::{Inbox, Message};
+use super::incompatible::Incompatible;
 use super::options::Closed;
 use super::refusal;
 use super::watch::Watch;
-use crate::model::{BlobHash, Durability, Error, Result, RunId, Stats, Submitted};
+use crate::model::{BlobHash, Durability, Error, Record, Result, RunId, Stats, Submitted};
 use crate::plan::{self, Plan};
 use crate::run::{self, Run};
 use crate::store::Store;
@@ -20,6 +22,7 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) stats: Arc<Stats>,
     pub(super) watch: Arc<Watch>,
+    pub(super) incompatible: Arc<Incompatible>,
     pub(super) path: Option<PathBuf>,
     pub(super) durability: Durability,
     pub(super) recovered: usize,
@@ -28,6 +31,15 @@ pub(super) struct Shared {
     pub(super) ids: Mutex<ulid::Generator>,
     pub(super) owner: Mutex<Option<thread::JoinHandle<()>>>,
     pub(super) closed: Mutex<Option<Closed>>,
+}
+
+/// What the owner writes and all handles read.
+#[derive(Clone, Default)]
+pub(super) struct Views {
+    pub(super) stats: Arc<Stats>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) incompatible: Arc<Incompatible>,
+    pub(super) plans: Plans,
 }
 
 /// Plans by definition. Weak: a plan lives as long as a run needs it.
@@ -64,7 +76,36 @@ impl Shared {
     pub(super) fn load(&self, id: RunId) -> Result<Arc<Run>> {
         let records =
             unless_closed(self.store.load(id))?.ok_or_else(|| refusal::unknown_run(id))?;
-        run::replay(&records, |submitted| self.plans.of(submitted)).map(Arc::new)
+        replay(id, &records, &self.plans).map(Arc::new)
+    }
+
+    /// Loads a live run as it is on the durable side: without what waits for a sync.
+    pub(super) fn load_visible(&self, id: RunId) -> Result<Run> {
+        let visible = self.watch.visible();
+        let mut records = unless_closed(self.store.load(id))?.unwrap_or_default();
+        records.retain(|record| record.seq < visible);
+        if records.is_empty() {
+            return Err(refusal::unknown_run(id));
+        }
+        replay(id, &records, &self.plans)
+    }
+}
+
+/// Rebuilds a run from its records.
+///
+/// # Errors
+/// `store.corrupt` where they are damaged; `run.incompatible` where this version cannot make sense
+/// of them.
+pub(super) fn replay(id: RunId, records: &[Record], plans: &Plans) -> Result<Run> {
+    let run = || run::replay(records, |submitted| plans.of(submitted));
+    // A history that does not fit its plan may end in a panic. Nothing but the run is touched here.
+    let replayed = panic::catch_unwind(AssertUnwindSafe(run));
+    match replayed {
+        Ok(Err(error)) if !error.code.starts_with("store.") => {
+            Err(refusal::incompatible(id, &error.message))
+        }
+        Ok(replayed) => replayed,
+        Err(_) => Err(refusal::incompatible(id, "its records do not fit its workflow")),
     }
 }
 

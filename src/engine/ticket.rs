@@ -89,12 +89,14 @@ impl Handle {
     ///
     /// # Errors
     /// `engine.closed` when the engine closes before the run ends; an engine with a path resumes it
-    /// when it is opened again.
+    /// when it is opened again. `run.incompatible` when this version cannot replay the run.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
         match self.cell.wait_end(timeout) {
             None => Ok(false),
             Some(End::Kept(_) | End::Stored) => Ok(true),
             Some(End::Closed) => Err(closed_first(self.cell.id)),
+            Some(End::Unreadable(_)) if self.state().is_terminal() => Ok(true),
+            Some(End::Unreadable(error)) => Err(error),
         }
     }
 
@@ -105,9 +107,10 @@ impl Handle {
     }
 
     /// Looks at the run's state: a live one between two turns of the owner, an ended one as it ended.
+    /// What is not as durable yet as the run was promised to be is not shown.
     ///
     /// # Errors
-    /// `engine.closed`, `run.unknown`, `store.*`.
+    /// `engine.closed`, `run.unknown`, `run.incompatible`, `store.*`.
     pub fn inspect<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Run) -> T + Send + 'static,
@@ -117,6 +120,7 @@ impl Handle {
             Some(End::Stored) => return Ok(look(&*self.stored()?)),
             Some(End::Closed) if self.shared.is_memory() => return Err(closed_first(self.cell.id)),
             Some(End::Closed) => return Ok(look(&*self.shared.load(self.cell.id)?)),
+            Some(End::Unreadable(error)) => return Err(error),
             None => {}
         }
         let (reply, answer) = mpsc::sync_channel(1);
@@ -130,10 +134,14 @@ impl Handle {
         self.shared.inbox.push(Message::Inspect { run: self.cell.id, look })?;
         match answer.recv().map_err(|_| refusal::closed())? {
             Ok(value) => Ok(value),
-            // It ended in between, so its end is known by now.
+            // It ended in between, so its end is known by now; or the store is behind.
             Err(look) => match self.cell.end() {
                 Some(End::Kept(run)) => Ok(look(&run)),
                 Some(End::Stored) => Ok(look(&*self.stored()?)),
+                Some(End::Unreadable(error)) => Err(error),
+                None if !self.shared.is_memory() => {
+                    Ok(look(&self.shared.load_visible(self.cell.id)?))
+                }
                 Some(End::Closed) | None => Err(refusal::unknown_run(self.cell.id)),
             },
         }

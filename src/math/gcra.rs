@@ -3,7 +3,8 @@
 //! Source: ITU-T Recommendation I.371 (ATM Forum TM 4.0), "virtual scheduling". A unit that arrives
 //! is expected no sooner than its theoretical arrival time (TAT); each one taken moves the TAT by the
 //! emission interval. Time is counted in ticks of `1/units` of the caller's time unit, so that the
-//! interval is the whole number `per`, and no rate drifts, however odd.
+//! interval is the whole number `per`. The caller's clock stands still for a whole unit of time: what
+//! comes in the unit in which it was expected came when it was expected. So no rate drifts, however odd.
 
 /// A rate of `units` in each `per` units of time, of which `burst` may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,8 @@ impl Gcra {
     /// The TAT after `cost` units at `now`, whether they conform or not: what does not is a debt.
     pub fn take(&self, tat: Tat, now: u64, cost: u64) -> Tat {
         let taken = u128::from(cost).saturating_mul(self.per);
-        Tat(tat.0.max(self.ticks(now)).saturating_add(taken))
+        let came = self.ticks(now).saturating_sub(self.units - 1);
+        Tat(tat.0.max(came).saturating_add(taken))
     }
 
     /// Whole units that conform at `now`.
@@ -49,7 +51,7 @@ impl Gcra {
 
     /// The moment from which on the TAT says nothing any more: the bucket is full.
     pub fn idle_at(&self, tat: Tat) -> u64 {
-        narrow(tat.0.div_ceil(self.units))
+        narrow(tat.0.saturating_add(self.units - 1).div_ceil(self.units))
     }
 
     /// The same debt in units, as `other` counts it from `now` on.
@@ -88,7 +90,8 @@ mod tests {
         fn fill(&mut self, now: u64) {
             let (units, per, burst) = self.rate;
             self.level += (u128::from(now - self.at) * units) as i128;
-            self.level = self.level.min((burst * per) as i128);
+            // What came within this unit of time is not lost yet.
+            self.level = self.level.min((burst * per + units - 1) as i128);
             self.at = now;
         }
         fn allows(&self, cost: u32) -> bool {
@@ -146,8 +149,8 @@ mod tests {
     fn a_debt_stays_the_same_in_units_when_the_rate_changes() {
         let (slow, fast) = (Gcra::new(1, 100, 1), Gcra::new(3, 100, 1));
         let tat = slow.take(Tat::default(), 1_000, 7);
-        assert_eq!(slow.ready_at(tat, 1), 1_600);
-        assert_eq!(fast.ready_at(slow.convert(tat, 1_000, &fast), 1), 1_200);
+        assert_eq!(slow.ready_at(tat, 1), 1_700);
+        assert_eq!(fast.ready_at(slow.convert(tat, 1_000, &fast), 1), 1_234);
     }
 
     proptest! {
@@ -181,6 +184,7 @@ mod tests {
                     bucket.take(charge);
                 }
                 let level = bucket.level.max(0) as u128 / u128::from(per);
+                let level = level.min(burst.into());
                 prop_assert_eq!(u128::from(rate.free(tat, now)), level);
             }
         }
@@ -202,7 +206,7 @@ mod tests {
             }
             for (at, from) in taken.iter().enumerate() {
                 for (n, to) in taken[at..].iter().enumerate() {
-                    let most = u64::from(burst) * per + (to - from) * u64::from(units);
+                    let most = u64::from(burst) * per + (to - from + 1) * u64::from(units) - 1;
                     prop_assert!((n as u64 + 1) * per <= most);
                 }
             }

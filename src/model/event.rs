@@ -74,6 +74,8 @@ pub enum CancelCause {
     Deadline,
     /// A task took the process down too often: `quarantined`.
     Quarantine,
+    /// What the run had decided cannot be written down: `failed`.
+    Unwritable,
 }
 
 /// One fact of a run.

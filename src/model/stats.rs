@@ -24,6 +24,8 @@ counters! {
     runs_cancelled => "goclaw_runs_cancelled_total",
     /// Gauge.
     runs_live => "goclaw_runs_live",
+    /// Gauge: runs that wait for an agent or a lane that is not there, or cannot be replayed.
+    runs_incompatible => "goclaw_runs_incompatible",
     tasks_started => "goclaw_tasks_started_total",
     tasks_completed => "goclaw_tasks_completed_total",
     tasks_failed => "goclaw_tasks_failed_total",

@@ -9,14 +9,17 @@ use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use super::object::{self, Mode};
 use super::registry::{self, Agent};
 use super::scope::{Scope, Site};
 use super::{call as python, failure};
 use crate::agent::{NodeCall, Resolution};
-use crate::model::{Expr, Failure, Opaque};
+use crate::model::{Failure, Opaque, Task};
+
+/// Bound of a rate's key, bytes.
+const KEY_BYTES_MAX: usize = 1 << 10;
 
 /// Where an argument comes from.
 enum Source {
@@ -273,7 +276,7 @@ fn try_resolve(
             return Ok(Resolution::Skip);
         }
     }
-    let key = task.rate_key.as_ref().map(|key| rate_key(&scope, &task.id, key)).transpose()?;
+    let key = rate_key(&scope, task)?;
     let Some(each) = &task.each else { return Ok(Resolution::Go { key }) };
     let site = Site { task: &task.id, param: &each.param };
     let value = scope.eval(&each.items, site)?.ok_or_else(|| {
@@ -286,19 +289,25 @@ fn try_resolve(
     Ok(Resolution::Items { items: object::to_payload(list.as_any(), mode)?, count, key })
 }
 
-/// What a task's `rate_key` comes to, as text.
-fn rate_key(scope: &Scope<'_, '_>, task: &str, key: &Expr) -> Result<Arc<str>, Box<Failure>> {
-    let site = Site { task, param: "rate_key" };
-    let value = scope
-        .eval(key, site)?
-        .filter(|value| !value.is_none())
-        .ok_or_else(|| failure::binding("task.binding", format!("{site}: it comes to nothing")))?;
-    let text = value.str().and_then(|text| text.extract::<String>());
-    let text = text.map_err(|raised| {
-        let what = format!("{site}: it cannot be made text");
-        failure::caused_by(value.py(), &raised, "task.binding", &what)
-    })?;
-    Ok(text.into())
+/// Whose rate the task counts against: a text, or a number as text; `None` stands for nobody.
+fn rate_key(scope: &Scope<'_, '_>, task: &Task) -> Result<Option<Arc<str>>, Box<Failure>> {
+    let Some(expr) = &task.rate_key else { return Ok(None) };
+    let site = Site { task: &task.id, param: "rate_key" };
+    let Some(value) = scope.eval(expr, site)?.filter(|value| !value.is_none()) else {
+        return Ok(None);
+    };
+    let plain = value.is_instance_of::<PyString>() || value.is_instance_of::<PyInt>();
+    if !plain {
+        let class = value.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+        let message = format!("{site}: a key is a text or a number, not {class}");
+        return Err(failure::binding("task.binding", message));
+    }
+    let text = value.to_string();
+    if text.len() > KEY_BYTES_MAX {
+        let message = format!("{site}: a key has at most {KEY_BYTES_MAX} bytes");
+        return Err(failure::binding("task.binding", message));
+    }
+    Ok(Some(text.into()))
 }
 
 /// A list of its own of any iterable but text, bytes and dicts.

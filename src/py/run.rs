@@ -8,12 +8,14 @@ use pyo3::types::PyDict;
 
 use super::lanes::LaneBook;
 use super::notify::Notifier;
-use super::object::{Mode, PyObj};
+use super::object::{self, Mode, PyObj};
 use super::output::{self, Wanted};
 use super::plan::{World, parse, payloads};
 use super::{context, errors};
 use crate::engine::Handle;
-use crate::model::{CancelCause, Durability, Error, FailureKind, Growth, Task, TaskRef, TaskState};
+use crate::model::{
+    CancelCause, Durability, Error, FailureKind, Growth, Payload, Task, TaskRef, TaskState,
+};
 use crate::plan::Plan;
 use crate::run;
 
@@ -54,6 +56,7 @@ pub(super) struct PyRun {
 }
 
 type TaskRow = (String, String, String, &'static str, u32, Option<u32>, Option<String>);
+type ChildRow = (&'static str, u32, Option<Py<PyAny>>, Option<String>);
 type FailureRow =
     (String, u32, &'static str, String, Vec<String>, String, Option<String>, Option<Py<PyAny>>);
 
@@ -149,6 +152,27 @@ impl PyRun {
         self.inspect(py, |run| {
             (0..run.plan().nodes.len() as u32).map(|node| task_row(run, node)).collect()
         })
+    }
+
+    /// The children of a map so far, each with its result where it completed. `None`: no such task.
+    fn children(&self, py: Python<'_>, id: String) -> PyResult<Option<Vec<ChildRow>>> {
+        let found = self.inspect(py, move |run| {
+            let node = run.plan().node(&id)?;
+            let children = (0..run.children(node).unwrap_or(0)).map(|index| {
+                let child = TaskRef { node, index };
+                let state = run.task_state(child).map_or("", TaskState::as_str);
+                let error = run.failure_of(child).map(|failure| failure.message.clone());
+                (state, run.attempt(child), run.output_of(child).cloned(), error)
+            });
+            Some(children.collect::<Vec<_>>())
+        })?;
+        let Some(children) = found else { return Ok(None) };
+        let row = |(state, attempts, output, error): (_, _, Option<Payload>, _)| {
+            let value = output.map(|output| object::to_object(py, &output, &self.mode)).transpose();
+            let value = value.map_err(|failure| errors::refused(py, &failure))?;
+            Ok((state, attempts, value, error))
+        };
+        children.into_iter().map(row).collect::<PyResult<_>>().map(Some)
     }
 
     /// The failure that ended the run.

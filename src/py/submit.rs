@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::engine::PyEngine;
 use super::errors;
-use super::run::{PyRun, wait};
+use super::run::wait;
 use crate::engine::Ticket;
 use crate::model::Error;
 use crate::plan::Plan;
@@ -26,9 +26,9 @@ impl PyTickets {
     /// Waits for the answers; gives the submits up when the time (seconds) is over or a signal comes.
     ///
     /// # Errors
-    /// What an answer refuses, `lane.full` when the time is over.
+    /// `lane.full` when the time is over.
     #[pyo3(signature = (timeout=None))]
-    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<PyRun>> {
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<Py<PyAny>>> {
         let patience = |s: f64| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX);
         let until = timeout.and_then(|s| Instant::now().checked_add(patience(s)));
         for ticket in &self.tickets {
@@ -40,7 +40,7 @@ impl PyTickets {
                 return Err(errors::raised(py, &no_place(timeout.unwrap_or_default())));
             }
         }
-        self.runs(py)
+        self.answers(py)
     }
 
     /// Calls `callback` without arguments, on a thread of its own, once all are answered.
@@ -62,15 +62,20 @@ impl PyTickets {
         }
     }
 
-    /// The runs, once all are answered.
-    fn runs(&self, py: Python<'_>) -> PyResult<Vec<PyRun>> {
-        let mut runs = Vec::with_capacity(self.tickets.len());
+    /// A run or an exception for each, once all are answered.
+    fn answers(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        let mut answers = Vec::with_capacity(self.tickets.len());
         for ticket in &self.tickets {
-            let answer = ticket.wait(Some(Duration::ZERO)).expect("asked after the answer");
-            let handle = answer.map_err(|error| errors::raised(py, &error))?;
-            runs.push(self.engine.get().started(handle, &self.plan));
+            answers.push(
+                match ticket.wait(Some(Duration::ZERO)).expect("asked after the answer") {
+                    Ok(handle) => {
+                        Py::new(py, self.engine.get().started(handle, &self.plan))?.into_any()
+                    }
+                    Err(error) => errors::raised(py, &error).into_value(py).into_any(),
+                },
+            );
         }
-        Ok(runs)
+        Ok(answers)
     }
 
     /// Withdraws them; a run that was accepted in the meantime is cancelled.

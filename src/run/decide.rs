@@ -46,6 +46,7 @@ pub(super) fn decide(
             request(run, CancelCause::Deadline, format!("the run took longer than {ms} ms"))
         }
         Input::Cancel { reason } => request(run, CancelCause::Asked, reason),
+        Input::Unwritable { reason } => request(run, CancelCause::Unwritable, reason),
         Input::Progress { task, attempt, done, total, text } => {
             if running(run, task, attempt) {
                 vec![Event::Progress { task, attempt, done, total, text }]

@@ -27,6 +27,8 @@ pub enum Effect {
     },
     /// Nothing of the run may wait in a lane any more.
     Withdraw,
+    /// The run's first attempt has begun: its holders see it running.
+    Began,
     /// The run has ended; release its waiters.
     Ended,
 }
@@ -78,6 +80,7 @@ pub(super) fn effects(run: &Run, event: &Event, out: &mut Vec<Effect>) {
             let under_way = cancel::under_way(run);
             out.extend(under_way.map(|(span, attempt)| Effect::Abandon { span, attempt }));
         }
+        Event::RunStarted => out.push(Effect::Began),
         Event::RunEnded { .. } => out.push(Effect::Ended),
         _ => {}
     }

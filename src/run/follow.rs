@@ -112,7 +112,9 @@ fn end(run: &Run) -> Event {
     let state = match run.cause() {
         Some(CancelCause::Asked) => RunState::Cancelled,
         Some(CancelCause::Quarantine) => RunState::Quarantined,
-        Some(CancelCause::Failure | CancelCause::Deadline) => RunState::Failed,
+        Some(CancelCause::Failure | CancelCause::Deadline | CancelCause::Unwritable) => {
+            RunState::Failed
+        }
         None if run.failure.is_some() => RunState::Failed,
         None => RunState::Completed,
     };

@@ -92,6 +92,10 @@ pub enum Input {
     Cancel {
         reason: String,
     },
+    /// What the run had decided cannot be written down.
+    Unwritable {
+        reason: String,
+    },
     Progress {
         task: TaskRef,
         attempt: u32,

@@ -43,6 +43,7 @@ impl Run {
             CancelCause::Asked => Some("run.cancelled"),
             CancelCause::Deadline => Some("run.timeout"),
             CancelCause::Quarantine => Some("run.quarantined"),
+            CancelCause::Unwritable => Some("store.unwritable"),
             CancelCause::Failure => None,
         }
     }

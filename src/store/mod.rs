@@ -104,8 +104,11 @@ pub trait Store: Send + Sync {
     /// Up to `limit` facts of a run (or of all runs, in order) with `seq >= from`. A span that
     /// `from` falls into is cut: its first tasks are left out.
     fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>>;
-    fn summary(&self, run: RunId) -> Result<Option<Summary>>;
-    fn list(&self, filter: &Filter) -> Result<Vec<Summary>>;
+    /// A run's line as of sequence number `before`: what later records say is left out, unless a
+    /// checkpoint has taken it (which it does with what is durable).
+    fn summary(&self, run: RunId, before: u64) -> Result<Option<Summary>>;
+    /// Lines of runs as of sequence number `before`, as in `summary`.
+    fn list(&self, filter: &Filter, before: u64) -> Result<Vec<Summary>>;
     /// Forgets finished runs: all that ended before `before`, or the one named, whenever it ended.
     /// May be called from any thread; on disk it writes LMDB and takes its time.
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64>;

@@ -32,7 +32,8 @@ struct Inner {
 
 #[derive(Default)]
 struct Kept {
-    line: Option<Summary>,
+    /// What makes the run's line; three at most.
+    patches: Vec<Patch>,
     facts: Vec<Fact>,
     records: usize,
 }
@@ -72,10 +73,17 @@ impl Inner {
         let Ok(patches) = Patch::of::<Infallible>(record, |submitted| {
             Ok(submitted.workflow.as_ref().map_or_else(String::new, |flow| flow.name.clone()))
         });
-        for patch in &patches {
-            patch.apply(&mut kept.line);
+        if !patches.is_empty() {
+            kept.patches.extend(patches);
             self.listed.insert(record.run);
         }
+    }
+
+    fn line(&self, run: RunId, before: u64) -> Option<Summary> {
+        let mut line = None;
+        let patches = self.runs.get(&run)?.patches.iter();
+        patches.filter(|patch| patch.seq < before).for_each(|patch| patch.apply(&mut line));
+        line
     }
 
     fn forget(&mut self, run: RunId) {
@@ -150,18 +158,18 @@ impl Store for RamStore {
         Ok(cut.take(limit).collect())
     }
 
-    fn summary(&self, run: RunId) -> Result<Option<Summary>> {
-        Ok(self.open()?.runs.get(&run).and_then(|kept| kept.line.clone()))
+    fn summary(&self, run: RunId, before: u64) -> Result<Option<Summary>> {
+        Ok(self.open()?.line(run, before))
     }
 
-    fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
+    fn list(&self, filter: &Filter, before: u64) -> Result<Vec<Summary>> {
         let inner = self.open()?;
         let ids = match filter.after {
             Some(after) => inner.listed.range(..after),
             None => inner.listed.range(..),
         };
-        let lines = ids.rev().filter_map(|run| inner.runs.get(run)?.line.as_ref());
-        Ok(lines.filter(|line| filter.shows(line)).take(filter.limit).cloned().collect())
+        let lines = ids.rev().filter_map(|run| inner.line(*run, before));
+        Ok(lines.filter(|line| filter.shows(line)).take(filter.limit).collect())
     }
 
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
@@ -170,8 +178,7 @@ impl Store for RamStore {
             Some(_) => line.ended.is_some(),
             None => line.ended_before(before),
         };
-        let goes =
-            |id: &RunId| inner.runs.get(id).and_then(|kept| kept.line.as_ref()).is_some_and(ended);
+        let goes = |id: &RunId| inner.line(*id, u64::MAX).is_some_and(|line| ended(&line));
         let doomed: Vec<RunId> = match run {
             Some(run) => Some(run).filter(goes).into_iter().collect(),
             None => inner.listed.iter().copied().filter(goes).collect(),

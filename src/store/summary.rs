@@ -8,7 +8,14 @@ use crate::model::{BlobHash, Event, Record, RunState, Submitted, Timestamp};
 
 /// What one event does to a run's line.
 #[derive(Clone, Debug)]
-pub(super) enum Patch {
+pub(super) struct Patch {
+    /// Sequence number of the record that the event is in.
+    pub seq: u64,
+    pub change: Change,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Change {
     Submitted { line: Box<Summary>, definition: BlobHash },
     Started,
     Ended { state: RunState, at: Timestamp },
@@ -25,8 +32,8 @@ impl Patch {
     ) -> Result<Vec<Self>, E> {
         let mut patches = Vec::new();
         for event in &record.events {
-            match event {
-                Event::Submitted(submitted) => patches.push(Self::Submitted {
+            let change = match event {
+                Event::Submitted(submitted) => Change::Submitted {
                     line: Box::new(Summary {
                         run: record.run,
                         workflow: name(submitted)?,
@@ -36,25 +43,24 @@ impl Patch {
                         ended: None,
                     }),
                     definition: submitted.definition,
-                }),
-                Event::RunStarted => patches.push(Self::Started),
-                Event::RunEnded { state, .. } => {
-                    patches.push(Self::Ended { state: *state, at: record.at });
-                }
-                _ => {}
-            }
+                },
+                Event::RunStarted => Change::Started,
+                Event::RunEnded { state, .. } => Change::Ended { state: *state, at: record.at },
+                _ => continue,
+            };
+            patches.push(Self { seq: record.seq, change });
         }
         Ok(patches)
     }
 
     /// Lays the patch over a line. Started and ended mean nothing for a run that was never submitted.
     pub(super) fn apply(&self, line: &mut Option<Summary>) {
-        match (self, line) {
-            (Self::Submitted { line: new, .. }, line) => *line = Some((**new).clone()),
-            (Self::Started, Some(line)) if line.state == RunState::Pending => {
+        match (&self.change, line) {
+            (Change::Submitted { line: new, .. }, line) => *line = Some((**new).clone()),
+            (Change::Started, Some(line)) if line.state == RunState::Pending => {
                 line.state = RunState::Running;
             }
-            (Self::Ended { state, at }, Some(line)) => {
+            (Change::Ended { state, at }, Some(line)) => {
                 line.state = *state;
                 line.ended = Some(*at);
             }
@@ -65,7 +71,7 @@ impl Patch {
 
 impl Filter {
     /// True where the listing shows the run (its cursor and limit apart).
-    pub(super) fn shows(&self, line: &Summary) -> bool {
+    pub fn shows(&self, line: &Summary) -> bool {
         self.state.is_none_or(|state| line.state == state)
             && self.workflow.as_ref().is_none_or(|name| line.workflow == *name)
             && self.tag.as_ref().is_none_or(|tag| line.tags.contains(tag))

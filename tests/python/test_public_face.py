@@ -15,12 +15,13 @@ import goclaw
 import pytest
 
 FACE = """
-Agent AgentError BindingError Cancelled ConfigError Context CycleError Definition DuplicateTask Engine EngineClosed
-EngineForked Event Flow GoclawError GoclawTimeout InputError Lane LaneFull LaneStats NotYetSupported PayloadError Plan
-Problem Rate Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut
-StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew TaskFailed TaskTimedOut TaskView TracedValueError UnknownAgent
-UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise
-redirect run when workflow
+Agent AgentError BindingError Cancelled ChildView ConfigError Context CycleError Definition DuplicateTask Engine
+EngineClosed EngineForked Event Explanation Flow GoclawError GoclawTimeout IncompatibleRun InputError Lane LaneFull
+LaneNotFound LanePlace LaneStats Lanes LiveLane NotYetSupported PayloadError Plan Problem Rate Redirect RemoteError
+ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut Running SessionPlace StoreCorrupt
+StoreError StoreFull StoreLocked StoreTooNew TaskExplanation TaskFailed TaskTimedOut TaskView TracedValueError
+UnknownAgent UnknownDependency UnknownLane UnknownRun WaitTimes Workflow WorkflowError WouldDeadlock __version__ agent
+current otherwise redirect run when workflow
 """.split()  # noqa: SIM905
 
 

@@ -1,17 +1,21 @@
 //! Accepting runs: ids that clash, lanes that do not exist, lanes that are full.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::timers::Due;
 use super::{Owner, Slot};
 use crate::engine::cell::{Cell, End};
+use crate::engine::inbox::Submits;
 use crate::engine::options::{OnConflict, Submit};
 use crate::engine::refusal;
 use crate::model::{Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
 use crate::plan::{Known, Plan};
 use crate::run::{self, Input, Turn};
+
+/// Submits that may wait for places in lanes. A message that finds fewer there may go over.
+const BLOCKED_SUBMITS_MAX: usize = 65_536;
 
 /// A submit that waits for a place.
 pub(super) struct Blocked {
@@ -30,7 +34,14 @@ impl Drop for Answer {
 }
 
 impl Owner {
-    pub(super) fn accept(&mut self, submit: Submit, cell: Arc<Cell>) {
+    /// Takes up submits that came together.
+    pub(super) fn accept_all(&mut self, submits: Submits) {
+        let crowded =
+            self.blocked.values().map(VecDeque::len).sum::<usize>() >= BLOCKED_SUBMITS_MAX;
+        submits.into_iter().for_each(|(submit, cell)| self.accept(submit, cell, crowded));
+    }
+
+    fn accept(&mut self, submit: Submit, cell: Arc<Cell>, crowded: bool) {
         if cell.given_up.load(Ordering::Acquire) {
             return;
         }
@@ -45,6 +56,7 @@ impl Owner {
         }
         match self.full_lane(&submit.plan) {
             None => self.begin(submit, cell),
+            Some(_) if submit.block && crowded => cell.accept(Err(too_many_wait())),
             Some(lane) if submit.block => self.block(lane, submit, cell),
             Some(lane) => {
                 self.lanes.reject(lane);
@@ -68,8 +80,12 @@ impl Owner {
                 Err(error) => return Some(Err(error)),
             }
         }
-        if let Err(error) = self.lanes.declare(&submit.plan.workflow.lanes) {
-            return Some(Err(error));
+        if submit.plan.workflow.lanes.iter().any(|lane| self.lanes.index(&lane.name).is_none()) {
+            if let Err(error) = self.lanes.declare(&submit.plan.workflow.lanes) {
+                return Some(Err(error));
+            }
+            // A recovered run may have waited for them.
+            self.unpark();
         }
         let unknown = submit
             .plan
@@ -90,7 +106,7 @@ impl Owner {
     /// The run that is there, if it is of the submitted workflow.
     fn same_workflow(&self, submit: &Submit, there: Arc<Cell>) -> Result<Arc<Cell>> {
         let wanted = &submit.plan.workflow.name;
-        match self.store.summary(there.id)? {
+        match self.store.summary(there.id, u64::MAX)? {
             Some(summary) if summary.workflow != *wanted => Err(Error::new(
                 "run.conflict",
                 format!(
@@ -107,10 +123,10 @@ impl Owner {
         if let Some(slot) = self.runs.get(&id) {
             return Ok(Some(Arc::clone(&slot.cell)));
         }
-        if let Some(cell) = self.kept_by_id.get(&id) {
+        if let Some(cell) = self.parked.unreadable(id).or_else(|| self.kept_by_id.get(&id)) {
             return Ok(Some(Arc::clone(cell)));
         }
-        let Some(summary) = self.store.summary(id)? else { return Ok(None) };
+        let Some(summary) = self.store.summary(id, u64::MAX)? else { return Ok(None) };
         let cell = Cell::new(id, crate::model::Durability::Strict, summary.state);
         cell.finish(End::Stored);
         Ok(Some(cell))
@@ -264,6 +280,14 @@ fn lane_full(spec: &LaneSpec) -> Error {
         "lane.full",
         format!("lane `{}` is full: {} tasks wait in it", spec.name, spec.capacity),
         "submit later, let submit wait, or give the lane more capacity or concurrency",
+    )
+}
+
+fn too_many_wait() -> Error {
+    Error::new(
+        "engine.busy",
+        format!("{BLOCKED_SUBMITS_MAX} submits wait for places in lanes already"),
+        "submit more slowly, or give the lanes more capacity or concurrency",
     )
 }
 

@@ -9,7 +9,7 @@ use super::{Owner, Slot};
 use crate::agent::NodeCall;
 use crate::engine::cell::{Cell, End};
 use crate::lane::Entry;
-use crate::model::{NodeIx, RunId, RunState, Span, Style, TaskState, Timestamp};
+use crate::model::{NodeIx, RunId, Span, Style, TaskState, Timestamp};
 use crate::run::Effect;
 
 /// Finished runs that an engine in memory keeps.
@@ -27,11 +27,12 @@ impl Owner {
             Effect::Wake { at, timer } => self.timers.at(at, Due::Run(run, timer)),
             Effect::Abandon { span, attempt } => self.abandon(run, span, attempt),
             Effect::Withdraw => self.withdraw(run),
+            Effect::Began => self.show_state(run),
             Effect::Ended => self.ended(run),
         }
     }
 
-    fn offer(&mut self, run: RunId, span: Span, attempts: u32) {
+    pub(super) fn offer(&mut self, run: RunId, span: Span, attempts: u32) {
         let Some(slot) = self.runs.get_mut(&run) else { return };
         let plan = slot.run.plan();
         // A plan that has grown a little keeps its ranks; those who joined have none yet.
@@ -64,20 +65,7 @@ impl Owner {
             _ => {
                 let missing = if style.is_none() { "agent" } else { "lane" };
                 tracing::warn!(target: "goclaw.engine", run = %run, agent = %task.agent, lane = %task.lane, "the run waits: its {missing} is not there");
-                slot.cell.set_state(RunState::Incompatible);
-                self.parked.entry(task.agent.clone()).or_default().push(entry);
-            }
-        }
-    }
-
-    /// Offers parked tasks again.
-    pub(super) fn unpark(&mut self) {
-        for (_, entries) in std::mem::take(&mut self.parked) {
-            for entry in entries {
-                if let Some(slot) = self.runs.get(&entry.run) {
-                    slot.cell.set_state(slot.run.state());
-                    self.offer(entry.run, entry.span, entry.attempts);
-                }
+                self.park(entry);
             }
         }
     }
@@ -98,17 +86,15 @@ impl Owner {
 
     fn withdraw(&mut self, run: RunId) {
         self.lanes.withdraw(run);
-        self.parked.retain(|_, entries| {
-            entries.retain(|entry| entry.run != run);
-            !entries.is_empty()
-        });
+        self.unpark_run(run);
         if let Some(slot) = self.runs.get(&run) {
             slot.cancelled.store(true, Ordering::Release);
         }
     }
 
     fn ended(&mut self, run: RunId) {
-        let Some(slot) = self.part(run) else { return };
+        self.unpark_run(run);
+        let Some(slot) = self.part(run) else { return self.given_up(run) };
         let state = slot.run.state();
         tracing::debug!(target: "goclaw.engine", run = %run, state = state.as_str(), "run ended");
         slot.cell.set_state(state);

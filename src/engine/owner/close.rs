@@ -67,7 +67,7 @@ impl Owner {
         if let Err(error) = self.store.close() {
             tracing::error!(target: "goclaw.store", code = error.code, "{}", error.message);
         }
-        closed.unfinished = self.runs.len();
+        closed.unfinished = self.runs.len() + self.parked.unreadables();
         self.release();
         let Some(closing) = &mut self.closing else { return };
         closing.done = true;

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::timers::Due;
+use super::unwritable::UNWRITABLE;
 use super::{Owner, STORE_RETRY};
 use crate::agent::Batch;
 use crate::model::{Durability, Error, Record, RunId, Stats, Timestamp};
@@ -66,6 +67,20 @@ impl Staged {
         self.next_seq += weight;
     }
 
+    pub(super) fn take_records(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.records)
+    }
+    pub(super) fn put_records(&mut self, records: Vec<Record>) {
+        self.records = records;
+    }
+
+    /// Forgets what a run was about to do.
+    pub(super) fn drop_run(&mut self, run: RunId) {
+        self.effects.retain(|(of, _)| *of != run);
+        self.launches.retain(|batch| batch.call.run != run);
+        self.launches_durable.retain(|batch| batch.call.run != run);
+    }
+
     pub(super) fn sync_is_due(&mut self) {
         self.sync_timer = false;
         self.gated |= self.dirty;
@@ -124,6 +139,14 @@ impl Owner {
                 self.staged.stalled = None;
                 true
             }
+            Err(error) if error.code == UNWRITABLE => match self.write_each() {
+                Ok(()) => {
+                    self.staged.dirty = !self.memory;
+                    // What failed the runs concerned.
+                    self.written()
+                }
+                Err(error) => self.stall(error),
+            },
             Err(error) => self.stall(error),
         }
     }

@@ -125,9 +125,6 @@ impl Owner {
         let attempt = entry.attempts + 1;
         let batch = Batch::new(id, call, entry.span, attempt, entry.style, timeout);
         let batch = Arc::new(batch.in_lane(Arc::clone(self.lanes.lane(lane).card())));
-        if let Some(slot) = self.runs.get(&entry.run) {
-            slot.cell.set_state(slot.run.state());
-        }
         let place = (lane, entry.key.clone());
         let flight = Flight::new(Arc::clone(&batch), permit, entry.style, self.now, place);
         self.paces.went_out(flight.agent(), entry.style, entry.span.len);

@@ -97,7 +97,7 @@ impl Owner {
         let run = slot.run.id();
         let mut why: Vec<Why> = self.under_way(run, asked).into_iter().collect();
         let places = self.lanes.whereabouts(run, asked.node);
-        for place in places.into_iter().filter(|p| asked.is_in(p.span)).take(PLACES_MAX) {
+        for place in places.into_iter().filter(|p| asked.overlaps(p.span)).take(PLACES_MAX) {
             let Some(lane) = self.lanes.index(&place.lane) else { continue };
             let style = self.executor.style(&task.agent, task.isolation);
             let (running, spec) = (self.lanes.lane(lane).running(), self.lanes.lane(lane).spec());
@@ -106,8 +106,7 @@ impl Owner {
             why.push(Why::Queued { place, running, concurrency, free });
         }
         why.extend(retry(slot, asked));
-        let parked = self.parked.get(&task.agent).into_iter().flatten();
-        if parked.into_iter().any(|entry| entry.run == run && entry.span.node == asked.node) {
+        if self.parked.of_run(run).any(|entry| asked.overlaps(entry.span)) {
             let has_agent = self.executor.style(&task.agent, task.isolation).is_some();
             why.push(if has_agent { Why::Lane } else { Why::Agent });
         }
@@ -120,9 +119,9 @@ impl Owner {
 
     fn under_way(&self, run: RunId, asked: &Asked) -> Option<Why> {
         let mut found: Option<Why> = None;
-        for flight in self.flights.of_run(run) {
+        for flight in self.flights.out_of(run) {
             let batch = flight.batch();
-            if !asked.is_in(batch.span) {
+            if !asked.overlaps(batch.span) {
                 continue;
             }
             let running: u32 = self.still_running(batch).iter().map(|span| span.len).sum();
@@ -157,7 +156,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn is_in(&self, span: Span) -> bool {
+    fn overlaps(&self, span: Span) -> bool {
         let child = self.child;
         span.node == self.node && child.is_none_or(|at| span.lo <= at && at < span.hi())
     }

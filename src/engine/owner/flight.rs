@@ -87,8 +87,12 @@ impl Flights {
         self.out.contains_key(&id)
     }
     /// What is out of a run.
-    pub(super) fn of_run(&self, run: RunId) -> impl Iterator<Item = &Flight> {
+    pub(super) fn out_of(&self, run: RunId) -> impl Iterator<Item = &Flight> {
         self.out.values().filter(move |flight| flight.batch.call.run == run)
+    }
+    pub(super) fn of_run(&self, run: RunId) -> Vec<Arc<Batch>> {
+        let batches = self.out.values().map(|flight| &flight.batch);
+        batches.filter(|batch| batch.call.run == run).cloned().collect()
     }
     pub(super) fn is_empty(&self) -> bool {
         self.out.is_empty()
@@ -183,7 +187,7 @@ impl Owner {
     }
 
     /// Removes a batch; its permits go back with it.
-    fn landed(&mut self, id: BatchId) {
+    pub(super) fn landed(&mut self, id: BatchId) {
         if let Some(flight) = self.flights.out.remove(&id) {
             self.paces.came_back(&flight.agent, flight.style, flight.batch.span.len);
         }

@@ -13,9 +13,12 @@ mod explain;
 mod flight;
 mod lanes;
 mod pace;
+mod parked;
 mod rank;
 mod recover;
+mod show;
 mod timers;
+mod unwritable;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,15 +30,19 @@ use self::commit::Staged;
 use self::flight::Flights;
 use self::lanes::Draining;
 use self::pace::Paces;
+use self::parked::Parked;
 use self::rank::{Ranking, Ranks};
+use self::show::Question;
 use self::timers::Timers;
 use super::cell::Cell;
 use super::clock::Clock;
 use super::inbox::{Inbox, Message};
+use super::incompatible::Incompatible;
 use super::options::Options;
+use super::shared::{Plans, Views};
 use super::watch::Watch;
 use crate::agent::{Executor, NodeCall};
-use crate::lane::{Entry, Lanes};
+use crate::lane::Lanes;
 use crate::model::{
     BatchId, Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp,
 };
@@ -63,6 +70,8 @@ pub(super) struct Owner {
     lanes: Lanes,
     stats: Arc<Stats>,
     watch: Arc<Watch>,
+    incompatible: Arc<Incompatible>,
+    plans: Plans,
     clock: Clock,
     /// No path: nothing lasts, finished runs are kept here.
     memory: bool,
@@ -81,8 +90,9 @@ pub(super) struct Owner {
     timers: Timers,
     /// Submits that wait for a place, by the lane that is full.
     blocked: HashMap<usize, VecDeque<Blocked>>,
-    /// Ready tasks whose agent nobody has registered, by agent.
-    parked: HashMap<String, Vec<Entry>>,
+    parked: Parked,
+    /// To be answered when this turn's decisions are durable.
+    questions: Vec<Question>,
     /// Finished runs that an engine in memory keeps, oldest first.
     kept: VecDeque<Arc<Cell>>,
     kept_by_id: HashMap<RunId, Arc<Cell>>,
@@ -99,10 +109,10 @@ impl Owner {
         store: Arc<dyn Store>,
         executor: Arc<dyn Executor>,
         lanes: Lanes,
-        stats: Arc<Stats>,
-        watch: Arc<Watch>,
+        views: Views,
         options: &Options,
     ) -> Self {
+        let Views { stats, watch, incompatible, plans } = views;
         let clock = Clock::start();
         let now = clock.now();
         let staged = Staged::new(store.next_seq());
@@ -113,6 +123,8 @@ impl Owner {
             lanes,
             stats,
             watch,
+            incompatible,
+            plans,
             clock,
             memory: options.path.is_none(),
             relaxed_window: options.relaxed_window,
@@ -125,7 +137,8 @@ impl Owner {
             returning: VecDeque::new(),
             timers: Timers::default(),
             blocked: HashMap::new(),
-            parked: HashMap::new(),
+            parked: Parked::default(),
+            questions: Vec::new(),
             kept: VecDeque::new(),
             kept_by_id: HashMap::new(),
             staged,
@@ -162,38 +175,34 @@ impl Owner {
             self.commit();
         }
         self.tell_drained();
+        self.answer_questions();
         self.close_when_drained();
     }
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Submit(submits) => {
-                submits.into_iter().for_each(|(submit, cell)| self.accept(submit, cell));
-            }
+            Message::Submit(submits) => self.accept_all(submits),
             Message::Reports(reports) => reports.into_iter().for_each(|r| self.reported(r)),
             Message::Cancel { run, reason, reply } => {
-                self.step(run, Input::Cancel { reason });
+                match self.parked.unreadable(run) {
+                    Some(_) => self.give_up(run, reason),
+                    None => drop(self.step(run, Input::Cancel { reason })),
+                }
                 self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
             }
             Message::Grow { run, growth, known, reply } => {
                 let grown = self.grow(run, growth, &*known);
                 self.staged.acks.push(Box::new(move || drop(reply.send(grown))));
             }
-            Message::Inspect { run, look } => look(self.runs.get(&run).map(|slot| &slot.run)),
-            Message::Find { run, reply } => {
-                let live = self.runs.get(&run).map(|slot| &slot.cell);
-                // The asker may have gone.
-                let _ = reply.send(live.or(self.kept_by_id.get(&run)).cloned());
-            }
+            Message::Inspect { run, look } => self.questions.push(Question::Inspect(run, look)),
+            Message::Find { run, reply } => self.questions.push(Question::Find(run, reply)),
             Message::Lanes { reply } => drop(reply.send(self.lanes.view(self.now))),
             Message::Lane(ask) => self.lane_asked(ask),
             Message::Explain { run, task, reply } => {
-                drop(reply.send(self.explained(run, task.as_deref())));
+                self.questions.push(Question::Explain(run, task, reply));
             }
             Message::Forget { run, before } => self.forget(run, before),
-            Message::Missing { reply } => {
-                drop(reply.send(self.parked.keys().cloned().collect()));
-            }
+            Message::Missing { reply } => drop(reply.send(self.missing())),
             Message::Wake => self.unpark(),
             Message::Close { drain, reply } => self.begin_closing(drain, reply),
         }

@@ -15,7 +15,10 @@ struct Full {
 
 impl Full {
     fn new() -> Arc<Self> {
-        let inner = store::open(None, &store::Options::default()).expect("RAM");
+        Self::over(None)
+    }
+    fn over(path: Option<&Path>) -> Arc<Self> {
+        let inner = store::open(path, &store::Options::default()).expect("a store");
         Arc::new(Self { inner, appends_fail: false.into(), syncs_fail: false.into() })
     }
     fn check(&self, fails: &AtomicBool) -> Result<()> {
@@ -44,7 +47,8 @@ impl Store for Full {
         self.inner.append(records)
     }
     fn sync(&self) -> Result<()> {
-        self.check(&self.syncs_fail)
+        self.check(&self.syncs_fail)?;
+        self.inner.sync()
     }
     fn load(&self, run: RunId) -> Result<Option<Vec<Record>>> {
         self.inner.load(run)
@@ -52,11 +56,11 @@ impl Store for Full {
     fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>> {
         self.inner.facts(run, from, limit)
     }
-    fn summary(&self, run: RunId) -> Result<Option<Summary>> {
-        self.inner.summary(run)
+    fn summary(&self, run: RunId, before: u64) -> Result<Option<Summary>> {
+        self.inner.summary(run, before)
     }
-    fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
-        self.inner.list(filter)
+    fn list(&self, filter: &Filter, before: u64) -> Result<Vec<Summary>> {
+        self.inner.list(filter, before)
     }
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {
         self.inner.purge(run, before)
@@ -134,4 +138,69 @@ fn an_answer_that_waits_for_a_stalled_commit_is_given_when_the_engine_closes() {
         let answer = ticket.wait(SOON).expect("answered");
         assert_eq!(answer.expect_err("refused").code, "engine.closed");
     }
+}
+
+/// What all views say of a run.
+fn views(engine: &Engine, run: RunId) -> (Option<RunState>, Option<RunState>, Option<RunState>) {
+    let handle = engine.get(run).ok();
+    let seen = handle.as_ref().and_then(|handle| handle.inspect(|run| run.state()).ok());
+    let all = Filter { limit: 9, ..Filter::default() };
+    let listed = engine.list(&all).expect("a listing").into_iter().find(|line| line.run == run);
+    (handle.map(|handle| handle.state()), seen, listed.map(|line| line.state))
+}
+
+#[test]
+fn views_show_what_is_durable_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = Full::over(Some(folder.path()));
+    let local = Local::new();
+    let (started, begun) = mpsc::channel::<()>();
+    let (release, gate) = mpsc::channel::<()>();
+    let (started, gate) = (Mutex::new(started), Mutex::new(gate));
+    local.agent("wait", move |_, _| {
+        let _ = started.lock().expect("nobody panics here").send(());
+        let _ = gate.lock().expect("nobody panics here").recv();
+        Outcome::Completed(number(1))
+    });
+    let engine = engine(&store, &local);
+    let plan = plan(vec![task("a", "wait", &[])]);
+    let handle = start(&engine, &plan);
+    begun.recv().expect("the agent begins");
+    let running = Some(RunState::Running);
+    assert_eq!(views(&engine, handle.id()), (running, running, running));
+
+    store.syncs_fail.store(true, Ordering::Release);
+    drop(release);
+    while engine.stats().store_errors.load(Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    // Its end is written and not synced: a power cut now would take it back.
+    assert_eq!(views(&engine, handle.id()), (running, running, running));
+    let task = handle.inspect(|run| run.node_state(0)).expect("state");
+    assert_eq!(task, TaskState::Running);
+
+    store.syncs_fail.store(false, Ordering::Release);
+    let completed = Some(RunState::Completed);
+    assert_eq!(ended(&handle), RunState::Completed);
+    assert_eq!(views(&engine, handle.id()), (completed, completed, completed));
+    engine.close(0);
+}
+
+#[test]
+fn a_submit_that_waits_for_the_store_is_no_run_yet() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = Full::over(Some(folder.path()));
+    let local = Local::new();
+    local.agent("one", |_, _| Outcome::Completed(number(1)));
+    let engine = engine(&store, &local);
+    store.syncs_fail.store(true, Ordering::Release);
+    let waiting = engine.submit(request(&plan(vec![task("a", "one", &[])]))).expect("open");
+    while engine.stats().store_errors.load(Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(views(&engine, waiting.id()), (None, None, None));
+    store.syncs_fail.store(false, Ordering::Release);
+    let handle = waiting.wait(SOON).expect("answered").expect("accepted");
+    assert_eq!(ended(&handle), RunState::Completed);
+    engine.close(0);
 }

@@ -1,6 +1,7 @@
 //! The whole line with closures as agents: no Python, both stores.
 
 mod faults;
+mod parked;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -311,6 +312,30 @@ fn a_full_lane_blocks_or_refuses_and_loses_nothing() {
         assert_eq!(ended(&handle), RunState::Completed);
     }
     assert_eq!(engine.stats().runs_submitted.load(Ordering::Relaxed), 3);
+    engine.close(0);
+}
+
+#[test]
+fn submits_that_wait_for_a_lane_are_bounded() {
+    let local = Local::new();
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    local.agent("wait", move |_, _| {
+        let _ = gate.lock().expect("nobody panics here").recv();
+        Outcome::Completed(number(1))
+    });
+    let lane = LaneSpec { name: "one".into(), concurrency: 1, capacity: 1, ..LaneSpec::default() };
+    let engine = open(&local, None, vec![lane]);
+    let mut wait = task("wait", "wait", &[]);
+    wait.lane = "one".into();
+    let plan = plan(vec![wait]);
+    let many = (0..65_536 + 2).map(|_| request(&plan)).collect();
+    let many = engine.submit_many(many).expect("what comes together waits together");
+    // The inbox is first come, first served.
+    let refused = engine.submit(request(&plan)).expect("open").wait(SOON).expect("answered");
+    assert_eq!(refused.expect_err("too many wait").code, "engine.busy");
+    many.iter().for_each(Ticket::give_up);
+    drop(release);
     engine.close(0);
 }
 

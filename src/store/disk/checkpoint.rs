@@ -11,7 +11,7 @@ use super::segment::{Piece, RunTail, Segment, SegmentFile};
 use super::{error, files};
 use crate::model::{Result, RunId};
 use crate::store::Summary;
-use crate::store::summary::Patch;
+use crate::store::summary::{Change, Patch};
 
 /// Moves a segment. With `meta` the transaction writes all of it instead of the position alone.
 ///
@@ -76,7 +76,7 @@ fn put_line(
         line = Some(old.summary(run));
     }
     for patch in patches {
-        if let Patch::Submitted { definition: hash, .. } = patch {
+        if let Change::Submitted { definition: hash, .. } = &patch.change {
             definition = *hash;
             tables.count_use(txn, hash, 1)?;
         }

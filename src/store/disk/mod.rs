@@ -182,12 +182,12 @@ impl Store for DiskStore {
         self.with(|core| core.facts(run, from, limit))
     }
 
-    fn summary(&self, run: RunId) -> Result<Option<Summary>> {
-        self.with(|core| core.summary(run))
+    fn summary(&self, run: RunId, before: u64) -> Result<Option<Summary>> {
+        self.with(|core| core.summary(run, before))
     }
 
-    fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
-        self.with(|core| core.list(filter))
+    fn list(&self, filter: &Filter, before: u64) -> Result<Vec<Summary>> {
+        self.with(|core| core.list(filter, before))
     }
 
     fn purge(&self, run: Option<RunId>, before: Timestamp) -> Result<u64> {

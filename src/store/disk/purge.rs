@@ -43,10 +43,10 @@ impl Core {
 
     fn doomed(&self, run: Option<RunId>, before: Timestamp) -> Result<Vec<RunId>> {
         if let Some(run) = run {
-            let ended = self.summary(run)?.is_some_and(|line| line.ended.is_some());
+            let ended = self.summary(run, u64::MAX)?.is_some_and(|line| line.ended.is_some());
             return Ok(ended.then_some(run).into_iter().collect());
         }
-        let all = self.list(&Filter { limit: usize::MAX, ..Filter::default() })?;
+        let all = self.list(&Filter { limit: usize::MAX, ..Filter::default() }, u64::MAX)?;
         let doomed = all.iter().filter(|line| line.ended_before(before));
         Ok(doomed.map(|line| line.run).collect())
     }

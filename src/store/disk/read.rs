@@ -14,7 +14,7 @@ use super::lmdb::Snapshot;
 use super::segment::{Entry, Piece, SegmentFile};
 use super::{body, error};
 use crate::model::{BlobHash, Event, Fact, Record, Result, RunId};
-use crate::store::summary::Patch;
+use crate::store::summary::{Change, Patch};
 use crate::store::{Filter, Summary, facts};
 
 /// What one segment of the tail holds of a run.
@@ -57,8 +57,8 @@ impl Core {
     fn definitions(&self, slices: &[Slice]) -> Definitions {
         let tail = self.tail();
         let patches = slices.iter().flat_map(|slice| &slice.patches);
-        let hashes = patches.filter_map(|patch| match patch {
-            Patch::Submitted { definition, .. } => Some(*definition),
+        let hashes = patches.filter_map(|patch| match &patch.change {
+            Change::Submitted { definition, .. } => Some(*definition),
             _ => None,
         });
         hashes.filter_map(|hash| Some((hash, tail.definition(&hash)?))).collect()
@@ -240,36 +240,37 @@ impl Core {
         Ok(found)
     }
 
-    pub(super) fn summary(&self, run: RunId) -> Result<Option<Summary>> {
+    /// As of `before`: what later records say is left out, unless a checkpoint has taken it already.
+    pub(super) fn summary(&self, run: RunId, before: u64) -> Result<Option<Summary>> {
         let (slices, snapshot) = self.view(self.slices(run))?;
         let stored = self.lmdb.tables.runs.get(&snapshot.txn, &run.to_bytes());
         let mut line = match stored.map_err(self.lmdb.fail("read"))? {
             Some(value) => Some(read_line(&self.lmdb, value)?.summary(run)),
             None => None,
         };
-        for patch in slices.iter().flat_map(|slice| &slice.patches) {
-            patch.apply(&mut line);
-        }
+        let patches = slices.iter().flat_map(|slice| &slice.patches);
+        patches.filter(|patch| patch.seq < before).for_each(|patch| patch.apply(&mut line));
         Ok(line)
     }
 
     /// Lines of runs in the tail, as patches by segment.
-    fn patches(&self, after: Option<RunId>) -> BTreeMap<RunId, Vec<(u64, Patch)>> {
+    fn patches(&self, after: Option<RunId>, before: u64) -> BTreeMap<RunId, Vec<(u64, Patch)>> {
         let mut all: BTreeMap<RunId, Vec<(u64, Patch)>> = BTreeMap::new();
         for segment in self.tail().segments() {
             for (run, part) in &segment.runs {
                 if part.patches.is_empty() || after.is_some_and(|after| *run >= after) {
                     continue;
                 }
-                let patches = part.patches.iter().map(|patch| (segment.file.number, patch.clone()));
+                let patches = part.patches.iter().filter(|patch| patch.seq < before);
+                let patches = patches.map(|patch| (segment.file.number, patch.clone()));
                 all.entry(*run).or_default().extend(patches);
             }
         }
         all
     }
 
-    pub(super) fn list(&self, filter: &Filter) -> Result<Vec<Summary>> {
-        let mut patches = self.patches(filter.after);
+    pub(super) fn list(&self, filter: &Filter, before: u64) -> Result<Vec<Summary>> {
+        let mut patches = self.patches(filter.after, before);
         let snapshot = self.lmdb.read()?;
         let position = self.position(&snapshot)?;
         patches.values_mut().for_each(|list| list.retain(|(segment, _)| *segment >= position));

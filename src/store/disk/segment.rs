@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::layout::Place;
 use super::{error, files};
 use crate::model::{BlobHash, Result, RunId};
-use crate::store::summary::Patch;
+use crate::store::summary::{Change, Patch};
 
 /// A file of the journal.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Tail {
     pub(super) fn uses_definition(&self, hash: &BlobHash) -> bool {
         self.segments().flat_map(|segment| segment.runs.values()).any(|tail| {
             tail.patches.iter().any(
-                |patch| matches!(patch, Patch::Submitted { definition, .. } if definition == hash),
+                |patch| matches!(&patch.change, Change::Submitted { definition, .. } if definition == hash),
             )
         })
     }

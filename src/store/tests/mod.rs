@@ -226,9 +226,9 @@ fn dump(store: &dyn Store) -> String {
     let facts = store.facts(None, 0, usize::MAX).expect("facts");
     writeln!(text, "{facts:?}").expect("text");
     let all = Filter { limit: usize::MAX, ..Filter::default() };
-    for line in store.list(&all).expect("a listing") {
+    for line in store.list(&all, u64::MAX).expect("a listing") {
         let facts = store.facts(Some(line.run), 0, usize::MAX).expect("facts");
-        let summary = store.summary(line.run).expect("a summary");
+        let summary = store.summary(line.run, u64::MAX).expect("a summary");
         assert_eq!(summary.as_ref(), Some(&line), "listing and summary agree");
         writeln!(text, "{} {summary:?} {facts:?}", line.run).expect("text");
         for record in store.load(line.run).expect("records").unwrap_or_default() {

@@ -108,7 +108,10 @@ impl Case {
 
     pub fn expand(&mut self, node: u32, count: u32) -> Vec<Event> {
         let items = Payload::bytes(vec![1, 2]);
-        self.input(Input::Resolved { node, resolution: Resolution::Items { items, count } })
+        self.input(Input::Resolved {
+            node,
+            resolution: Resolution::Items { items, count, key: None },
+        })
     }
 
     fn attempt(&self, span: Span) -> u32 {

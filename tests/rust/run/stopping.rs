@@ -44,6 +44,17 @@ fn the_first_reason_to_stop_stands() {
 }
 
 #[test]
+fn a_run_that_cannot_be_written_down_fails_with_the_stores_word() {
+    let mut case = case(json!({"tasks": [{"id": "a"}, {"id": "b", "deps": ["a"]}]}));
+    case.start(task(0));
+    case.input(Input::Unwritable { reason: "no form".into() });
+    case.input(Input::Lost { span: Span::one(0, 0), attempt: 1, crash: false });
+    assert_eq!(case.states(), [S::Cancelled, S::Cancelled]);
+    assert_eq!(case.ended(), Some(RunState::Failed));
+    assert_eq!((case.run.code(), case.run.reason()), (Some("store.unwritable"), Some("no form")));
+}
+
+#[test]
 fn a_run_that_has_ended_takes_no_input() {
     let mut case = case(json!({"tasks": [{"id": "a"}]}));
     case.start(task(0));

@@ -30,11 +30,11 @@ fn behind(trigger: &str, other: Resolution) -> S {
 
 #[test]
 fn triggers_look_at_how_dependencies_ended() {
-    assert_eq!(behind("all_success", Resolution::Go), S::Skipped);
-    assert_eq!(behind("all_done", Resolution::Go), S::Pending);
-    assert_eq!(behind("one_success", Resolution::Go), S::Pending);
+    assert_eq!(behind("all_success", Resolution::Go { key: None }), S::Skipped);
+    assert_eq!(behind("all_done", Resolution::Go { key: None }), S::Pending);
+    assert_eq!(behind("one_success", Resolution::Go { key: None }), S::Pending);
     assert_eq!(behind("one_success", Resolution::Skip), S::Skipped);
-    assert_eq!(behind("none_failed", Resolution::Go), S::Skipped);
+    assert_eq!(behind("none_failed", Resolution::Go { key: None }), S::Skipped);
 }
 
 #[test]
@@ -59,6 +59,7 @@ fn a_task_is_offered_when_its_last_dependency_ends_and_only_then() {
     assert_eq!(case.asked(), [offer(0, 0, 1, 0), offer(1, 0, 1, 0)]);
     case.start(task(0));
     case.start(task(1));
+    assert_eq!(case.asked(), [Effect::Began]);
     case.complete(task(0));
     assert_eq!(case.asked(), []);
     case.complete(task(1));
@@ -75,7 +76,7 @@ fn a_place_in_a_lane_is_no_use_to_a_task_whose_inputs_are_missing() {
 #[test]
 fn a_resolution_counts_once() {
     let mut case = case(json!({"tasks": [{"id": "a", "when": {"value": true}}]}));
-    case.input(Input::Resolved { node: 0, resolution: Resolution::Go });
+    case.input(Input::Resolved { node: 0, resolution: Resolution::Go { key: None } });
     assert!(case.input(Input::Resolved { node: 0, resolution: Resolution::Skip }).is_empty());
     assert_eq!(case.state(0), S::Pending);
 }

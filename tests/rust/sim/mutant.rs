@@ -53,6 +53,13 @@ pub enum Mutant {
     JournalMissesRecord,
     CountEventsNotTasks,
     DropEntryAtAdmission,
+    DropSilently,
+    EnqueueDropped,
+    LoseRedirected,
+    NeverWake,
+    NeverResume,
+    OneOverAfterShrink,
+    ThrottleCostsRetry,
     LeakPermits,
     DeafToTimers,
 }
@@ -89,6 +96,7 @@ impl Mutant {
                 failure.code == "task.interrupted"
                     && run.plan().task(task.node).delivery == Delivery::AtMostOnce
             }
+            (Self::ThrottleCostsRetry, Event::Retrying { throttled, .. }) => *throttled,
             (Self::ReuseAttempt, Event::Started { attempt, .. }) => *attempt > 1,
             (Self::LoseChild, Event::Expanded { count, .. }) => *count > 0,
             _ => false,
@@ -142,7 +150,7 @@ impl Mutant {
                 vec![Event::RunEnded { state, reason }]
             }
             (Self::RetryForever, Event::Failed { task, attempt, failure }) => {
-                vec![Event::Retrying { task, attempt, failure, due: now }]
+                vec![Event::Retrying { task, attempt, failure, due: now, throttled: false }]
             }
             (Self::GiveUpEarly, Event::Retrying { task, attempt, failure, .. }) => {
                 vec![Event::Failed { task, attempt, failure }]
@@ -151,7 +159,8 @@ impl Mutant {
                 let failure = Arc::new(Failure::new(FailureKind::Crash, "task.crash", "planted"));
                 let retry = |task| {
                     let failure = Arc::clone(&failure);
-                    let retrying = Event::Retrying { task, attempt, failure, due: now };
+                    let throttled = false;
+                    let retrying = Event::Retrying { task, attempt, failure, due: now, throttled };
                     [retrying, Event::RetryDue { task }]
                 };
                 span.tasks().flat_map(retry).collect()
@@ -159,11 +168,14 @@ impl Mutant {
             (Self::CrashIsNotCounted, Event::Interrupted { span, attempt, .. }) => {
                 vec![Event::Interrupted { span, attempt, crash: false }]
             }
+            (Self::ThrottleCostsRetry, Event::Retrying { task, attempt, failure, due, .. }) => {
+                vec![Event::Retrying { task, attempt, failure, due, throttled: false }]
+            }
             (Self::ReuseAttempt, Event::Started { span, attempt }) => {
                 vec![Event::Started { span, attempt: attempt - 1 }]
             }
-            (Self::LoseChild, Event::Expanded { node, items, count }) => {
-                vec![Event::Expanded { node, items, count: count - 1 }]
+            (Self::LoseChild, Event::Expanded { node, items, count, key }) => {
+                vec![Event::Expanded { node, items, count: count - 1, key }]
             }
             (_, event) => vec![event],
         }

@@ -54,6 +54,13 @@ notices! {
     a_journal_with_a_hole => JournalMissesRecord,
     numbers_that_count_events_instead_of_tasks => CountEventsNotTasks,
     a_lane_that_drops_an_entry => DropEntryAtAdmission,
+    a_dropped_task_that_nobody_tells => DropSilently,
+    a_dropped_task_counted_as_accepted => EnqueueDropped,
+    a_redirected_task_that_never_arrives => LoseRedirected,
+    a_world_that_never_wakes_at_a_refill => NeverWake,
+    a_lane_that_is_never_resumed => NeverResume,
+    one_over_after_limits_shrank => OneOverAfterShrink,
+    a_pause_asked_for_that_costs_a_retry => ThrottleCostsRetry,
     leaking_permits => LeakPermits,
     a_world_deaf_to_retry_timers => DeafToTimers,
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use goclaw::model::{
-    Delivery, Durability, Each, Expr, Failure, FailureKind, Growth, LaneSpec, OnFailure, Retry,
-    Task, Trigger, Workflow,
+    Delivery, Durability, Each, Expr, Failure, FailureKind, Growth, LaneSpec, OnFailure, OnFull,
+    Rate, Retry, Task, Trigger, Workflow,
 };
 use goclaw::run::{Outcome, Resolution};
 
@@ -22,6 +22,8 @@ pub struct Climate {
     pub take_back: u64,
     pub cancel: bool,
     pub grow: bool,
+    /// Lanes are paused and their limits changed.
+    pub lanes: bool,
     /// Turns after which nothing goes wrong any more.
     pub turns: u64,
 }
@@ -37,7 +39,8 @@ pub struct Scene {
 
 impl Scene {
     pub fn draw(dice: &mut Dice) -> Self {
-        let lanes: Vec<LaneSpec> = (0..dice.between(1, 3)).map(|n| lane(n, dice)).collect();
+        let count = dice.between(1, 3);
+        let lanes: Vec<LaneSpec> = (0..count).map(|n| lane(n, count, dice)).collect();
         let size = if dice.chance(100) { dice.between(9, 20) } else { dice.between(1, 8) };
         let shape =
             *dice.pick(&[Shape::Chain, Shape::Fan, Shape::Diamond, Shape::Wild, Shape::Wild]);
@@ -91,6 +94,7 @@ impl Climate {
             take_back: weather(300, 300),
             cancel: dice.chance(250),
             grow: dice.chance(350),
+            lanes: dice.chance(300),
             turns: dice.between(10, 80),
         }
     }
@@ -121,12 +125,22 @@ impl Shape {
     }
 }
 
-fn lane(n: u64, dice: &mut Dice) -> LaneSpec {
+pub fn lane(n: u64, count: u64, dice: &mut Dice) -> LaneSpec {
+    let on_full = match dice.below(6) {
+        0 => OnFull::DropNewest,
+        1 => OnFull::DropOldest,
+        // Always to a later one: no circle.
+        2 if n + 1 < count => OnFull::Redirect(format!("lane{}", dice.between(n + 1, count - 1))),
+        _ => OnFull::Block,
+    };
+    let rate = || Rate { units: 3, per_ms: 40, burst: 2 };
     LaneSpec {
         name: format!("lane{n}"),
         concurrency: dice.between(1, 4) as u32,
         threads: dice.chance(300).then(|| dice.between(1, 2) as u32),
         capacity: *dice.pick(&[1, 2, 3, 100]),
+        on_full,
+        rate: dice.chance(300).then(rate),
         ..LaneSpec::default()
     }
 }
@@ -151,6 +165,8 @@ fn task(id: String, deps: Vec<String>, lanes: &[LaneSpec], tame: bool, dice: &mu
         timeout_ms: dice.chance(400).then(|| dice.between(5, 60)),
         retry: retry(dice),
         priority: dice.below(3) as i32,
+        rate_key: dice.chance(200).then(|| Expr::Value(serde_json::json!(*dice.pick(&["a", "b"])))),
+        cost: dice.between(1, 3) as u32,
         delivery: match dice.chance(200) {
             true => Delivery::AtMostOnce,
             false => Delivery::AtLeastOnce,
@@ -218,10 +234,19 @@ pub fn resolution(task: &Task, dice: &mut Dice) -> Resolution {
         return Resolution::Skip;
     }
     match &task.each {
-        None => Resolution::Go,
+        None => Resolution::Go { key: key(task) },
         Some(_) => {
             let count = *dice.pick(&[0, 1, 2, 3, 5, 9]);
-            Resolution::Items { items: goclaw::model::Payload::bytes(vec![1, count as u8]), count }
+            let items = goclaw::model::Payload::bytes(vec![1, count as u8]);
+            Resolution::Items { items, count, key: key(task) }
         }
+    }
+}
+
+/// What the `rate_key` of a task comes to.
+fn key(task: &Task) -> Option<Arc<str>> {
+    match &task.rate_key {
+        Some(Expr::Value(key)) => key.as_str().map(Arc::from),
+        _ => None,
     }
 }

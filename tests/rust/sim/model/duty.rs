@@ -1,6 +1,6 @@
 //! What the run owes after every step: consequences drawn, and every effect exactly once.
 
-use goclaw::model::{Span, TaskRef, TaskState as S, Timestamp};
+use goclaw::model::{RunState, Span, TaskRef, TaskState as S, Timestamp};
 use goclaw::run::{Effect, Input, Timer};
 
 use super::{Model, Verdict, demand};
@@ -48,6 +48,13 @@ impl Model {
             Effect::Withdraw => {
                 demand!(self.cancel.is_some() && !self.withdrawn, "withdrawn without reason");
                 self.withdrawn = true;
+                Ok(())
+            }
+            Effect::Began => {
+                demand!(
+                    self.run != RunState::Pending,
+                    "holders are told of a beginning that was none"
+                );
                 Ok(())
             }
             Effect::Ended => {

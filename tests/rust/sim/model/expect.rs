@@ -11,6 +11,7 @@ use super::{Model, Verdict, demand};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Tag {
     Scheduled,
+    Redirected,
     Started,
     Completed,
     /// Repeated or failed: `observe` knows which of the two is right.
@@ -48,6 +49,9 @@ impl Model {
             Input::Grow { .. } => expected.grows = self.cancel.is_none(),
             Input::Cancel { .. } if self.cancel.is_none() => {
                 expected.stop = Some(CancelCause::Asked);
+            }
+            Input::Unwritable { .. } if self.cancel.is_none() => {
+                expected.stop = Some(CancelCause::Unwritable);
             }
             Input::Deadline if self.cancel.is_none() => expected.stop = Some(CancelCause::Deadline),
             _ => expected.tasks.extend(self.expect_tasks(input, now)),
@@ -99,6 +103,20 @@ impl Model {
                     self.nodes.get(node).is_some_and(|n| n.resolved) && self.may_start(node);
                 whole(*span, &|task| ready && is(task, S::Pending), Tag::Scheduled)
             }
+            Input::Redirected { span, .. } => {
+                let node = span.node as usize;
+                let ready =
+                    self.nodes.get(node).is_some_and(|n| n.resolved) && self.may_start(node);
+                whole(*span, &|task| ready && is(task, S::Pending), Tag::Redirected)
+            }
+            Input::Dropped { span, .. } => {
+                let node = span.node as usize;
+                let ready =
+                    self.nodes.get(node).is_some_and(|n| n.resolved) && self.may_start(node);
+                let waits = whole(*span, &|task| ready && is(task, S::Pending), Tag::Failed);
+                let placed = whole(*span, &|task| is(task, S::Scheduled), Tag::Failed);
+                if waits.is_empty() { placed } else { waits }
+            }
             Input::Claimed { span } => whole(*span, &|task| is(task, S::Scheduled), Tag::Started),
             Input::TimedOut { task, attempt, .. } if self.is_running(*task, *attempt) => {
                 vec![(*task, if stopping { Tag::Cancelled } else { Tag::Failure })]
@@ -136,7 +154,7 @@ impl Model {
             return vec![];
         }
         let tag = match resolution {
-            Resolution::Go => Tag::Resolved,
+            Resolution::Go { .. } => Tag::Resolved,
             Resolution::Skip => Tag::Condition,
             Resolution::Items { count, .. } => Tag::Expanded(*count),
             Resolution::Failed(_) => Tag::Unresolved,
@@ -188,7 +206,10 @@ impl Expected {
             Event::CancelRequested { cause, .. } => Some(*cause),
             _ => None,
         });
-        let by_hand = cause.filter(|c| matches!(c, CancelCause::Asked | CancelCause::Deadline));
+        let by_hand = cause.filter(|cause| {
+            use CancelCause::{Asked, Deadline, Unwritable};
+            matches!(cause, Asked | Deadline | Unwritable)
+        });
         demand!(by_hand == self.stop, "stopped for {by_hand:?}, not for {:?}", self.stop);
         let grown = turn.events.iter().any(|event| matches!(event, Event::Grown(_)));
         demand!(grown == self.grows, "grown is {grown}");
@@ -206,6 +227,7 @@ fn tags(event: &Event) -> Vec<(TaskRef, Tag)> {
     let node = |node: &u32, tag| vec![(TaskRef { node: *node, index: 0 }, tag)];
     match event {
         Event::Scheduled { span } => all(span, Tag::Scheduled),
+        Event::Redirected { span, .. } => all(span, Tag::Redirected),
         Event::Started { span, .. } => all(span, Tag::Started),
         Event::Completed { span, .. } => all(span, Tag::Completed),
         Event::Cancelled { span } => all(span, Tag::Cancelled),
@@ -214,7 +236,7 @@ fn tags(event: &Event) -> Vec<(TaskRef, Tag)> {
         Event::Failed { task, .. } => one(task, Tag::Failed),
         Event::RetryDue { task } => one(task, Tag::Due),
         Event::Progress { task, .. } => one(task, Tag::Progress),
-        Event::Resolved { node: n } => node(n, Tag::Resolved),
+        Event::Resolved { node: n, .. } => node(n, Tag::Resolved),
         Event::Expanded { node: n, count, .. } => node(n, Tag::Expanded(*count)),
         Event::Unresolved { node: n, .. } => node(n, Tag::Unresolved),
         Event::Skipped { node: n, reason: SkipReason::Condition } => node(n, Tag::Condition),

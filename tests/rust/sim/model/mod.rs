@@ -26,7 +26,7 @@ pub type Verdict<T = ()> = Result<T, String>;
 macro_rules! demand {
     ($holds:expr, $($text:tt)+) => {
         if !$holds {
-            return Err(format!($($text)+));
+            return Err(format!($($text)+).into());
         }
     };
 }
@@ -71,6 +71,8 @@ pub struct Item {
     due: Option<Timestamp>,
     woken: bool,
     abandoned: bool,
+    /// Its lane dropped it: it has to fail of that.
+    pub dropped: bool,
 }
 
 impl Node {
@@ -78,7 +80,7 @@ impl Node {
         let at = |id: &String| ids.iter().position(|i| i == id).expect("the scene names its tasks");
         Self {
             deps: task.deps.iter().map(at).collect(),
-            resolved: task.when.is_none() && task.each.is_none(),
+            resolved: task.when.is_none() && task.each.is_none() && task.rate_key.is_none(),
             task: Arc::new(task.clone()),
             asked: false,
             map: None,

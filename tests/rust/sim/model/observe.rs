@@ -5,7 +5,7 @@ use goclaw::model::{
     TaskState, Timestamp,
 };
 
-use super::rules::{retry_window, retryable};
+use super::rules::{retry_window, retryable, throttles};
 use super::{Item, Model, Verdict, demand};
 
 use TaskState as S;
@@ -24,7 +24,9 @@ impl Model {
                 demand!(self.run == RunState::Pending, "the run started twice");
                 self.run = RunState::Running;
             }
-            Event::Resolved { node } => {
+            Event::Dropped { span, .. } => self.dropped(*span)?,
+            Event::Redirected { span, .. } => self.redirected(*span)?,
+            Event::Resolved { node, .. } => {
                 self.unresolved(*node)?;
                 demand!(self.node(*node)?.task.each.is_none(), "a map was resolved without items");
                 self.nodes[*node as usize].resolved = true;
@@ -42,8 +44,8 @@ impl Model {
             Event::Completed { span, attempt, outputs } => {
                 self.completed(*span, *attempt, outputs)?;
             }
-            Event::Retrying { task, attempt, failure, due } => {
-                self.retrying(*task, *attempt, failure, *due, now)?;
+            Event::Retrying { task, attempt, failure, due, throttled } => {
+                self.retrying(*task, *attempt, failure, (*due, *throttled), now)?;
             }
             Event::RetryDue { task } => {
                 let item = self.item_mut(*task)?;
@@ -111,6 +113,29 @@ impl Model {
         Ok(())
     }
 
+    /// A lane had no place, or took it back. Only what has no attempt behind it: a task that had a
+    /// place once is never dropped.
+    fn dropped(&mut self, span: Span) -> Verdict {
+        demand!(self.cancel.is_none(), "{span:?} was dropped in a stopping run");
+        demand!(self.may_start(span.node as usize), "{span:?} was dropped too early");
+        for item in self.span(span)? {
+            let waits = matches!(item.state, S::Pending | S::Scheduled);
+            demand!(waits, "a {:?} task was dropped: {span:?}", item.state);
+            demand!(item.attempt == 0, "a task was dropped after {} attempts", item.attempt);
+            item.dropped = true;
+        }
+        Ok(())
+    }
+
+    fn redirected(&mut self, span: Span) -> Verdict {
+        demand!(self.cancel.is_none(), "{span:?} was redirected in a stopping run");
+        for item in self.span(span)? {
+            demand!(item.state == S::Pending, "a {:?} task was redirected", item.state);
+            demand!(item.attempt == 0, "a task was redirected after {} attempts", item.attempt);
+        }
+        Ok(())
+    }
+
     fn started(&mut self, span: Span, attempt: u32) -> Verdict {
         demand!(self.run == RunState::Running, "{span:?} started in a run that had not");
         demand!(self.may_start(span.node as usize), "{span:?} started too early");
@@ -148,12 +173,21 @@ impl Model {
         task: TaskRef,
         attempt: u32,
         failure: &Failure,
-        due: Timestamp,
+        (due, throttled): (Timestamp, bool),
         now: Timestamp,
     ) -> Verdict {
         demand!(self.cancel.is_none(), "{task:?} retries in a stopping run");
         let policy = self.node(task.node)?.task.retry.clone();
         let item = self.under_way(task, attempt)?;
+        let asked = throttles(&policy, failure);
+        demand!(throttled == asked, "that {task:?} was asked to wait is {asked}: {failure:?}");
+        if throttled {
+            let pause = failure.retry_after.unwrap_or_default();
+            demand!(due == now.plus(pause), "{task:?} asked for {pause} ms, got {due:?}");
+            item.state = S::Retrying;
+            (item.due, item.woken) = (Some(due), false);
+            return Ok(());
+        }
         demand!(
             item.retried < policy.retries,
             "{task:?} retries more often than {}",
@@ -171,7 +205,14 @@ impl Model {
     fn failed(&mut self, task: TaskRef, attempt: u32, failure: &Failure) -> Verdict {
         demand!(self.cancel.is_none(), "{task:?} failed in a stopping run");
         let spec = self.node(task.node)?.task.clone();
+        if failure.code == "lane.dropped" {
+            let item = self.item_mut(task)?;
+            demand!(std::mem::take(&mut item.dropped), "{task:?} failed, no lane dropped it");
+            item.state = S::Failed;
+            return Ok(());
+        }
         let item = self.under_way(task, attempt)?;
+        demand!(!throttles(&spec.retry, failure), "{task:?} was asked to wait, and failed");
         let lost = failure.code == "task.interrupted";
         demand!(!lost || spec.delivery == Delivery::AtMostOnce, "{task:?} could be repeated");
         let spent = item.retried >= spec.retry.retries;
@@ -228,7 +269,7 @@ impl Model {
         demand!(self.cancel.is_none(), "the run was stopped twice");
         demand!(self.nodes.iter().any(|node| !node.ended()), "stopped when all was done");
         let reason = match cause {
-            CancelCause::Asked | CancelCause::Deadline => true,
+            CancelCause::Asked | CancelCause::Deadline | CancelCause::Unwritable => true,
             CancelCause::Failure => self.fails_fast(),
             CancelCause::Quarantine => self.crashed_too_often(),
         };

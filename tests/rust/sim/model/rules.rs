@@ -42,7 +42,9 @@ impl Model {
         match self.cancel {
             Some(CancelCause::Asked) => RunState::Cancelled,
             Some(CancelCause::Quarantine) => RunState::Quarantined,
-            Some(CancelCause::Failure | CancelCause::Deadline) => RunState::Failed,
+            Some(CancelCause::Failure | CancelCause::Deadline | CancelCause::Unwritable) => {
+                RunState::Failed
+            }
             None if self.any_failed() => RunState::Failed,
             None => RunState::Completed,
         }
@@ -65,7 +67,7 @@ impl Node {
 /// Whether the policy wants this failure repeated, retries left or not.
 pub fn retryable(policy: &Retry, failure: &Failure) -> bool {
     match failure.kind {
-        FailureKind::Payload | FailureKind::Binding => false,
+        FailureKind::Payload | FailureKind::Binding | FailureKind::Dropped => false,
         FailureKind::Crash => true,
         FailureKind::Exception | FailureKind::Timeout => {
             let named = |class: &&String| policy.on.contains(class) || policy.never.contains(class);
@@ -91,4 +93,10 @@ pub fn retry_window(
     }
     let bound = bound.min(policy.max_ms as f64).round() as u64;
     (if policy.jitter { now } else { now.plus(bound) }, now.plus(bound))
+}
+
+/// Whether the agent was told to wait, which is no failure, and nobody ruled that out.
+pub fn throttles(policy: &Retry, failure: &Failure) -> bool {
+    let raised = failure.kind == FailureKind::Exception && failure.retry_after.is_some();
+    raised && failure.types.iter().all(|class| !policy.never.contains(class))
 }

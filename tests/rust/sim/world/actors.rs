@@ -1,9 +1,10 @@
 //! Everybody outside the owner: executors, timers, resolvers, people.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use goclaw::lane::{Entry, Permit};
-use goclaw::model::{Millis, Span, Style, TaskRef, Timestamp};
+use goclaw::model::{Millis, Span, Style, TaskRef, TaskState, Timestamp};
 use goclaw::run::{Effect, Input, Outcome, Timer};
 
 use super::line::Ack;
@@ -26,6 +27,10 @@ pub enum Mail {
     Plain(Input),
     Fence(u64),
     Sync,
+    /// A limiter has tokens again.
+    Refill,
+    /// Somebody lets a lane go on.
+    Resume(usize),
 }
 
 /// A batch that is out, with the permits it holds.
@@ -37,6 +42,8 @@ pub struct Flight {
     permit: Permit,
     /// Children whose end has not been heard of.
     left: BTreeSet<u32>,
+    /// Its lane, and its key there.
+    place: (usize, Option<Arc<str>>),
 }
 
 impl Flight {
@@ -46,9 +53,10 @@ impl Flight {
         style: Style,
         timeout: Option<Millis>,
         permit: Permit,
+        place: (usize, Option<Arc<str>>),
     ) -> Self {
         let left = (span.lo..span.hi()).collect();
-        Self { span, attempt, style, timeout, permit, left }
+        Self { span, attempt, style, timeout, permit, left, place }
     }
 }
 
@@ -73,6 +81,7 @@ impl World {
     pub fn handle(&mut self, mail: Mail) -> Went {
         match mail {
             Mail::Report { flight, input } => {
+                self.hold(flight, &input);
                 for input in self.still_out(flight, input) {
                     self.landed(flight, &input);
                     self.step(input)?;
@@ -80,6 +89,8 @@ impl World {
             }
             Mail::Plain(input) => drop(self.step(input)?),
             Mail::Fence(flight) => self.fence(flight)?,
+            Mail::Refill => self.refill_at = None,
+            Mail::Resume(lane) => self.lanes.resume(lane),
             Mail::Sync => {
                 self.staged.sync_timer = false;
                 self.staged.gated |= self.journal.synced < self.journal.written;
@@ -97,6 +108,24 @@ impl World {
                 neighbours(left).into_iter().map(back).collect()
             }
             (_, input) => vec![input],
+        }
+    }
+
+    /// An agent that is told to wait makes all wait who share its key, or its lane where that has
+    /// a rate.
+    fn hold(&mut self, id: u64, input: &Input) {
+        let (Some(flight), Input::Done { outcomes, .. }) = (self.flights.get(&id), input) else {
+            return;
+        };
+        let pause = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Failed(failure) => failure.retry_after,
+            _ => None,
+        });
+        let Some(pause) = pause.max() else { return };
+        let (lane, key) = flight.place.clone();
+        if key.is_some() || self.lanes.lane(lane).has_limits() {
+            self.lanes.hold(lane, key.as_deref(), self.now.plus(pause));
+            self.note("hold");
         }
     }
 
@@ -155,6 +184,7 @@ impl World {
             }
             Effect::Abandon { span, attempt } => self.abandon(span, attempt),
             Effect::Withdraw => self.lanes.withdraw(id()),
+            Effect::Began => {}
             Effect::Ended => {
                 self.finished = true;
                 self.witness.told = Some(self.run.state());
@@ -167,7 +197,17 @@ impl World {
         let task = self.run.plan().task(span.node);
         let style = if task.agent == "loop" { Style::Loop } else { Style::Thread };
         let lane = self.lanes.index(&task.lane).expect("the scene names its lanes");
-        let entry = Entry { run: id(), span, attempts, priority: task.priority, style };
+        // The sim's world has no durations: the later the node, the longer the rest.
+        let entry = Entry {
+            attempts,
+            priority: task.priority,
+            rank: span.node,
+            key: self.run.rate_key(span.node).cloned(),
+            cost: task.cost,
+            since: self.now,
+            placed: attempts > 0 || self.run.span_state(span) == Some(TaskState::Scheduled),
+            ..Entry::new(id(), span, style)
+        };
         self.offered(entry, lane);
     }
 
@@ -293,6 +333,9 @@ impl World {
         if climate.grow && self.model.cancel.is_none() && self.dice.chance(60) {
             self.grow()?;
         }
+        if climate.lanes {
+            self.operators()?;
+        }
         if self.dice.chance(climate.stray) {
             let input = self.stray();
             if self.model.expect(&input, self.now).nothing() {
@@ -332,8 +375,10 @@ impl World {
         let task = TaskRef { node: span.node, index: span.lo };
         let attempt = dice.below(4) as u32;
         let crash = dice.chance(500);
-        match dice.below(9) {
+        match dice.below(11) {
             0 => Input::Admitted { span },
+            9 => Input::Dropped { span, lane: "stray".into() },
+            10 => Input::Redirected { span, from: "stray".into(), to: "stray".into() },
             1 => Input::Claimed { span },
             2 => Input::TakenBack { span, attempt },
             3 => Input::Lost { span, attempt, crash },

@@ -1,7 +1,9 @@
 //! The line: decide → journal → start → sync → act, with a crash possible between any two steps.
 
-use goclaw::lane::{Entry, Permit};
-use goclaw::model::{Delivery, Event, TaskRef, TaskState};
+use std::sync::Arc;
+
+use goclaw::lane::{Admission, Entry, Permit};
+use goclaw::model::{Delivery, Event, LaneSpec, TaskRef, TaskState};
 use goclaw::run::{self, Effect, Input, Turn};
 
 use super::actors::{Flight, Mail};
@@ -9,6 +11,7 @@ use super::journal::dump;
 use super::{Stop, Went, World};
 use crate::sim::model::{Expected, Verdict, demand};
 use crate::sim::mutant::Mutant;
+use crate::sim::scene;
 
 /// Milliseconds within which a relaxed run is brought to disk.
 const WINDOW_MS: u64 = 10;
@@ -172,10 +175,14 @@ impl World {
     pub fn dispatch(&mut self) -> Went {
         for lane in 0..self.lanes.len() {
             self.admit(lane)?;
+        }
+        for lane in self.lanes.turns() {
             while self.grant(lane)? {
                 self.admit(lane)?;
             }
         }
+        self.check_lanes()?;
+        self.await_refill();
         Ok(())
     }
 
@@ -185,35 +192,133 @@ impl World {
     }
 
     fn admit(&mut self, lane: usize) -> Went {
-        while let Some(entry) = self.lanes.lane_mut(lane).next_admission() {
-            let admitted = match self.run.span_state(entry.span) {
-                Some(TaskState::Pending) => self.step(Input::Admitted { span: entry.span })?,
-                Some(TaskState::Scheduled) => true,
-                _ => false,
-            };
-            let lost = self.is(Mutant::DropEntryAtAdmission) && entry.span.len > 1;
-            if admitted && !lost {
-                self.lanes.lane_mut(lane).enqueue(entry);
+        let mut lanes = vec![lane];
+        while let Some(lane) = lanes.pop() {
+            while let Some(admission) = self.lanes.lane_mut(lane).next_admission() {
+                lanes.extend(self.carried_out(lane, admission)?);
             }
         }
         Ok(())
     }
 
+    fn carried_out(&mut self, lane: usize, admission: Admission) -> Went<Option<usize>> {
+        let entry = admission.entry();
+        let (span, state) = (entry.span, self.run.span_state(entry.span));
+        let name: Arc<str> = self.lanes.lane(lane).spec().name.as_str().into();
+        let wanted = match &admission {
+            Admission::Place(_) => match state {
+                Some(TaskState::Pending) => self.step(Input::Admitted { span })?,
+                state => state == Some(TaskState::Scheduled),
+            },
+            Admission::Drop(_) if self.is(Mutant::DropSilently) => true,
+            Admission::Drop(_) => self.step(Input::Dropped { span, lane: name })?,
+            Admission::Redirect(_, to) => {
+                let to = to.as_str().into();
+                self.step(Input::Redirected { span, from: name, to })?
+            }
+        };
+        if !wanted {
+            self.lanes.lane_mut(lane).retract(&admission);
+            return Ok(None);
+        }
+        match admission {
+            Admission::Place(entry) => {
+                let lost = self.is(Mutant::DropEntryAtAdmission) && span.len > 1;
+                if !lost {
+                    self.lanes.lane_mut(lane).enqueue(entry);
+                }
+            }
+            // Counted as accepted, and granted all the same.
+            Admission::Drop(entry) if self.is(Mutant::EnqueueDropped) => {
+                self.lanes.lane_mut(lane).enqueue(entry);
+            }
+            Admission::Drop(_) => {}
+            Admission::Redirect(..) if self.is(Mutant::LoseRedirected) => {}
+            Admission::Redirect(entry, to) => {
+                let target = self.lanes.index(&to).expect("redirects are checked");
+                self.lanes.lane_mut(target).offer(entry);
+                return Ok(Some(target));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What must hold between any two turns: bounds and accounts.
+    fn check_lanes(&mut self) -> Went {
+        let mut running = 0;
+        for (lane, view) in self.lanes.view(self.now).into_iter().enumerate() {
+            let counts = view.counts;
+            let sum = counts.accepted + counts.redirected + counts.dropped + view.backlog;
+            demand!(counts.offered == sum, "lane {lane}: {counts:?} and {} wait", view.backlog);
+            demand!(view.queued <= self.room[lane], "lane {lane} holds {}", view.queued);
+            demand!(view.running <= self.most[lane], "lane {lane} runs {}", view.running);
+            // What runs above a limit that was lowered goes on; nothing new begins.
+            let spec = &self.scene.lanes[lane];
+            self.most[lane] = view.running.max(spec.concurrency);
+            self.room[lane] = view.queued.max(spec.capacity.into());
+            running += view.running;
+        }
+        let most = self.scene.global.unwrap_or(u32::MAX);
+        demand!(running <= most, "{running} run, {most} may");
+        Ok(())
+    }
+
+    /// Comes back when a limiter has tokens again.
+    fn await_refill(&mut self) {
+        let Some(at) = self.lanes.wake_at().filter(|_| !self.is(Mutant::NeverWake)) else { return };
+        if self.refill_at.is_none_or(|known| known > at) {
+            self.refill_at = Some(at);
+            self.mail.insert((at.max(self.now), self.dice.bits()), Mail::Refill);
+        }
+    }
+
+    /// People who look after lanes.
+    pub fn operators(&mut self) -> Went {
+        let lane = self.dice.index(self.lanes.len());
+        match self.dice.below(30) {
+            0 => {
+                self.note("pause");
+                self.lanes.pause(lane);
+                let at = self.now.plus(self.dice.below(200));
+                if !self.is(Mutant::NeverResume) {
+                    self.mail.insert((at, self.dice.bits()), Mail::Resume(lane));
+                }
+            }
+            1 => {
+                self.note("live limits");
+                let count = self.lanes.len() as u64;
+                let spec = scene::lane(lane as u64, count, &mut self.dice);
+                let (most, room) = (self.most[lane], self.room[lane]);
+                // Only what runs and waits now may go beyond.
+                let view = &self.lanes.view(self.now)[lane];
+                self.most[lane] = view.running.max(spec.concurrency);
+                self.room[lane] = view.queued.max(spec.capacity.into());
+                demand!(view.running <= most && view.queued <= room, "a bound was broken before");
+                self.scene.lanes[lane] = spec.clone();
+                let over = u32::from(self.is(Mutant::OneOverAfterShrink));
+                let spec = LaneSpec { concurrency: spec.concurrency + over, ..spec };
+                self.lanes.configure(spec, self.now).map_err(|error| error.message)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn grant(&mut self, lane: usize) -> Went<bool> {
-        for front in self.lanes.lane(lane).fronts() {
-            let calls = match self.run.plan().task(front.span.node).delivery {
+        for front in self.lanes.fronts(lane, self.now) {
+            let calls = match self.run.plan().task(front.node).delivery {
                 Delivery::AtMostOnce => 1,
                 Delivery::AtLeastOnce => self.dice.between(1, 6) as u32,
             };
-            if let Some((entry, permit)) = self.lanes.grant(lane, front.style, calls) {
-                self.launch(entry, permit)?;
+            if let Some((entry, permit)) = self.lanes.grant(lane, front.style, calls, self.now) {
+                self.launch(lane, entry, permit)?;
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn launch(&mut self, entry: Entry, permit: Permit) -> Went {
+    fn launch(&mut self, lane: usize, entry: Entry, permit: Permit) -> Went {
         let span = entry.span;
         if !self.step(Input::Claimed { span })? {
             return Ok(());
@@ -228,7 +333,8 @@ impl World {
         let id = self.number();
         let task = self.run.plan().task(span.node);
         let once = task.delivery == Delivery::AtMostOnce;
-        let flight = Flight::new(span, attempt, entry.style, task.timeout_ms, permit);
+        let place = (lane, entry.key.clone());
+        let flight = Flight::new(span, attempt, entry.style, task.timeout_ms, permit, place);
         self.flights.insert(id, flight);
         if once && !self.is(Mutant::StartBeforeSync) {
             self.staged.gated = true;

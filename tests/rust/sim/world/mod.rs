@@ -51,6 +51,11 @@ pub struct World {
     /// Distinguishes everything that is numbered.
     count: u64,
     finished: bool,
+    /// When the world looks at its limiters next.
+    refill_at: Option<Timestamp>,
+    /// What a lane may run and hold: its limits, and what was there when they were lowered.
+    most: Vec<u32>,
+    room: Vec<u64>,
     /// Replay everything after each step, not only after each turn.
     thorough: bool,
     pub seen: BTreeMap<&'static str, u64>,
@@ -82,7 +87,7 @@ impl World {
         let model = Model::new(&scene.workflow, &submitted);
         let run = run::begin(id(), Arc::clone(&plan), submitted, &mut Turn::default());
         Self {
-            lanes: Lanes::new(scene.lanes.iter().cloned(), scene.global),
+            lanes: Lanes::new(scene.lanes.iter().cloned(), scene.global).expect("sound lanes"),
             thorough: dice.chance(500),
             dice,
             scene,
@@ -99,6 +104,9 @@ impl World {
             turns: 0,
             count: 0,
             finished: false,
+            refill_at: None,
+            most: vec![u32::MAX; 3],
+            room: vec![u64::MAX; 3],
             seen: BTreeMap::new(),
             story: tell.then(VecDeque::new),
         }
@@ -165,8 +173,13 @@ impl World {
         if self.turns == climate.turns {
             (climate.crash, climate.stop, climate.duplicate) = (0, 0, 0);
             (climate.stray, climate.hang, climate.take_back) = (0, 0, 0);
-            (climate.cancel, climate.grow) = (false, false);
+            (climate.cancel, climate.grow, climate.lanes) = (false, false, false);
         }
+    }
+
+    fn fresh_lanes(&self) -> Lanes {
+        let specs = self.scene.lanes.iter().cloned();
+        Lanes::new(specs, self.scene.global).expect("sound lanes")
     }
 
     fn strict(&self) -> bool {

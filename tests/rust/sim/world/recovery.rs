@@ -1,6 +1,5 @@
 //! Death of the process, closing in good order, and the way back from the journal.
 
-use goclaw::lane::Lanes;
 use goclaw::model::Event;
 use goclaw::run::{Input, outstanding};
 
@@ -71,7 +70,8 @@ impl World {
         self.staged = Staged::default();
         self.flights.clear();
         self.mail.clear();
-        self.lanes = Lanes::new(self.scene.lanes.iter().cloned(), self.scene.global);
+        self.lanes = self.fresh_lanes();
+        self.refill_at = None;
         self.finished = false;
         self.now = self.now.plus(self.dice.below(300));
     }
