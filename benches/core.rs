@@ -261,6 +261,7 @@ impl Executor for Worker {
         let report = Report::Resolved { run: call.run, node: call.node, resolution };
         self.reports.report(vec![report]);
     }
+    fn cancel(&self, _batch: &Arc<Batch>, _span: Span, _rung: goclaw::agent::Rung) {}
     fn abandon(&self, _batch: &Arc<Batch>, _span: Span) {}
     fn close(&self, _grace: Millis) -> usize {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -30,6 +30,7 @@ from .errors import (
     EngineForked,
     GoclawError,
     GoclawTimeout,
+    IdleTimedOut,
     IncompatibleRun,
     InputError,
     LaneFull,
@@ -37,6 +38,7 @@ from .errors import (
     NotYetSupported,
     PayloadError,
     Problem,
+    QueueTimedOut,
     RemoteError,
     ResultTimeout,
     RunCancelled,
@@ -49,6 +51,7 @@ from .errors import (
     StoreTooNew,
     TaskFailed,
     TaskTimedOut,
+    TotalTimedOut,
     TracedValueError,
     UnknownAgent,
     UnknownDependency,
@@ -59,12 +62,13 @@ from .errors import (
 )
 from .event import Event
 from .explain import Explanation, LanePlace, Running, SessionPlace, TaskExplanation
+from .health import Health, Incident, StuckCall
 from .lane import Lane, Redirect, redirect
 from .lanes import Lanes, LaneStats, LiveLane, WaitTimes
 from .plan import Plan
 from .rate import Rate
 from .retry import Retry, RetryAfter
-from .run import ChildView, Run, RunSummary, TaskView
+from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -86,6 +90,10 @@ __all__ = [
     "Flow",
     "GoclawError",
     "GoclawTimeout",
+    "Health",
+    "Heartbeat",
+    "IdleTimedOut",
+    "Incident",
     "IncompatibleRun",
     "InputError",
     "Lane",
@@ -99,6 +107,7 @@ __all__ = [
     "PayloadError",
     "Plan",
     "Problem",
+    "QueueTimedOut",
     "Rate",
     "Redirect",
     "RemoteError",
@@ -117,10 +126,12 @@ __all__ = [
     "StoreFull",
     "StoreLocked",
     "StoreTooNew",
+    "StuckCall",
     "TaskExplanation",
     "TaskFailed",
     "TaskTimedOut",
     "TaskView",
+    "TotalTimedOut",
     "TracedValueError",
     "UnknownAgent",
     "UnknownDependency",

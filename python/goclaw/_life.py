@@ -9,7 +9,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _goclaw, _registry
+from . import _goclaw, _registry, _sigterm
 
 if TYPE_CHECKING:
     from .definition import Definition
@@ -56,7 +56,8 @@ def _shared() -> Engine:
     global _shared_engine
     with _shared_lock:
         if _shared_engine is None or _shared_engine not in opened:
-            _shared_engine = Engine(drain_timeout=0)
+            # Nothing of it lasts, so SIGTERM may end it as it ends any program.
+            _shared_engine = Engine(drain_timeout=0, handle_sigterm=False)
         return _shared_engine
 
 
@@ -77,6 +78,7 @@ def _after_fork() -> None:
     for engine in list(opened):
         engine._native.leak()
     opened.clear()
+    _sigterm.forget()
     _goclaw._Feeder.forked()
     loop = sys.modules.get("goclaw._loop")
     if loop is not None:

@@ -14,6 +14,7 @@ from ._stream import EventStream, Fact
 from .durations import Duration, to_ms
 from .errors import EngineForked
 from .explain import Explanation
+from .health import Health, _health
 from .lanes import Lanes
 from .run import Run, RunSummary
 
@@ -86,6 +87,18 @@ class Looking:
         """
         self.get(run_id).cancel(reason)
 
+    def kill(self, run_id: str, reason: str = "") -> None:
+        """Stops a run without waiting for anything of it.
+
+        Args:
+            run_id: Its id.
+            reason: Why, for the record.
+
+        Raises:
+            UnknownRun: `run.unknown`.
+        """
+        self.get(run_id).kill(reason)
+
     def purge(self, run_id: str | None = None, *, older_than: Duration = 0.0) -> int:
         """Forgets finished runs.
 
@@ -140,6 +153,17 @@ class Looking:
             Counts by name.
         """
         return self._alive().stats()
+
+    def health(self) -> Health:
+        """How the engine is: what is stuck, who holds up everybody, what is missing.
+
+        Returns:
+            What was found; ``str()`` of it is one readable line.
+
+        Raises:
+            EngineClosed: `engine.closed`.
+        """
+        return _health(self._alive().health())
 
     def events(self, *, follow: bool = True, start: int = 0) -> EventStream:
         """Events of all runs.

@@ -64,6 +64,7 @@ class _Loop:
         self.loop.set_exception_handler(_on_exception)
         self.call_soon = self.loop.call_soon
         self.task = asyncio.Task
+        self.current_task = asyncio.current_task
         self.copy_context = contextvars.copy_context
         self.coroutine = types.CoroutineType
         self.awaiting = _awaiting

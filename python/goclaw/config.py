@@ -23,7 +23,10 @@ from .lane import Lane, Redirect
 Config: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 """A file (``.yaml``, ``.yml``, ``.toml``, ``.json``), or what such a file says."""
 
-KEYS = ("lanes", "durability", "relaxed_window", "concurrency", "drain_timeout", "payload_max")
+KEYS = (
+    *("lanes", "durability", "relaxed_window", "concurrency", "drain_timeout", "payload_max"),
+    *("cancel_grace", "stuck_threads_max"),
+)
 _PREFIX = "GOCLAW_"
 _FILE = "GOCLAW_CONFIG"
 _BYTES_MAX = 2**20

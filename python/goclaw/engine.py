@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from . import _goclaw, _guard, _life
+from . import _goclaw, _guard, _life, _sigterm
 from . import config as _config
 from ._life import run as run
 from ._options import DURABILITIES, Durability, one_of, whole_number
@@ -38,6 +38,11 @@ class Engine(Submitting):
         payload_max: Bound of one encoded value, in bytes; 16 MiB by default.
         config: A file (``.yaml .toml .json``) or a mapping with the same options. The environment
             (``GOCLAW_LANES__CPU__CONCURRENCY=8``) outranks it, arguments outrank both.
+        cancel_grace: How long agents of a cancelled run get to stop before they are given up; 5 s by default.
+        stuck_threads_max: Threads that may be stuck before their lane starts no more of them; 32 by default.
+        handle_sigterm: SIGTERM closes the engine and ends the process with exit code 0; a second one
+            does not wait for running work. Where the engine is opened outside the main thread, or
+            the program handles SIGTERM itself, nothing is changed.
 
     Raises:
         StoreLocked: `store.locked` where another process has the store open.
@@ -68,6 +73,9 @@ class Engine(Submitting):
         drain_timeout: Duration | None = None,
         payload_max: int | None = None,
         config: Config | None = None,
+        cancel_grace: Duration | None = None,
+        stuck_threads_max: int | None = None,
+        handle_sigterm: bool = True,
     ) -> None:
         given = {
             "durability": durability,
@@ -75,6 +83,8 @@ class Engine(Submitting):
             "concurrency": concurrency,
             "drain_timeout": drain_timeout,
             "payload_max": payload_max,
+            "cancel_grace": cancel_grace,
+            "stuck_threads_max": stuck_threads_max,
         }
         settings = _config.read(config, lanes=lanes, arguments=given)
         told = settings.values
@@ -104,8 +114,12 @@ class Engine(Submitting):
             level,
             to_positive_ms(told.get("relaxed_window", "10ms"), what="relaxed_window"),
             whole_number("payload_max", told.get("payload_max", _PAYLOAD_MAX), 2**31 - 1),
+            to_ms(told.get("cancel_grace", "5s"), what="cancel_grace"),
+            whole_number("stuck_threads_max", told.get("stuck_threads_max", 32), 100_000),
         )
         _life.opened.add(self)
+        if handle_sigterm:
+            _sigterm.watch(self)
 
     @property
     def path(self) -> str | None:
@@ -154,3 +168,4 @@ class Engine(Submitting):
     def _close(self, drain_ms: int) -> None:
         self._native.close(drain_ms)
         _life.opened.discard(self)
+        _sigterm.unwatch(self)

@@ -195,19 +195,26 @@ class RemoteError(GoclawError):
 
 
 class RunCancelled(GoclawError):
-    """The run was cancelled (`run.cancelled`)."""
+    """The run was cancelled (`run.cancelled`), or killed (`run.killed`)."""
 
     code = "run.cancelled"
 
 
-class Cancelled(GoclawError):
-    """Raised inside an agent whose run was cancelled, at its next safe point (`task.cancelled`)."""
+class Cancelled(BaseException):
+    """Raised inside an agent whose run was cancelled, at its next safe point (`task.cancelled`).
 
-    code = "task.cancelled"
+    Like `asyncio.CancelledError` it is no `Exception`: an ``except Exception`` around a part of the
+    work must not keep the agent going. Clean up with ``finally``, or catch it and raise it again.
+
+    Args:
+        message: What was cancelled.
+    """
+
+    code: str = "task.cancelled"
 
     # The interpreter raises it in an agent's thread by its class alone.
-    def __init__(self, message: str = "the run was cancelled", *, code: str | None = None, help: str = "") -> None:
-        super().__init__(message, code=code, help=help)
+    def __init__(self, message: str = "the run was cancelled") -> None:
+        super().__init__(message)
 
 
 class UnknownRun(GoclawError, LookupError):
@@ -247,9 +254,27 @@ class RunTimedOut(GoclawTimeout):
 
 
 class TaskTimedOut(GoclawTimeout):
-    """An attempt ran longer than its `timeout` (`task.timeout`)."""
+    """A task's time was over: an attempt ran longer than its `timeout` (`task.timeout`), or a relative."""
 
     code = "task.timeout"
+
+
+class QueueTimedOut(TaskTimedOut):
+    """A task waited for its lane longer than its `queue_timeout` (`task.queue_timeout`)."""
+
+    code = "task.queue_timeout"
+
+
+class IdleTimedOut(TaskTimedOut):
+    """An attempt gave no sign of life for as long as its `idle_timeout` (`task.idle_timeout`)."""
+
+    code = "task.idle_timeout"
+
+
+class TotalTimedOut(TaskTimedOut):
+    """A task took longer than its `total_timeout`, with all waits and attempts (`task.total_timeout`)."""
+
+    code = "task.total_timeout"
 
 
 class LaneFull(GoclawError):
@@ -335,13 +360,15 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     TracedValueError,
     NotYetSupported,
     RunCancelled,
-    Cancelled,
     UnknownRun,
     IncompatibleRun,
     RunConflict,
     ResultTimeout,
     RunTimedOut,
     TaskTimedOut,
+    QueueTimedOut,
+    IdleTimedOut,
+    TotalTimedOut,
     LaneFull,
     LaneNotFound,
     StoreLocked,
@@ -354,6 +381,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
 )
 _BY_CODE: dict[str, type[GoclawError]] = {
     **{cls.code: cls for cls in _CLASSES},
+    "run.killed": RunCancelled,
     "workflow.self_dependency": CycleError,
     "workflow.missing_parameter": BindingError,
     "workflow.unknown_parameter": BindingError,

@@ -14,7 +14,7 @@ from ._options import UNSET as _UNSET
 from ._options import Delivery, Isolation, Trigger, Unset
 from ._stream import EventStream
 from .durations import Duration, to_seconds
-from .errors import GoclawError, IncompatibleRun, RemoteError, ResultTimeout, TaskFailed, TaskTimedOut, class_of
+from .errors import GoclawError, IncompatibleRun, RemoteError, ResultTimeout, TaskFailed, class_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +31,19 @@ TERMINAL = frozenset({"completed", "failed", "cancelled", "compensated", "quaran
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The latest sign of life of a task that runs. Not journaled: it is of this moment.
+
+    Attributes:
+        ago: How many seconds ago it came.
+        details: What `ctx.heartbeat` was told with it, as text.
+    """
+
+    ago: float
+    details: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskView:
     """One task of a run at one moment.
 
@@ -42,6 +55,7 @@ class TaskView:
         attempts: How often it was tried; of a map, 0.
         children: Of a map that knows its items, how many there are.
         error: What its last failed attempt said; of a map, what its first failed child said.
+        heartbeat: The latest sign of life of the attempt under way; of a map, of any child.
     """
 
     id: str
@@ -51,6 +65,7 @@ class TaskView:
     attempts: int
     children: int | None
     error: str | None
+    heartbeat: Heartbeat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +256,9 @@ class Run(Generic[R_co]):
     @property
     def tasks(self) -> dict[str, TaskView]:
         """The run's tasks by id, as they are now."""
-        return {row[0]: TaskView(*row) for row in self._native.tasks()}
+        native = self._native
+        beats = {id: Heartbeat(*beat) for id, beat in native.beats().items()}
+        return {row[0]: TaskView(*row, beats.get(row[0])) for row in native.tasks()}
 
     def events(self, *, follow: bool = True) -> EventStream:
         """The run's events from its first on.
@@ -268,6 +285,20 @@ class Run(Generic[R_co]):
             EngineClosed: `engine.closed`.
         """
         self._native.cancel(reason)
+
+    def kill(self, reason: str = "") -> None:
+        """Stops the run without waiting for anything of it: what runs is given up at once, nothing cleans up.
+
+        The run ends ``cancelled``. A function that is in the middle of something goes on until it
+        notices; what it does and returns counts no more.
+
+        Args:
+            reason: Why, for the record.
+
+        Raises:
+            EngineClosed: `engine.closed`.
+        """
+        self._native.kill(reason)
 
     def add_task(
         self,
@@ -419,7 +450,7 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
     if isinstance(origin, BaseException):
         cause = origin
     elif kind == "timeout":
-        cause = TaskTimedOut(message, code=code)
+        cause = class_of(code)(message, code=code)
     else:
         cause = RemoteError(message, types=types, traceback=traceback, code=code)
     name = types[0].removeprefix("builtins.") if types else code
@@ -427,7 +458,8 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
     error = TaskFailed(
         f"task `{task}` failed after {tries}: {name}: {message}",
         code=code,
-        help=_HELP.get(kind, "the cause is above; `run.tasks` and `run.events()` tell what led to it"),
+        help=_HELP.get(code)
+        or _HELP.get(kind, "the cause is above; `run.tasks` and `run.events()` tell what led to it"),
         task=task,
         attempts=attempts,
     )
@@ -437,6 +469,9 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
 
 _ENDED = {"cancelled": "was cancelled", "quarantined": "was quarantined"}
 _HELP = {
+    "task.queue_timeout": "give the lane more concurrency, or the task a longer `queue_timeout`",
+    "task.idle_timeout": "call `ctx.heartbeat()` while the agent works, or raise the task's `idle_timeout`",
+    "task.total_timeout": "raise the task's `total_timeout`, or allow fewer retries",
     "timeout": "raise the task's `timeout`, or make the agent faster",
     "payload": "return values that can travel, or use an engine without a path",
     "binding": "check the agent's parameters and what the task gives them",

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Batch, Executor, NodeCall, Outcome, Report, Reports, Resolution, Style};
+use super::{Batch, Executor, NodeCall, Outcome, Report, Reports, Resolution, Rung, Style};
 use crate::model::{Failure, FailureKind, Isolation, Millis, Span, TaskRef};
 
 type Function = Arc<dyn Fn(&Batch, TaskRef) -> Outcome + Send + Sync>;
@@ -87,6 +87,11 @@ impl Executor for Local {
             let resolution = resolver(&call);
             reports.report(vec![Report::Resolved { run: call.run, node: call.node, resolution }]);
         });
+    }
+
+    /// A closure has no more than the token.
+    fn cancel(&self, batch: &Arc<Batch>, _span: Span, _rung: Rung) {
+        batch.abandoned.store(true, Ordering::Release);
     }
 
     fn abandon(&self, batch: &Arc<Batch>, _span: Span) {

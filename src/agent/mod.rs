@@ -4,14 +4,17 @@
 //! and Rust users). An executor never blocks the owner thread, and every call it accepts comes back
 //! as exactly one outcome, or is fenced by the engine.
 
+mod beats;
 pub mod local;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::beats::Beats;
 use crate::model::{
-    BatchId, Isolation, LaneCard, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, Timestamp,
+    BatchId, Isolation, LaneCard, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, TaskRef,
+    Timestamp,
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
@@ -55,12 +58,15 @@ pub struct Batch {
     /// Next child that nobody has begun, counted from `span.lo`. Threads claim with `claim`; the
     /// engine takes the rest back with `take_back`.
     cursor: AtomicU32,
+    /// First child that was taken back, counted from `span.lo`; those behind it were never begun.
+    taken_back: AtomicU32,
     /// Child under way in the low half, the millisecond it began (since `origin`, plus 1) in the high
     /// half; 0 between calls.
     under_way: AtomicU64,
     origin: Instant,
     /// Set when the attempt is given up: the executor stops claiming, `ctx.cancelled` turns true.
     pub abandoned: AtomicBool,
+    beats: Beats,
     /// Outcomes that nobody has taken yet. Shared, so that the engine gets at what is finished while
     /// a later call of the same batch hangs.
     finished: Mutex<Finished>,
@@ -119,9 +125,11 @@ impl Batch {
             timeout,
             lane: None,
             cursor: AtomicU32::new(0),
+            taken_back: AtomicU32::new(u32::MAX),
             under_way: AtomicU64::new(0),
             origin: Instant::now(),
             abandoned: AtomicBool::new(false),
+            beats: Beats::default(),
             finished: Mutex::default(),
             pause: Pause::default(),
         }
@@ -162,6 +170,40 @@ impl Batch {
         Some((packed as u32, held))
     }
 
+    /// Bound on the silence of each attempt of the span.
+    pub fn idle(&self) -> Option<Millis> {
+        self.call.plan.task(self.span.node).idle_timeout_ms
+    }
+
+    /// A child gives a sign of life. Cheap, and waits for nobody.
+    pub fn beat(&self, index: u32) {
+        let now = self.origin.elapsed().as_millis() as Millis;
+        self.beats.beat(index.wrapping_sub(self.span.lo), self.span.len, now);
+    }
+
+    /// As `beat`, with something to tell: whoever looks at the task sees the latest.
+    pub fn beat_with(&self, index: u32, details: Arc<str>) {
+        self.beats.tell(index.wrapping_sub(self.span.lo), details);
+        self.beat(index);
+    }
+
+    /// For how many milliseconds a child has given no sign of life; `None` where it gave none yet.
+    pub fn silent_for(&self, index: u32) -> Option<Millis> {
+        let latest = self.beats.latest(index.wrapping_sub(self.span.lo))?;
+        Some((self.origin.elapsed().as_millis() as Millis).saturating_sub(latest))
+    }
+
+    /// What a child told with its latest heartbeat.
+    pub fn details(&self, index: u32) -> Option<Arc<str>> {
+        self.beats.details(index.wrapping_sub(self.span.lo))
+    }
+
+    /// True for a child that somebody has claimed. A claim that was taken back does not count.
+    pub fn has_begun(&self, index: u32) -> bool {
+        self.span.lo + self.cursor.load(Ordering::Acquire).min(self.span.len) > index
+            && self.taken_back.load(Ordering::Acquire) > index.wrapping_sub(self.span.lo)
+    }
+
     /// Notes that the call begun last has ended, and keeps its outcome. For executors that call one after the other.
     pub fn finish(&self, outcome: Outcome) {
         self.under_way.store(0, Ordering::Release);
@@ -198,8 +240,18 @@ impl Batch {
     /// Takes back the children that nobody has begun.
     pub fn take_back(&self) -> Option<Span> {
         let at = self.cursor.swap(self.span.len, Ordering::AcqRel).min(self.span.len);
+        self.taken_back.fetch_min(at, Ordering::AcqRel);
         self.span.split_at(at).1.filter(|rest| rest.len > 0)
     }
+}
+
+/// How firmly calls are asked to stop before they are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// `ctx.cancelled` is true; coroutines are cancelled the way asyncio does it.
+    Token,
+    /// An exception is raised in their thread.
+    Raise,
 }
 
 /// What an executor tells the engine.
@@ -239,6 +291,13 @@ pub enum Report {
         total: Option<f64>,
         text: Option<String>,
     },
+    /// A call holds up others: it blocks the event loop, or keeps the interpreter to itself.
+    Blocking {
+        run: RunId,
+        task: TaskRef,
+        attempt: u32,
+        reason: String,
+    },
 }
 
 /// Where executors report. The engine's inbox implements it; it never blocks.
@@ -255,6 +314,9 @@ pub trait Executor: Send + Sync {
     fn execute(&self, batch: Arc<Batch>);
     /// Evaluates a node's `when` and `each`; answers with `Report::Resolved`.
     fn resolve(&self, call: Arc<NodeCall>);
+    /// The run of these children was cancelled: asks them to stop, first softly, then firmly. They
+    /// still count, and report how they ended. What goes on all the same is abandoned in the end.
+    fn cancel(&self, batch: &Arc<Batch>, span: Span, rung: Rung);
     /// The engine gave up these children of a batch (timeout, cancellation): stop them if possible.
     /// Their reports, if any still come, are dropped by the engine.
     fn abandon(&self, batch: &Arc<Batch>, span: Span);

@@ -6,11 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::cell::{Cell, End};
+use super::health::Pulse;
 use super::inbox::{Inbox, Message};
 use super::options::{Closed, Options, Submit, lanes};
 use super::owner::Owner;
 use super::refusal;
-use super::shared::{Shared, Views, unless_closed};
+use super::shared::{Ending, Shared, Views, unless_closed};
 use super::ticket::{Handle, Ticket};
 use crate::agent::{Executor, Reports};
 use crate::lane::LaneView;
@@ -87,7 +88,7 @@ impl Engine {
                 plans,
                 ids: Mutex::default(),
                 owner: Mutex::new(Some(thread)),
-                closed: Mutex::default(),
+                closed: Ending::default(),
             }),
         })
     }
@@ -228,6 +229,14 @@ impl Engine {
         Arc::clone(&self.shared.stats)
     }
 
+    /// How the engine is. Answered by the owner, who needs neither Python nor the store for it.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn pulse(&self) -> Result<Pulse> {
+        self.ask(|reply| Message::Pulse { reply })
+    }
+
     /// The lanes as they are now.
     ///
     /// # Errors
@@ -285,23 +294,21 @@ impl Engine {
     }
 
     /// Refuses new work, lets running work finish for `drain` milliseconds, interrupts the rest and
-    /// releases every waiter. Again: answers what the first call answered.
+    /// releases every waiter. Again, or meanwhile: hurries if it may, and answers the same.
     pub fn close(&self, drain: Millis) -> Closed {
-        let lock = |closed: &Mutex<Option<Closed>>| {
-            closed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-        };
         let (reply, answer) = mpsc::sync_channel(1);
-        if self.shared.inbox.push(Message::Close { drain, reply }).is_ok()
-            && let Ok(closed) = answer.recv()
-        {
-            *self.shared.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(closed);
-        }
+        let told = self.shared.inbox.push(Message::Close { drain, reply }).is_ok();
+        // No answer: the owner was past reading this, and tells whoever came before.
+        let closed = answer.recv().ok().filter(|_| told);
         let owner = self.shared.owner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(owner) = owner {
-            // A panic of the owner was reported where it happened; closing must still go on.
-            let _ = owner.join();
+        match owner {
+            Some(owner) => {
+                // A panic of the owner was reported where it happened; closing must still go on.
+                let _ = owner.join();
+                self.shared.closed.settle(closed.unwrap_or_default())
+            }
+            None => closed.unwrap_or_else(|| self.shared.closed.wait()),
         }
-        lock(&self.shared.closed).unwrap_or_default()
     }
 
     pub(super) fn ask<T>(&self, message: impl FnOnce(mpsc::SyncSender<T>) -> Message) -> Result<T> {

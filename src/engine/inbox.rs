@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::cell::Cell;
 use super::explain::Explanation;
+use super::health::{Beat, Pulse};
 use super::lanes::LaneAsk;
 use super::options::{Closed, Submit};
 use super::refusal;
@@ -50,6 +51,12 @@ pub(super) enum Message {
         reason: String,
         reply: Reply<Result<()>>,
     },
+    /// As `Cancel`, and nothing of it is waited for.
+    Kill {
+        run: RunId,
+        reason: String,
+        reply: Reply<Result<()>>,
+    },
     Grow {
         run: RunId,
         growth: Growth,
@@ -65,6 +72,14 @@ pub(super) enum Message {
     Find {
         run: RunId,
         reply: Reply<Option<Arc<Cell>>>,
+    },
+    Pulse {
+        reply: Reply<Pulse>,
+    },
+    /// Heartbeats of a run's calls under way.
+    Beats {
+        run: RunId,
+        reply: Reply<Vec<Beat>>,
     },
     Lanes {
         reply: Reply<Vec<LaneView>>,

@@ -10,6 +10,7 @@ mod cell;
 mod clock;
 mod explain;
 mod handle;
+mod health;
 mod inbox;
 mod incompatible;
 mod lanes;
@@ -25,8 +26,12 @@ mod tests;
 
 pub use explain::{Explanation, SessionPlace, TaskPlace, Why};
 pub use handle::Engine;
+pub use health::{Beat, Held, Pulse, StuckCall};
 pub use lanes::Draining;
-pub use options::{Closed, OnConflict, Options, Submit, all_lanes, builtin_lanes};
+pub use options::{
+    CANCEL_GRACE_MS, Closed, OnConflict, Options, STUCK_THREADS_MAX, Submit, all_lanes,
+    builtin_lanes,
+};
 pub use ticket::{Handle, Ticket};
 
 /// Reasons that several places give in the same words.

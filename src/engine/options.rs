@@ -20,7 +20,17 @@ pub struct Options {
     pub durability: Durability,
     /// Longest time that a `relaxed` event waits for its sync.
     pub relaxed_window: Millis,
+    /// How long attempts of a cancelled run get to end by themselves before they are given up.
+    pub cancel_grace: Millis,
+    /// Threads that may be stuck before their lane starts no more of them.
+    pub stuck_threads_max: u32,
 }
+
+/// Five seconds: enough for an agent to put its things away.
+pub const CANCEL_GRACE_MS: Millis = 5_000;
+
+/// A stuck thread costs its stack and what its agent holds; this many are a sign of something broken.
+pub const STUCK_THREADS_MAX: u32 = 32;
 
 impl Default for Options {
     fn default() -> Self {
@@ -30,6 +40,8 @@ impl Default for Options {
             global: None,
             durability: Durability::Strict,
             relaxed_window: 10,
+            cancel_grace: CANCEL_GRACE_MS,
+            stuck_threads_max: STUCK_THREADS_MAX,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak, mpsc};
 use std::thread;
 
 use super::inbox::{Inbox, Message};
@@ -30,7 +30,30 @@ pub(super) struct Shared {
     pub(super) plans: Plans,
     pub(super) ids: Mutex<ulid::Generator>,
     pub(super) owner: Mutex<Option<thread::JoinHandle<()>>>,
-    pub(super) closed: Mutex<Option<Closed>>,
+    pub(super) closed: Ending,
+}
+
+/// What was left when the engine closed, once it has; several may wait for it.
+#[derive(Default)]
+pub(super) struct Ending {
+    closed: Mutex<Option<Closed>>,
+    known: Condvar,
+}
+
+impl Ending {
+    /// Tells everybody; what was told first stands.
+    pub(super) fn settle(&self, closed: Closed) -> Closed {
+        let mut known = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = known.get_or_insert(closed).clone();
+        self.known.notify_all();
+        told
+    }
+
+    pub(super) fn wait(&self) -> Closed {
+        let known = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.wait_while(known, |known| known.is_none());
+        known.unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
+    }
 }
 
 /// What the owner writes and all handles read.

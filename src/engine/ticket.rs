@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::cell::{Cell, End};
+use super::health::Beat;
 use super::inbox::Message;
 use super::refusal;
 use super::shared::Shared;
@@ -164,6 +165,30 @@ impl Handle {
         let reason = reason.to_owned();
         self.shared.inbox.push(Message::Cancel { run: self.cell.id, reason, reply })?;
         answer.recv().map_err(|_| refusal::closed())?
+    }
+
+    /// Cancels the run and waits for nothing of it: what runs is given up at once.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn kill(&self, reason: &str) -> Result<()> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let reason = reason.to_owned();
+        self.shared.inbox.push(Message::Kill { run: self.cell.id, reason, reply })?;
+        answer.recv().map_err(|_| refusal::closed())?
+    }
+
+    /// The latest heartbeats of the run's calls under way; none of a run that has ended.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn beats(&self) -> Result<Vec<Beat>> {
+        if self.cell.end().is_some() {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.shared.inbox.push(Message::Beats { run: self.cell.id, reply })?;
+        answer.recv().map_err(|_| refusal::closed())
     }
 
     /// Adds tasks to the run. Adding the same tasks again changes nothing.

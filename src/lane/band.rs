@@ -149,7 +149,8 @@ impl Band {
         }
         self.tasks -= entry.tasks();
         self.tidy(&name, &key);
-        if over {
+        // One with nothing ready leaves, and comes back behind the others.
+        if over && self.flows.get(&name).is_some_and(|flow| !flow.ready.is_empty()) {
             self.ring.rotate_left(1);
         }
         self.turn();

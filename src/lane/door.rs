@@ -157,4 +157,9 @@ impl Door {
     pub(super) fn of_run(&self, flow: &Name, order: u64) -> impl Iterator<Item = (Place, &Entry)> {
         self.bands.values().flat_map(move |band| band.of_run(flow, order))
     }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.bands.is_empty() && self.heads.is_empty() && self.head_of.is_empty()
+    }
 }

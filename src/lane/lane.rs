@@ -424,4 +424,10 @@ impl Lane {
             }
         }
     }
+
+    /// True where nothing waits and nothing is remembered of what did.
+    #[cfg(test)]
+    pub(super) fn is_forgetful(&self) -> bool {
+        self.members.is_empty() && self.by_age.is_empty() && self.doors.iter().all(Door::is_empty)
+    }
 }

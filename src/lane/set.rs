@@ -204,9 +204,11 @@ impl Lanes {
     pub fn fronts(&mut self, lane: usize, now: Timestamp) -> impl Iterator<Item = Front> + use<> {
         let mut fronts = [const { None }; 3];
         let lane = &mut self.lanes[lane];
-        if lane.queued > 0 && !lane.paused && lane.held <= now {
+        if !lane.paused && lane.held <= now {
             lane.held = Timestamp(0);
             lane.settle(now);
+        }
+        if lane.queued > 0 && !lane.paused && lane.held <= now {
             for (front, style) in fronts.iter_mut().zip(STYLES) {
                 *front = lane.front(style, now);
             }
@@ -276,6 +278,9 @@ impl Lanes {
 
     pub fn view(&mut self, now: Timestamp) -> Vec<LaneView> {
         for lane in &mut self.lanes {
+            if lane.queued == 0 {
+                lane.settle(now);
+            }
             lane.limiters.expire(now, usize::MAX);
         }
         self.lanes.iter().map(|lane| lane.view(now)).collect()

@@ -68,6 +68,8 @@ pub enum SkipReason {
 pub enum CancelCause {
     /// Somebody asked: the run ends `cancelled`.
     Asked,
+    /// Somebody asked that it stops without cleaning up: `cancelled`.
+    Killed,
     /// A task failed under `fail_fast`: the run ends `failed`.
     Failure,
     /// The run's own timeout is over: `failed`.
@@ -173,6 +175,12 @@ pub enum Event {
         total: Option<f64>,
         text: Option<String>,
     },
+    /// The attempt holds up others: it blocks the event loop, or keeps the interpreter to itself.
+    Blocking {
+        task: TaskRef,
+        attempt: u32,
+        reason: String,
+    },
     CancelRequested {
         cause: CancelCause,
         reason: String,
@@ -232,6 +240,7 @@ pub enum FactKind {
     TaskScheduled,
     TaskStarted,
     TaskProgress,
+    TaskBlocking,
     TaskRetrying,
     TaskInterrupted,
     TaskCompleted,
@@ -259,6 +268,7 @@ impl FactKind {
             Self::TaskScheduled => "task.scheduled",
             Self::TaskStarted => "task.started",
             Self::TaskProgress => "task.progress",
+            Self::TaskBlocking => "task.blocking",
             Self::TaskRetrying => "task.retrying",
             Self::TaskInterrupted => "task.interrupted",
             Self::TaskCompleted => "task.completed",
@@ -310,6 +320,7 @@ impl Event {
                 | Self::RunStarted
                 | Self::Progress { .. }
                 | Self::Redirected { .. }
+                | Self::Blocking { .. }
                 | Self::Resolved { .. }
         )
     }
@@ -377,6 +388,10 @@ impl Event {
             Self::Progress { task, attempt, done, total, text } => {
                 let detail = Detail::Progress { done: *done, total: *total, text: text.clone() };
                 (K::TaskProgress, Some((*task).into()), *attempt, Some(detail))
+            }
+            Self::Blocking { task, attempt, reason } => {
+                let detail = Detail::Reason(reason.clone());
+                (K::TaskBlocking, Some((*task).into()), *attempt, Some(detail))
             }
             Self::CancelRequested { reason, .. } => {
                 (K::RunCancelling, None, 0, Some(Detail::Reason(reason.clone())))

@@ -38,6 +38,11 @@ counters! {
     results_late => "goclaw_results_late_total",
     /// Gauge: threads that do not come back from a timed-out or cancelled attempt.
     threads_stuck => "goclaw_threads_stuck",
+    heartbeats => "goclaw_heartbeats_total",
+    /// Times that the event loop of the process was blocked.
+    loop_blocked => "goclaw_loop_blocked_total",
+    /// Times that an agent kept the interpreter to itself.
+    gil_hogs => "goclaw_gil_hogs_total",
     journal_records => "goclaw_journal_records_total",
     journal_bytes => "goclaw_journal_bytes_total",
     journal_syncs => "goclaw_journal_syncs_total",

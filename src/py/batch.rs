@@ -87,7 +87,7 @@ pub(super) fn run(
             caught(|| worker.one(child, now)).unwrap_or_else(Outcome::Failed)
         };
         if helping && let Some(raised) = keyboard_interrupt(py, &outcome) {
-            // Ctrl-C is meant for the caller whose thread this is, not for the agent.
+            // Ctrl-C, or SIGTERM, is meant for the caller whose thread this is, not for the agent.
             interrupt = Some(raised);
             outcome = Outcome::Interrupted;
         }
@@ -204,6 +204,7 @@ pub(super) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Box<Failure>> {
 fn keyboard_interrupt(py: Python<'_>, outcome: &Outcome) -> Option<PyErr> {
     let Outcome::Failed(failure) = outcome else { return None };
     let origin = object::PyObj::of(failure.origin.as_ref()?)?.bind(py);
-    let interrupt = origin.is_instance_of::<PyKeyboardInterrupt>();
+    let interrupt =
+        origin.is_instance_of::<PyKeyboardInterrupt>() || failure::is_termination(py, origin);
     interrupt.then(|| PyErr::from_value(origin.clone()))
 }

@@ -12,13 +12,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::executor::Core;
-use super::{failure, object};
+use super::{errors, failure, object};
 use crate::agent::{Batch, Report};
-use crate::model::{Span, Style};
+use crate::model::{Error, Span, Style};
 
 /// Shortest time between two progress reports of one call; what comes sooner is left out, save
 /// the last one (`done >= total`).
 const PROGRESS_PAUSE: Duration = Duration::from_millis(10);
+/// Bound of the details of a heartbeat, bytes.
+const DETAILS_BYTES_MAX: usize = 4 << 10;
 /// How often a sleeping agent looks whether it was cancelled.
 const SLEEP_SLICE: Duration = Duration::from_millis(20);
 
@@ -204,9 +206,25 @@ impl Context {
         Ok(slf.get().log.get_or_init(py, || log).bind(py).clone())
     }
 
+    /// A sign of life: holds off the task's `idle_timeout`. `details` are for whoever looks at the
+    /// task, as text. Raises `goclaw.Cancelled` when the agent should stop.
+    #[pyo3(signature = (details=None))]
+    fn heartbeat(&self, py: Python<'_>, details: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        match details {
+            None => self.batch.beat(self.child),
+            Some(details) => {
+                let text = failure::bounded(details.str()?.to_string(), DETAILS_BYTES_MAX);
+                self.batch.beat_with(self.child, text.into());
+            }
+        }
+        self.core.heartbeats.fetch_add(1, Ordering::Relaxed);
+        self.checkpoint(py)
+    }
+
     /// Tells watchers how far the agent got. At most one report in 10 ms is passed on, and the last.
     #[pyo3(signature = (done, total=None, text=None))]
     fn progress(&self, done: f64, total: Option<f64>, text: Option<String>) {
+        self.batch.beat(self.child);
         let now = Instant::now();
         let last = total.is_some_and(|total| done >= total);
         {
@@ -225,8 +243,29 @@ impl Context {
         self.core.reports.report(vec![report]);
     }
 
-    /// A safe point: raises `goclaw.Cancelled` when the agent should stop.
+    /// Charges `n` units to a budget of the task's lane, such as the tokens that a call has used. What
+    /// is over the budget is a debt: the lane begins no task of the same key until it is paid.
+    fn charge(&self, py: Python<'_>, unit: &str, n: u64) -> PyResult<()> {
+        let lane = self.batch.lane.as_ref();
+        if !lane.is_some_and(|lane| lane.units.iter().any(|known| known == unit)) {
+            let name = lane.map_or("?", |lane| lane.lane.as_str());
+            let error = Error::new(
+                "lane.budget",
+                format!("lane `{name}` has no budget of `{unit}`"),
+                "declare it with the lane: Lane(…, budgets={\"tokens\": \"90000/m\"})",
+            );
+            return Err(errors::raised(py, &error));
+        }
+        let report = Report::Charge { batch: self.batch.id, unit: unit.into(), n };
+        self.core.reports.report(vec![report]);
+        Ok(())
+    }
+
+    /// A safe point, and a sign of life: raises `goclaw.Cancelled` when the agent should stop.
     fn checkpoint(&self, py: Python<'_>) -> PyResult<()> {
+        if self.batch.idle().is_some() {
+            self.batch.beat(self.child);
+        }
         if !self.stopped() {
             return Ok(());
         }
@@ -289,11 +328,37 @@ fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     Ok(found)
 }
 
+/// How often an agent that waits for its permit looks for signals.
+const SIGNALS_EVERY: Duration = Duration::from_millis(50);
+
+/// The agent of this thread waits for a run, and has lent its permit meanwhile.
+#[must_use = "the agent has to take a permit again"]
+pub(super) struct Lent(Option<Rc<Here>>);
+
 /// Tells the engine that the agent of this thread, if there is one, is about to wait for a run.
-pub(super) fn waits() {
+pub(super) fn waits() -> Lent {
     let here = HERE.with_borrow(|stack| stack.last().cloned());
-    if let Some(here) = here {
+    if let Some(here) = &here {
         here.core.reports.report(vec![Report::Waiting { batch: here.batch.id }]);
+    }
+    Lent(here)
+}
+
+impl Lent {
+    /// Takes a permit again before the agent goes on; waits for it without the GIL. An attempt that
+    /// was given up meanwhile goes on without: it is fenced.
+    ///
+    /// # Errors
+    /// What a signal handler raised, once the permit is there: a bound holds for Ctrl-C as well.
+    pub(super) fn take_again(self, py: Python<'_>) -> PyResult<()> {
+        let Some(here) = self.0 else { return Ok(()) };
+        let batch = &here.batch;
+        here.core.reports.report(vec![Report::Returning { batch: batch.id }]);
+        let mut raised = Ok(());
+        while !py.detach(|| batch.may_go_on(SIGNALS_EVERY)) {
+            raised = raised.and_then(|()| py.check_signals());
+        }
+        raised
     }
 }
 

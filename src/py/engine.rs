@@ -19,7 +19,7 @@ use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
 use super::run::{PyRun, wait};
 use super::submit::PyTickets;
-use super::{errors, explain, logging, registry};
+use super::{errors, explain, health, incidents, logging, registry, watchdog};
 use crate::agent::Executor;
 use crate::engine::{self, Engine, OnConflict, Options, Submit, all_lanes};
 use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
@@ -111,6 +111,7 @@ impl PyEngine {
 #[pymethods]
 impl PyEngine {
     #[new]
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn open(
         py: Python<'_>,
         path: Option<PathBuf>,
@@ -119,8 +120,11 @@ impl PyEngine {
         durability: &str,
         relaxed_window_ms: u64,
         payload_max: usize,
+        cancel_grace: u64,
+        stuck_threads_max: u32,
     ) -> PyResult<Self> {
         logging::install(py)?;
+        watchdog::ensure(py);
         let lanes: Vec<LaneSpec> = parse(py, lanes_json)?;
         let book = LaneBook::new(all_lanes(&lanes));
         let mode = Mode { memory: path.is_none(), payload_max, ..Mode::default() };
@@ -130,6 +134,8 @@ impl PyEngine {
             global: concurrency,
             durability: level(py, durability)?,
             relaxed_window: relaxed_window_ms,
+            cancel_grace,
+            stuck_threads_max,
         };
         let mut executor = None;
         let opened = py.detach(|| {
@@ -274,13 +280,21 @@ impl PyEngine {
 
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let stats = self.engine.stats();
-        // The one gauge that only the executor knows.
-        stats.threads_stuck.store(self.executor.stuck() as u64, Ordering::Relaxed);
+        // What only the executor and the watchdog know. The latter is of the whole process.
+        let (blocked, hogs) = incidents::counts();
+        stats.heartbeats.store(self.executor.heartbeats(), Ordering::Relaxed);
+        stats.loop_blocked.store(blocked, Ordering::Relaxed);
+        stats.gil_hogs.store(hogs, Ordering::Relaxed);
         let by_name = PyDict::new(py);
         for (name, value) in stats.read() {
             by_name.set_item(name, value)?;
         }
         Ok(by_name)
+    }
+
+    /// How the engine is, by the names of `goclaw.Health`.
+    fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        health::of(py, &self.engine)
     }
 
     /// The lanes, to be looked at and handled.

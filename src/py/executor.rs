@@ -1,7 +1,7 @@
 //! The Python executor: threads for functions, one event loop for coroutines, callers that help.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
 use super::{context, mailbox, registry};
-use crate::agent::{Batch, Executor, NodeCall, Reports};
+use crate::agent::{Batch, Executor, NodeCall, Reports, Rung};
 use crate::model::{Isolation, Millis, RunId, Span, Style};
 
 /// How often a helping thread looks for signals (Ctrl-C).
@@ -27,6 +27,7 @@ pub(super) struct Core {
     pub(super) stuck: AtomicUsize,
     /// Batches that the loop has not ended.
     pub(super) loop_batches: AtomicUsize,
+    pub(super) heartbeats: AtomicU64,
     on_registered: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -57,11 +58,17 @@ impl PythonExecutor {
             mode,
             stuck: AtomicUsize::new(0),
             loop_batches: AtomicUsize::new(0),
+            heartbeats: AtomicU64::new(0),
             on_registered: OnceLock::new(),
         });
         let pool = Pool::new(Arc::clone(&core));
         let (helpers, imported) = (Mutex::default(), Mutex::default());
         Arc::new(Self { core, pool, helpers, imported })
+    }
+
+    /// Heartbeats so far.
+    pub(crate) fn heartbeats(&self) -> u64 {
+        self.core.heartbeats.load(Ordering::Relaxed)
     }
 
     /// Called, on a worker thread, whenever importing a module made a missing agent known.
@@ -87,9 +94,16 @@ impl PythonExecutor {
         run: RunId,
         until: impl Fn() -> bool,
     ) -> PyResult<()> {
+        let lent = context::waits();
+        let helped = self.help(py, run, until);
+        // Whatever ended the wait: the agent runs on, be it to raise.
+        let taken = lent.take_again(py);
+        helped.and(taken)
+    }
+
+    fn help(&self, py: Python<'_>, run: RunId, until: impl Fn() -> bool) -> PyResult<()> {
         let slot = Slot::own(false);
         let desk = Arc::new(Desk::default());
-        context::waits();
         loop {
             self.helpers().entry(run).or_default().push(Arc::clone(&desk));
             // Asked after the desk stands there: a nudge from now on reaches it.
@@ -175,6 +189,17 @@ impl Executor for PythonExecutor {
 
     fn resolve(&self, call: Arc<NodeCall>) {
         self.pool.give(Job::Resolve(call));
+    }
+
+    fn cancel(&self, batch: &Arc<Batch>, span: Span, rung: Rung) {
+        match (batch.style, rung) {
+            (Style::Loop, _) => {
+                mailbox::feed(mailbox::Feed::Cancel(Arc::clone(batch), span));
+            }
+            // The run's own flag is the token, and it is set.
+            (Style::Thread | Style::Process, Rung::Token) => {}
+            (Style::Thread | Style::Process, Rung::Raise) => self.pool.press(batch, span),
+        }
     }
 
     fn abandon(&self, batch: &Arc<Batch>, span: Span) {

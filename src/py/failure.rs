@@ -157,6 +157,12 @@ fn is_cancellation(py: Python<'_>, raised: &PyErr) -> bool {
     is(cancelled_class(py).ok()) || is(class_of(py, "asyncio", "CancelledError"))
 }
 
+/// True for what the handler of SIGTERM raises.
+pub(super) fn is_termination(py: Python<'_>, raised: &Bound<'_, PyAny>) -> bool {
+    let class = class_of(py, "goclaw._sigterm", "Terminated");
+    class.is_some_and(|class| raised.is_instance(&class).unwrap_or(false))
+}
+
 /// A class of a module that is loaded already; `None` before anyone imported it.
 fn class_of<'py>(py: Python<'py>, module: &str, name: &str) -> Option<Bound<'py, PyAny>> {
     let modules = py.import("sys").ok()?.getattr(intern!(py, "modules")).ok()?;
@@ -164,7 +170,7 @@ fn class_of<'py>(py: Python<'py>, module: &str, name: &str) -> Option<Bound<'py,
 }
 
 /// Cuts a text at a character boundary.
-fn bounded(mut text: String, bytes_max: usize) -> String {
+pub(super) fn bounded(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         let mut at = bytes_max - 3;
         while !text.is_char_boundary(at) {

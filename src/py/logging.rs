@@ -148,6 +148,7 @@ fn logger_name(target: &str) -> &'static str {
     match parts.next() {
         Some("engine" | "lane" | "run" | "agent" | "py") => "goclaw.engine",
         Some("store") => "goclaw.store",
+        Some("health") => "goclaw.health",
         _ => "goclaw",
     }
 }

@@ -5,6 +5,7 @@
 //! once inside a real task; one that ends in it costs the loop nothing. See `python/goclaw/_loop.py`.
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::c_ulong;
 use std::io::Read;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,6 +21,7 @@ use super::executor::Core;
 use super::mailbox::{self, Feed, mailbox};
 use super::slot::Slot;
 use super::steps::{Steps, Tools};
+use super::watchdog::{Sight, Suspect};
 use super::{batch, call, failure};
 use crate::agent::{Batch, Outcome, Report};
 use crate::model::Span;
@@ -52,6 +54,8 @@ pub(super) struct Course {
     tasks: Mutex<HashMap<u32, Py<PyAny>>>,
     /// Children that were given up one by one.
     given_up: Mutex<Vec<Span>>,
+    /// The child whose first step runs, plus one; 0 between steps. The loop's thread writes.
+    pub(super) stepping: AtomicU32,
     /// Children under way, plus one until all have been started.
     open: AtomicU32,
 }
@@ -86,6 +90,8 @@ struct Feeder {
     courses: Mutex<HashMap<usize, Arc<Course>>>,
     /// By the address of the task.
     suspended: Mutex<HashMap<usize, Suspended>>,
+    /// The batch whose coroutines take their first steps.
+    starting: Mutex<Option<Arc<Course>>>,
 }
 
 #[pymethods]
@@ -97,6 +103,7 @@ impl Feeder {
             backlog: Mutex::default(),
             courses: Mutex::default(),
             suspended: Mutex::default(),
+            starting: Mutex::default(),
         }
     }
 
@@ -114,8 +121,12 @@ impl Feeder {
     }
 
     /// Called once by the loop's thread, with what is needed to make tasks.
-    fn equip(&self, tools: &Bound<'_, PyAny>) -> PyResult<()> {
-        let _ = self.tools.set(Tools::new(tools)?);
+    fn equip(slf: &Bound<'_, Self>, tools: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _ = slf.get().tools.set(Tools::new(tools)?);
+        let slot = Slot::own(true);
+        let equipped = Equipped { feeder: slf.clone().unbind(), slot };
+        let replaced = lock(&EQUIPPED).replace(equipped);
+        drop(replaced);
         Ok(())
     }
 
@@ -208,6 +219,7 @@ impl Feeder {
                             binding,
                             tasks: Mutex::default(),
                             given_up: Mutex::default(),
+                            stepping: AtomicU32::new(0),
                             open: AtomicU32::new(1),
                         });
                         lock(&self.courses).insert(key, Arc::clone(&course));
@@ -239,6 +251,7 @@ impl Feeder {
     fn start_some(&self, py: Python<'_>, slot: &Slot, tools: &Tools, course: &Arc<Course>) -> bool {
         let began = Instant::now();
         let mut ended = Ended::new(Arc::clone(course));
+        *lock(&self.starting) = Some(Arc::clone(course));
         let mut steps = Steps::new(py, slot, tools, course, began);
         let mut all = false;
         for _ in 0..CHUNK_CALLS_MAX {
@@ -260,6 +273,8 @@ impl Feeder {
             Ok(outcome) => ended.outcomes.push((child, outcome)),
             Err(task) => self.suspend(course, child, began, task),
         });
+        let started = lock(&self.starting).take();
+        drop(started);
         ended.busy = began.elapsed();
         self.report(ended);
         all
@@ -328,6 +343,74 @@ impl Feeder {
         }
         self.forget(&course);
     }
+}
+
+/// The loop of this process and its thread, for the watchdog.
+struct Equipped {
+    feeder: Py<Feeder>,
+    slot: Arc<Slot>,
+}
+
+static EQUIPPED: Mutex<Option<Equipped>> = Mutex::new(None);
+
+pub(super) fn is_equipped() -> bool {
+    lock(&EQUIPPED).is_some()
+}
+
+/// Address of the loop's thread state.
+pub(super) fn thread_state() -> Option<usize> {
+    lock(&EQUIPPED).as_ref().map(|equipped| equipped.slot.state)
+}
+
+fn suspect(course: &Arc<Course>, child: u32) -> Suspect {
+    Suspect { core: Arc::clone(&course.core), batch: Arc::clone(&course.batch), child }
+}
+
+/// The call whose first step runs now.
+pub(super) fn stepping() -> Option<Suspect> {
+    let equipped = lock(&EQUIPPED);
+    let course = lock(&equipped.as_ref()?.feeder.get().starting).clone()?;
+    let child = course.stepping.load(Ordering::Relaxed).checked_sub(1)?;
+    Some(suspect(&course, child))
+}
+
+/// A call of the one agent that has calls on the loop, where there is only one.
+pub(super) fn only_one() -> Option<Suspect> {
+    let equipped = lock(&EQUIPPED);
+    let suspended = lock(&equipped.as_ref()?.feeder.get().suspended);
+    let agent = |call: &Suspended| call.course.binding.agent.info.name.clone();
+    let first = suspended.values().next()?;
+    let alone = suspended.values().all(|call| agent(call) == agent(first));
+    alone.then(|| suspect(&first.course, first.child))
+}
+
+/// What the loop is doing, seen from another thread.
+pub(super) fn sight(py: Python<'_>) -> Option<Sight> {
+    let (feeder, ident) = {
+        let equipped = lock(&EQUIPPED);
+        let equipped = equipped.as_ref()?;
+        (equipped.feeder.clone_ref(py), equipped.slot.ident)
+    };
+    let feeder = feeder.get();
+    let tools = feeder.tools().ok()?;
+    let task = tools.current_task(py);
+    let suspect = task.and_then(|task| {
+        let suspended = lock(&feeder.suspended);
+        let call = suspended.get(&(task.as_ptr() as usize))?;
+        Some(suspect(&call.course, call.child))
+    });
+    Some(Sight { suspect, place: place(py, ident).ok().flatten() })
+}
+
+/// Where a thread stands: `file:line in function`.
+fn place(py: Python<'_>, ident: c_ulong) -> PyResult<Option<String>> {
+    let frames = py.import("sys")?.call_method0(intern!(py, "_current_frames"))?;
+    let Ok(frame) = frames.get_item(ident) else { return Ok(None) };
+    let code = frame.getattr(intern!(py, "f_code"))?;
+    let file: String = code.getattr(intern!(py, "co_filename"))?.extract()?;
+    let function: String = code.getattr(intern!(py, "co_name"))?.extract()?;
+    let line: Option<u32> = frame.getattr(intern!(py, "f_lineno"))?.extract()?;
+    Ok(Some(format!("{file}:{} in {function}", line.unwrap_or_default())))
 }
 
 /// Outcomes of one batch, in whatever order they came.

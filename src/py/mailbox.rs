@@ -62,6 +62,8 @@ pub(super) struct Mailbox {
     queue: Mutex<Vec<Feed>>,
     /// True while the loop knows that there is news.
     rung: AtomicBool,
+    /// The watchdog has asked whether the loop goes round, and has had no answer.
+    asked: AtomicBool,
     /// Somebody was asked to start the loop.
     started: AtomicBool,
     /// The loop's ear and our bell; the error is told to whoever starts the loop.
@@ -81,14 +83,35 @@ impl Mailbox {
         Self {
             queue: Mutex::default(),
             rung: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
             started: AtomicBool::new(false),
             bell: pair().map_err(|error| error.to_string()),
             next: OnceLock::new(),
         }
     }
 
+    /// Asks whether the loop goes round; it answers when it is silenced.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        !self.asked.load(Ordering::Acquire)
+    }
+
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel)
+            && let Ok((_, bell)) = &self.bell
+        {
+            // A full socket has rung often enough.
+            let _ = (&*bell).write(&[1]);
+        }
+    }
+
     /// From now on news ring again; called before the queue is taken.
     pub(super) fn silence(&self) {
+        self.asked.store(false, Ordering::Release);
         self.rung.store(false, Ordering::Release);
     }
 
@@ -123,12 +146,7 @@ pub(super) fn feed(news: Feed) -> bool {
         return false;
     }
     mailbox.queue().push(news);
-    if !mailbox.rung.swap(true, Ordering::AcqRel)
-        && let Ok((_, bell)) = &mailbox.bell
-    {
-        // A full socket has rung often enough.
-        let _ = (&*bell).write(&[1]);
-    }
+    mailbox.ring();
     !mailbox.started.swap(true, Ordering::AcqRel)
 }
 

@@ -11,6 +11,8 @@ mod executor;
 mod explain;
 mod facts;
 mod failure;
+mod health;
+mod incidents;
 mod lanes;
 mod logging;
 mod looper;
@@ -29,6 +31,7 @@ mod steps;
 mod submit;
 mod template;
 mod threads;
+mod watchdog;
 
 use pyo3::prelude::*;
 

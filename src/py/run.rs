@@ -1,5 +1,6 @@
 //! Runs as Python sees them: state, waiting, results.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,18 @@ pub(super) fn wait<T: Send>(
     if let Some(answer) = poll(Duration::ZERO) {
         return Ok(Some(answer));
     }
-    context::waits();
+    let lent = context::waits();
+    let waited = wait_on(py, deadline, poll);
+    // Whatever ended the wait: an agent runs on, be it to raise.
+    let taken = lent.take_again(py);
+    waited.and_then(|answer| taken.map(|()| answer))
+}
+
+fn wait_on<T: Send>(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(Duration) -> Option<T> + Send,
+) -> PyResult<Option<T>> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let slice = left.map_or(SIGNALS_EVERY, |left| left.min(SIGNALS_EVERY));
@@ -57,6 +69,7 @@ pub(super) struct PyRun {
 
 type TaskRow = (String, String, String, &'static str, u32, Option<u32>, Option<String>);
 type ChildRow = (&'static str, u32, Option<Py<PyAny>>, Option<String>);
+type BeatRow = (f64, Option<String>);
 type FailureRow =
     (String, u32, &'static str, String, Vec<String>, String, Option<String>, Option<Py<PyAny>>);
 
@@ -198,6 +211,29 @@ impl PyRun {
 
     fn cancel(&self, py: Python<'_>, reason: &str) -> PyResult<()> {
         py.detach(|| self.handle.cancel(reason)).map_err(|error| errors::raised(py, &error))
+    }
+
+    fn kill(&self, py: Python<'_>, reason: &str) -> PyResult<()> {
+        py.detach(|| self.handle.kill(reason)).map_err(|error| errors::raised(py, &error))
+    }
+
+    /// The latest heartbeat by task: seconds ago and details; of a map, its children's latest.
+    fn beats(&self, py: Python<'_>) -> PyResult<HashMap<String, BeatRow>> {
+        let beats = py.detach(|| self.handle.beats());
+        let beats = beats.map_err(|error| errors::raised(py, &error))?;
+        if beats.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let plan = self.inspect(py, |run| Arc::clone(run.plan()))?;
+        let mut latest: HashMap<String, BeatRow> = HashMap::new();
+        for beat in beats {
+            let row = (beat.ago as f64 / 1000.0, beat.details.map(|text| text.to_string()));
+            let known = latest.entry(node_id(&plan, beat.task.node)).or_insert_with(|| row.clone());
+            if row.0 < known.0 {
+                *known = row;
+            }
+        }
+        Ok(latest)
     }
 
     /// Adds tasks, given as a JSON list, to the run.

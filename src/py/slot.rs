@@ -49,7 +49,9 @@ struct Frame {
 
 /// One thread's slot.
 pub(super) struct Slot {
-    ident: c_ulong,
+    pub(super) ident: c_ulong,
+    /// Address of the thread's state, to tell who holds the GIL.
+    pub(super) state: usize,
     /// True for threads of ours, which may be hung for ever at exit; false for a caller that helps.
     ours: bool,
     /// Calls nest where an agent runs a workflow and its thread helps.
@@ -65,8 +67,11 @@ impl Slot {
             let made = || {
                 // SAFETY: needs no state of the thread.
                 let ident = unsafe { PyThread_get_thread_ident() };
+                // SAFETY: attached, as whoever asks for a slot is.
+                let state = unsafe { ffi::PyThreadState_Get() } as usize;
                 let frames = Mutex::new(Vec::with_capacity(4));
-                let slot = Arc::new(Self { ident, ours, frames, between: AtomicBool::new(false) });
+                let slot =
+                    Arc::new(Self { ident, state, ours, frames, between: AtomicBool::new(false) });
                 let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
                 slots.retain(|slot| slot.strong_count() > 0);
                 slots.push(Arc::downgrade(&slot));

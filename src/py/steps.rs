@@ -6,6 +6,7 @@
 
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use pyo3::ffi;
@@ -37,6 +38,8 @@ pub(super) struct Tools {
     /// Before 3.12: what stands in for `call_soon`, and the list where it keeps steps.
     capture: Option<(Py<PyAny>, Py<PyList>)>,
     set_current: Py<PyAny>,
+    /// `asyncio.current_task`.
+    current_task: Py<PyAny>,
     /// Names of the task's keyword arguments.
     names: Py<PyTuple>,
 }
@@ -64,12 +67,21 @@ impl Tools {
             task: get("task")?,
             done: get("done")?,
             copy_context: get("copy_context")?,
+            current_task: get("current_task")?,
             coroutine: get("coroutine")?,
             awaiting: get("awaiting")?,
             capture: kept,
             set_current: context::variable(py)?.getattr(intern!(py, "set"))?.unbind(),
             names: names.unbind(),
         })
+    }
+}
+
+impl Tools {
+    /// The task that the loop steps now, as any thread may ask.
+    pub(super) fn current_task<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let current = call::call(self.current_task.bind(py), &[self.event_loop.bind(py)]).ok()?;
+        (!current.is_none()).then_some(current)
     }
 }
 
@@ -150,6 +162,7 @@ impl<'a, 'py> Steps<'a, 'py> {
                 self.captured(begun, capture.bind(self.py), steps.bind(self.py), tell);
             }
         }
+        self.course.stepping.store(0, Ordering::Relaxed);
         // Our own context must not keep the last call alive.
         let _ = self.tools.set_current.bind(self.py).call1((self.py.None(),));
     }
@@ -160,6 +173,7 @@ impl<'a, 'py> Steps<'a, 'py> {
         mut tell: impl FnMut(u32, Result<Outcome, Bound<'py, PyAny>>),
     ) {
         for Begun { child, coroutine, context } in begun {
+            self.course.stepping.store(child + 1, Ordering::Relaxed);
             let made = self.slot.outside(self.py, || self.task(&coroutine, &context));
             tell(
                 child,
@@ -198,6 +212,7 @@ impl<'a, 'py> Steps<'a, 'py> {
         assert_eq!(kept.len(), tasks.len(), "every new task asks for its first step once");
         let run = intern!(py, "run");
         for ((child, task, context), step) in tasks.into_iter().zip(kept) {
+            self.course.stepping.store(child + 1, Ordering::Relaxed);
             let stepped = self
                 .slot
                 .outside(py, || context.getattr(run).and_then(|run| call::call(&run, &[&step])));

@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 
 use super::executor::Core;
 use super::slot::{self, Slot};
+use super::watchdog::Suspect;
 use super::{batch, bind, failure, looper, mailbox, registry};
 use crate::agent::{Batch, NodeCall, Report};
 use crate::model::Span;
@@ -94,6 +95,28 @@ struct State {
     handles: Vec<JoinHandle<()>>,
 }
 
+/// The pools of this process, for the watchdog.
+static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
+
+pub(super) fn pools() -> Vec<Arc<Pool>> {
+    let pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    pools.iter().filter_map(Weak::upgrade).collect()
+}
+
+/// The calls under way on threads: address of the thread's state, milliseconds, and which call.
+pub(super) fn suspects() -> Vec<(usize, u64, Suspect)> {
+    let mut suspects = Vec::new();
+    for pool in pools() {
+        for Running { batch, slot, .. } in pool.state().running.values() {
+            if let Some((child, held)) = batch.under_way() {
+                let (core, batch) = (Arc::clone(&pool.core), Arc::clone(batch));
+                suspects.push((slot.state, held, Suspect { core, batch, child }));
+            }
+        }
+    }
+    suspects
+}
+
 pub(super) struct Pool {
     core: Arc<Core>,
     state: Mutex<State>,
@@ -102,7 +125,17 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(core: Arc<Core>) -> Arc<Self> {
-        Arc::new(Self { core, state: Mutex::default(), changed: Condvar::new() })
+        let pool = Arc::new(Self { core, state: Mutex::default(), changed: Condvar::new() });
+        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(&pool));
+        drop(pools);
+        pool
+    }
+
+    /// True while an agent of this executor runs, or is about to.
+    pub(super) fn is_busy(&self) -> bool {
+        self.core.loop_batches.load(Ordering::Relaxed) > 0 || !self.state().running.is_empty()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -302,6 +335,13 @@ impl Pool {
         }
         self.give(Job::Stop(Arc::clone(batch), span));
         true
+    }
+
+    /// Raises the cancellation in the thread that runs these children; they still count.
+    pub(super) fn press(self: &Arc<Self>, batch: &Arc<Batch>, span: Span) {
+        if self.state().running.contains_key(&(Arc::as_ptr(batch) as usize)) {
+            self.give(Job::Stop(Arc::clone(batch), span));
+        }
     }
 
     fn stop_now(&self, py: Python<'_>, batch: &Arc<Batch>, span: Span) {

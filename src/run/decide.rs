@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::state::Yield;
-use super::{Input, Outcome, Resolution, Run, cancel, retry};
+use super::{Input, Outcome, Resolution, Run, cancel, retry, timeout};
 use crate::model::{
     CancelCause, Delivery, Event, Failure, FailureKind, NodeIx, Payload, RunState, SkipReason,
     Span, TaskRef, TaskState, Timestamp,
@@ -35,9 +35,13 @@ pub(super) fn decide(
         }
         Input::Resolved { node, resolution } => resolved(run, node, resolution),
         Input::TimedOut { task, attempt, after_ms } => {
-            let failure = timeout(after_ms);
-            failed(run, task, attempt, failure, now, dice)
+            failed(run, task, attempt, timeout::of_attempt(after_ms), now, dice)
         }
+        Input::Silent { task, attempt, after_ms } => {
+            failed(run, task, attempt, timeout::of_silence(after_ms), now, dice)
+        }
+        Input::QueueOver { span } => timeout::queue_over(run, span, now),
+        Input::TotalOver { node } => timeout::total_over(run, node, now),
         Input::TakenBack { span, attempt } => taken_back(run, span, attempt),
         Input::Lost { span, attempt, crash } => lost(run, span, attempt, crash),
         Input::RetryDue { task } => retry_due(run, task, now),
@@ -47,6 +51,14 @@ pub(super) fn decide(
         }
         Input::Cancel { reason } => request(run, CancelCause::Asked, reason),
         Input::Unwritable { reason } => request(run, CancelCause::Unwritable, reason),
+        Input::Kill { reason } => request(run, CancelCause::Killed, reason),
+        Input::Blocking { task, attempt, reason } => {
+            if running(run, task, attempt) {
+                vec![Event::Blocking { task, attempt, reason }]
+            } else {
+                Vec::new()
+            }
+        }
         Input::Progress { task, attempt, done, total, text } => {
             if running(run, task, attempt) {
                 vec![Event::Progress { task, attempt, done, total, text }]
@@ -206,23 +218,6 @@ fn failed(
         }
         None => Event::Failed { task, attempt, failure },
     }]
-}
-
-/// What users catch a timeout as, and name in a retry policy: the class and its bases.
-const TIMEOUT_TYPES: [&str; 6] = [
-    "goclaw.errors.TaskTimedOut",
-    "goclaw.errors.GoclawTimeout",
-    "goclaw.errors.GoclawError",
-    "builtins.TimeoutError",
-    "builtins.OSError",
-    "builtins.Exception",
-];
-
-fn timeout(after_ms: u64) -> Failure {
-    let text = format!("the attempt took longer than {after_ms} ms");
-    let mut failure = Failure::new(FailureKind::Timeout, "task.timeout", text);
-    failure.types = TIMEOUT_TYPES.iter().map(|&name| name.into()).collect();
-    failure
 }
 
 fn resolved(run: &Run, node: NodeIx, resolution: Resolution) -> Vec<Event> {

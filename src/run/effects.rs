@@ -1,8 +1,8 @@
 //! What the world must do once an event is durable.
 
 use super::state::Body;
-use super::{Run, cancel, follow};
-use crate::model::{Event, NodeIx, Span, TaskState, Timestamp};
+use super::{Run, cancel, follow, timeout};
+use crate::model::{Event, NodeIx, Span, TaskRef, TaskState, Timestamp};
 
 /// What the world must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub enum Effect {
     Withdraw,
     /// The run's first attempt has begun: its holders see it running.
     Began,
+    /// These tasks wait in their lane no more.
+    Leave {
+        span: Span,
+    },
     /// The run has ended; release its waiters.
     Ended,
 }
@@ -36,8 +40,12 @@ pub enum Effect {
 /// What a timer of a run is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    Retry(crate::model::TaskRef),
+    Retry(TaskRef),
     Deadline,
+    /// These tasks have waited for a permit as long as they may.
+    Queue(Span),
+    /// The tasks of this node have had all the time they get.
+    Total(NodeIx),
 }
 
 pub(super) fn effects(run: &Run, event: &Event, out: &mut Vec<Effect>) {
@@ -47,7 +55,10 @@ pub(super) fn effects(run: &Run, event: &Event, out: &mut Vec<Effect>) {
                 dependents(run, span.node, out);
             }
         }
-        Event::Failed { task, .. } => {
+        Event::Failed { task, failure, .. } => {
+            if timeout::may_wait_in_lane(failure) {
+                leave(*task, out);
+            }
             if let Body::One(_) = run.node(task.node).body {
                 dependents(run, task.node, out);
             }
@@ -55,21 +66,17 @@ pub(super) fn effects(run: &Run, event: &Event, out: &mut Vec<Effect>) {
         Event::Skipped { node, .. }
         | Event::Joined { node, .. }
         | Event::Unresolved { node, .. } => dependents(run, *node, out),
-        Event::Resolved { node, .. } => {
-            out.push(Effect::Offer { span: follow::only(*node), attempts: 0 })
-        }
+        Event::Resolved { node, .. } => first_offer(run, follow::only(*node), out),
         Event::Expanded { node, count, .. } if *count > 0 => {
-            out.push(Effect::Offer { span: Span::new(*node, 0, *count), attempts: 0 });
+            first_offer(run, Span::new(*node, 0, *count), out);
         }
-        Event::Interrupted { span, attempt, .. } => {
-            out.push(Effect::Offer { span: *span, attempts: *attempt });
-        }
+        Event::Interrupted { span, attempt, .. } => offer(run, *span, *attempt, out),
         Event::Retrying { task, due, .. } => {
             out.push(Effect::Wake { at: *due, timer: Timer::Retry(*task) });
         }
         Event::RetryDue { task } => {
             let attempts = run.item(*task).map_or(0, |item| item.attempt);
-            out.push(Effect::Offer { span: (*task).into(), attempts });
+            offer(run, (*task).into(), attempts, out);
         }
         Event::Grown(growth) => {
             let first = run.nodes.len() - growth.tasks.len();
@@ -105,8 +112,30 @@ pub(super) fn ready(run: &Run, node: NodeIx, out: &mut Vec<Effect>) {
     if !follow::triggered(run, node) {
         return;
     }
-    out.push(match state.resolved {
-        true => Effect::Offer { span: follow::only(node), attempts: 0 },
-        false => Effect::Resolve { node },
-    });
+    match state.resolved {
+        true => first_offer(run, follow::only(node), out),
+        false => out.push(Effect::Resolve { node }),
+    }
+}
+
+/// Neighbours leave together.
+fn leave(task: TaskRef, out: &mut Vec<Effect>) {
+    match out.last_mut() {
+        Some(Effect::Leave { span }) if span.node == task.node && span.hi() == task.index => {
+            span.len += 1;
+        }
+        _ => out.push(Effect::Leave { span: task.into() }),
+    }
+}
+
+/// Tasks become ready for the first time: from now on their total time counts.
+fn first_offer(run: &Run, span: Span, out: &mut Vec<Effect>) {
+    out.extend(timeout::total(run, span.node));
+    offer(run, span, 0, out);
+}
+
+/// Sends ready tasks to their lane; how long they may wait there counts from when they were ready.
+pub(super) fn offer(run: &Run, span: Span, attempts: u32, out: &mut Vec<Effect>) {
+    out.push(Effect::Offer { span, attempts });
+    out.extend(timeout::queue(run, span));
 }

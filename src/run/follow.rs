@@ -110,7 +110,7 @@ fn end(run: &Run) -> Event {
     let failed = || run.failure.as_ref().map(|(task, f)| failure_text(run, task.node, &f.message));
     let reason = run.cancel.as_ref().map(|(_, reason)| reason.clone()).or_else(failed);
     let state = match run.cause() {
-        Some(CancelCause::Asked) => RunState::Cancelled,
+        Some(CancelCause::Asked | CancelCause::Killed) => RunState::Cancelled,
         Some(CancelCause::Quarantine) => RunState::Quarantined,
         Some(CancelCause::Failure | CancelCause::Deadline | CancelCause::Unwritable) => {
             RunState::Failed

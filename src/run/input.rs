@@ -73,6 +73,20 @@ pub enum Input {
         attempt: u32,
         after_ms: u64,
     },
+    /// An attempt gave no sign of life for as long as it may be silent, and is fenced.
+    Silent {
+        task: TaskRef,
+        attempt: u32,
+        after_ms: u64,
+    },
+    /// Some of these may have waited for a permit for too long.
+    QueueOver {
+        span: Span,
+    },
+    /// The tasks of a node may have had all the time they get.
+    TotalOver {
+        node: NodeIx,
+    },
     /// Nobody had begun these calls of a batch; they go back to the lane.
     TakenBack {
         span: Span,
@@ -96,12 +110,22 @@ pub enum Input {
     Unwritable {
         reason: String,
     },
+    /// As `Cancel`, without cleaning up.
+    Kill {
+        reason: String,
+    },
     Progress {
         task: TaskRef,
         attempt: u32,
         done: f64,
         total: Option<f64>,
         text: Option<String>,
+    },
+    /// An attempt holds up others: it blocks the event loop, or keeps the interpreter to itself.
+    Blocking {
+        task: TaskRef,
+        attempt: u32,
+        reason: String,
     },
     /// Tasks are added; `plan` is the grown plan.
     Grow {

@@ -18,6 +18,7 @@ mod replay;
 mod retry;
 mod state;
 mod step;
+mod timeout;
 mod view;
 
 pub use effects::{Effect, Timer};

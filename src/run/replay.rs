@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::state::{Body, Item, Node, Yield};
-use super::{Effect, Input, Run, Timer, Turn, apply, cancel, effects};
-use crate::model::{Error, Event, NodeIx, Record, Result, RunId, RunState, Submitted, TaskState};
+use super::{Effect, Input, Run, Timer, Turn, apply, cancel, effects, timeout};
+use crate::model::{
+    Error, Event, NodeIx, Record, Result, RunId, RunState, Submitted, TaskState, Timestamp,
+};
 use crate::plan::Plan;
 
 impl Node {
-    pub(super) fn new(plan: &Plan, node: NodeIx, waits: u32) -> Self {
+    /// A node as it is at `at`, when the run meets it.
+    pub(super) fn new(plan: &Plan, node: NodeIx, waits: u32, at: Timestamp) -> Self {
         let task = plan.task(node);
         let resolved = task.when.is_none() && task.each.is_none() && task.rate_key.is_none();
-        Self { waits, resolved, body: Body::One(Item::default()) }
+        let since = (waits == 0 && resolved).then_some(at);
+        Self { waits, resolved, since, body: Body::One(Item::default()) }
     }
 }
 
@@ -20,7 +24,7 @@ impl Run {
     fn new(id: RunId, plan: Arc<Plan>, submitted: Arc<Submitted>) -> Self {
         let waits = |node: usize| plan.nodes[node].deps.len() as u32;
         let nodes = (0..plan.nodes.len())
-            .map(|node| Node::new(&plan, node as NodeIx, waits(node)))
+            .map(|node| Node::new(&plan, node as NodeIx, waits(node), submitted.at))
             .collect::<Vec<_>>();
         Self {
             id,
@@ -102,17 +106,18 @@ pub fn outstanding(run: &Run, crash: bool) -> (Vec<Input>, Vec<Effect>) {
     deadline(run, &mut effects);
     for node in 0..run.nodes.len() as NodeIx {
         unresolved(run, node, &mut effects);
+        effects.extend(timeout::total(run, node));
     }
     // One state at a time: a lane takes a span only when all of it is in the same state. What had
     // its place in the queue gets it back first.
     for state in [TaskState::Scheduled, TaskState::Pending] {
         let waiting = cancel::spans(run, |item| item.state == state);
         let ready = |node: NodeIx| run.node(node).waits == 0 && run.node(node).resolved;
-        effects.extend(
-            waiting
-                .filter(|(span, _)| ready(span.node))
-                .map(|(span, attempts)| Effect::Offer { span, attempts }),
-        );
+        for (span, attempts) in waiting.filter(|(span, _)| ready(span.node)) {
+            for span in timeout::spans_of_one_wait(run, span) {
+                effects::offer(run, span, attempts, &mut effects);
+            }
+        }
     }
     for (span, _) in cancel::spans(run, |item| item.state == TaskState::Retrying) {
         for task in span.tasks() {

@@ -3,12 +3,18 @@
 use crate::math::backoff_ms;
 use crate::model::{Failure, FailureKind, Millis, Retry};
 
+/// A call that would wait for its own event loop would do so again.
+const WOULD_DEADLOCK: &str = "goclaw.errors.WouldDeadlock";
+
 /// The pause before the next attempt, or `None` when this failure is final.
 ///
 /// `failures` counts the failures before this one. What cannot be converted or bound would fail
 /// again, so it is never retried, whatever the policy says.
 pub(super) fn pause(policy: &Retry, failures: u16, failure: &Failure, dice: u64) -> Option<Millis> {
     if failures >= policy.retries {
+        return None;
+    }
+    if failure.types.iter().any(|class| class == WOULD_DEADLOCK) {
         return None;
     }
     let wanted = match failure.kind {
@@ -75,6 +81,13 @@ mod tests {
         assert_eq!(pause(&plain(), 0, &value, 0), None);
         let payload = Failure::new(FailureKind::Payload, "payload.unsupported", "no");
         assert_eq!(pause(&plain(), 0, &payload, 0), None);
+    }
+
+    #[test]
+    fn a_call_that_would_wait_for_itself_is_final_whatever_the_policy_says() {
+        let policy = Retry { on: vec!["builtins.Exception".into()], never: vec![], ..plain() };
+        let failure = raised(&[WOULD_DEADLOCK, "goclaw.errors.GoclawError", "builtins.Exception"]);
+        assert_eq!(pause(&policy, 0, &failure, 0), None);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) struct Node {
     pub(super) waits: u32,
     /// `when` and `each` are evaluated (or there are none): the tasks may go to their lane.
     pub(super) resolved: bool,
+    /// When its tasks became ready for their lane for the first time; its total time counts from here.
+    pub(super) since: Option<Timestamp>,
     pub(super) body: Body,
 }
 
@@ -77,6 +79,10 @@ pub struct Item {
 pub(super) enum Yield {
     #[default]
     Nothing,
+    /// Ready again after an attempt, since then.
+    Ready {
+        since: Timestamp,
+    },
     Output(Payload),
     Failure(Arc<Failure>),
     Retrying {

@@ -41,6 +41,7 @@ impl Run {
     pub fn code(&self) -> Option<&'static str> {
         match self.cause()? {
             CancelCause::Asked => Some("run.cancelled"),
+            CancelCause::Killed => Some("run.killed"),
             CancelCause::Deadline => Some("run.timeout"),
             CancelCause::Quarantine => Some("run.quarantined"),
             CancelCause::Unwritable => Some("store.unwritable"),
@@ -91,14 +92,14 @@ impl Run {
     pub fn failure_of(&self, task: TaskRef) -> Option<&Arc<Failure>> {
         match &self.item(task)?.yields {
             Yield::Failure(failure) | Yield::Retrying { failure, .. } => Some(failure),
-            Yield::Nothing | Yield::Output(_) => None,
+            Yield::Nothing | Yield::Ready { .. } | Yield::Output(_) => None,
         }
     }
     /// When the task's next attempt is due, where it waits for one.
     pub fn retry_due(&self, task: TaskRef) -> Option<Timestamp> {
         match &self.item(task)?.yields {
             Yield::Retrying { due, .. } => Some(*due),
-            Yield::Nothing | Yield::Output(_) | Yield::Failure(_) => None,
+            _ => None,
         }
     }
     /// True where everything that the node's tasks depend on has ended and was evaluated.

@@ -16,12 +16,13 @@ import pytest
 
 FACE = """
 Agent AgentError BindingError Cancelled ChildView ConfigError Context CycleError Definition DuplicateTask Engine
-EngineClosed EngineForked Event Explanation Flow GoclawError GoclawTimeout IncompatibleRun InputError Lane LaneFull
-LaneNotFound LanePlace LaneStats Lanes LiveLane NotYetSupported PayloadError Plan Problem Rate Redirect RemoteError
-ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut Running SessionPlace StoreCorrupt
-StoreError StoreFull StoreLocked StoreTooNew TaskExplanation TaskFailed TaskTimedOut TaskView TracedValueError
-UnknownAgent UnknownDependency UnknownLane UnknownRun WaitTimes Workflow WorkflowError WouldDeadlock __version__ agent
-current otherwise redirect run when workflow
+EngineClosed EngineForked Event Explanation Flow GoclawError GoclawTimeout Health Heartbeat IdleTimedOut Incident
+IncompatibleRun InputError Lane LaneFull LaneNotFound LanePlace LaneStats Lanes LiveLane NotYetSupported PayloadError
+Plan Problem QueueTimedOut Rate Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict
+RunSummary RunTimedOut Running SessionPlace StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew StuckCall
+TaskExplanation TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent UnknownDependency
+UnknownLane UnknownRun WaitTimes Workflow WorkflowError WouldDeadlock __version__ agent current otherwise redirect run
+when workflow
 """.split()  # noqa: SIM905
 
 

@@ -28,6 +28,7 @@ impl Owner {
             Effect::Abandon { span, attempt } => self.abandon(run, span, attempt),
             Effect::Withdraw => self.withdraw(run),
             Effect::Began => self.show_state(run),
+            Effect::Leave { span } => self.leave(run, span),
             Effect::Ended => self.ended(run),
         }
     }
@@ -90,6 +91,12 @@ impl Owner {
         if let Some(slot) = self.runs.get(&run) {
             slot.cancelled.store(true, Ordering::Release);
         }
+    }
+
+    /// These tasks have ended without ever getting a permit.
+    fn leave(&mut self, run: RunId, span: Span) {
+        self.lanes.withdraw_span(run, span);
+        self.unpark_span(run, span);
     }
 
     fn ended(&mut self, run: RunId) {

@@ -100,13 +100,9 @@ impl Owner {
         }
         self.refuse_blocked(&refusal::closed());
         for message in self.inbox.close() {
-            match message {
-                Message::Submit(submits) => {
-                    submits.iter().for_each(|(_, cell)| cell.accept(Err(refusal::closed())));
-                }
-                Message::Close { reply, .. } => drop(reply.send(Closed::default())),
-                // Dropping a question lets its asker know that there is no answer.
-                _ => {}
+            // Dropping a question lets its asker know that there is no answer.
+            if let Message::Submit(submits) = message {
+                submits.iter().for_each(|(_, cell)| cell.accept(Err(refusal::closed())));
             }
         }
     }

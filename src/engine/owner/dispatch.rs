@@ -6,7 +6,7 @@ use super::flight::Flight;
 use super::{Owner, admissible};
 use crate::agent::Batch;
 use crate::lane::{Admission, Entry, Permit};
-use crate::model::{Delivery, TaskState};
+use crate::model::{Delivery, Style, TaskState};
 use crate::run::Input;
 
 impl Owner {
@@ -96,6 +96,9 @@ impl Owner {
     /// Starts the next batch of a lane. False where nothing can start now.
     fn grant(&mut self, lane: usize) -> bool {
         for front in self.lanes.fronts(lane, self.now) {
+            if front.style == Style::Thread && self.stuck.holds(lane) {
+                continue;
+            }
             let Some(slot) = self.runs.get(&front.run) else {
                 self.lanes.withdraw(front.run);
                 return true;

@@ -1,6 +1,6 @@
 //! Batches that are out: reports coming back, calls that take too long.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Owner;
@@ -13,9 +13,6 @@ use crate::run::Input;
 /// How long a thread may sit on one call before the calls behind it are taken away from it.
 const HOLD_UP_MS: Millis = 5;
 
-/// How long attempts of a cancelled run get to end by themselves.
-const CANCEL_GRACE_MS: Millis = 5_000;
-
 /// A batch that is out, with the permits it holds.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -25,9 +22,12 @@ pub(super) struct Flight {
     since: Timestamp,
     /// Calls whose outcome has not come.
     left: u32,
+    /// Calls on the loop that were given up one by one; `left` does not count them.
+    given_up: BTreeSet<u32>,
+    /// The lane that granted it.
+    pub(super) lane: usize,
     agent: Arc<str>,
-    /// The lane whose permits it holds, and the key of its rate there.
-    lane: usize,
+    /// The key of its rate in that lane.
     key: Option<Arc<str>>,
 }
 
@@ -47,7 +47,8 @@ impl Flight {
         (lane, key): (usize, Option<Arc<str>>),
     ) -> Self {
         let agent = batch.call.plan.task(batch.call.node).agent.as_str().into();
-        Self { left: batch.span.len, batch, permit, style, since, agent, lane, key }
+        let (left, given_up) = (batch.span.len, BTreeSet::new());
+        Self { left, given_up, batch, permit, style, lane, since, agent, key }
     }
 
     pub(super) fn agent(&self) -> &Arc<str> {
@@ -65,7 +66,11 @@ impl Flight {
     /// When to look after the batch for the first time, if ever.
     pub(super) fn first_check(&self, now: Timestamp) -> Option<Timestamp> {
         let hold_up = (self.style != Style::Loop && self.batch.span.len > 1).then_some(HOLD_UP_MS);
-        [self.batch.timeout, hold_up].into_iter().flatten().min().map(|ms| now.plus(ms))
+        [self.batch.timeout, self.batch.idle(), hold_up]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|ms| now.plus(ms))
     }
 }
 
@@ -90,9 +95,12 @@ impl Flights {
     pub(super) fn out_of(&self, run: RunId) -> impl Iterator<Item = &Flight> {
         self.out.values().filter(move |flight| flight.batch.call.run == run)
     }
-    pub(super) fn of_run(&self, run: RunId) -> Vec<Arc<Batch>> {
-        let batches = self.out.values().map(|flight| &flight.batch);
-        batches.filter(|batch| batch.call.run == run).cloned().collect()
+    pub(super) fn get(&self, id: BatchId) -> Option<&Flight> {
+        self.out.get(&id)
+    }
+    /// Batches of a run that are out.
+    pub(super) fn of(&self, run: RunId) -> impl Iterator<Item = &Arc<Batch>> {
+        self.out.values().map(|flight| &flight.batch).filter(move |batch| batch.call.run == run)
     }
     pub(super) fn is_empty(&self) -> bool {
         self.out.is_empty()
@@ -116,6 +124,9 @@ impl Owner {
                 self.forget_call(run, node);
             }
             // Reports of progress gate nothing; while the store refuses they would only pile up.
+            Report::Blocking { run, task, attempt, reason } => {
+                self.step(run, Input::Blocking { task, attempt, reason });
+            }
             Report::Progress { .. } if self.staged.stall().is_some() => {}
             Report::Progress { run, span, attempt, done, total, text } => {
                 let task = TaskRef { node: span.node, index: span.lo };
@@ -159,6 +170,7 @@ impl Owner {
 
     fn done(&mut self, id: BatchId, lo: u32, outcomes: Vec<Outcome>, busy_ns: u64) {
         let n = outcomes.len() as u32;
+        self.came_back(id, lo, n);
         let Some(flight) = self.flights.out.get_mut(&id) else {
             Stats::add(&self.stats.results_late, u64::from(n));
             return;
@@ -173,10 +185,11 @@ impl Owner {
                 self.lanes.hold(flight.lane, flight.key.as_deref(), self.now.plus(pause));
             }
         }
+        let counts = (lo..lo + n).filter(|child| !flight.given_up.remove(child)).count() as u32;
         if flight.style == Style::Loop {
-            flight.permit.release(n);
+            flight.permit.release(counts);
         }
-        flight.left = flight.left.saturating_sub(n);
+        flight.left = flight.left.saturating_sub(counts);
         if flight.left == 0 {
             self.landed(id);
         }
@@ -194,7 +207,7 @@ impl Owner {
     }
 
     /// Drops what the calls of a node shared, once the node has ended.
-    fn forget_call(&mut self, run: RunId, node: u32) {
+    pub(super) fn forget_call(&mut self, run: RunId, node: u32) {
         if let Some(slot) = self.runs.get_mut(&run)
             && slot.run.node_state(node).is_terminal()
         {
@@ -207,7 +220,7 @@ impl Owner {
     pub(super) fn look_after(&mut self, id: BatchId) {
         let Some(flight) = self.flights.out.get(&id) else { return };
         match flight.style {
-            Style::Loop => self.time_out_calls(id),
+            Style::Loop => self.look_after_loop(id),
             Style::Thread | Style::Process => self.look_after_thread(id),
         }
     }
@@ -218,40 +231,47 @@ impl Owner {
         };
         self.take_finished(id, &batch);
         let Some((index, held)) = batch.under_way() else {
-            return self.check_again(id, [batch.timeout, Some(HOLD_UP_MS)]);
+            return self.check_again(id, [batch.timeout.or(batch.idle()), Some(HOLD_UP_MS)]);
         };
-        let over = batch.timeout.is_some_and(|timeout| held >= timeout);
-        if over || held >= HOLD_UP_MS {
+        let verdict = verdict(&batch, index, held);
+        if verdict.is_err() || held >= HOLD_UP_MS {
             self.take_back(&batch);
         }
-        // With the rest taken back nobody begins another call, so this one is the last.
-        if over && batch.under_way().is_some_and(|(still, _)| still == index) {
-            self.take_finished(id, &batch);
-            self.landed(id);
-            let task = TaskRef { node: batch.span.node, index };
-            return self.time_out(&batch, task, held);
-        }
-        let left = batch.timeout.map(|timeout| timeout.saturating_sub(held).max(1));
-        let behind = self.flights.out.get(&id).is_some_and(|flight| flight.left > 1);
-        self.check_again(id, [left, behind.then_some(HOLD_UP_MS)]);
+        let over = match verdict {
+            // With the rest taken back nobody begins another call, so this one is the last.
+            Err(over) if batch.under_way().is_some_and(|(still, _)| still == index) => over,
+            Err(_) => return self.check_again(id, [Some(1), None]),
+            Ok(left) => {
+                let behind = self.flights.out.get(&id).is_some_and(|flight| flight.left > 1);
+                let left = left.map(|left| left.max(1));
+                return self.check_again(id, [left, behind.then_some(HOLD_UP_MS)]);
+            }
+        };
+        self.take_finished(id, &batch);
+        let task = TaskRef { node: batch.span.node, index };
+        self.time_out(&batch, task, over);
+        self.landed(id);
     }
 
-    fn take_finished(&mut self, id: BatchId, batch: &Batch) {
+    pub(super) fn take_finished(&mut self, id: BatchId, batch: &Batch) {
         if let Some((lo, outcomes)) = batch.take_finished() {
             self.done(id, lo, outcomes, 0);
         }
     }
 
     /// Gives the calls that nobody has begun back to the lane.
-    fn take_back(&mut self, batch: &Batch) {
+    pub(super) fn take_back(&mut self, batch: &Batch) {
         let Some(rest) = batch.take_back() else { return };
         if let Some(flight) = self.flights.out.get_mut(&batch.id) {
-            flight.left -= rest.len;
+            let counts = (rest.lo..rest.hi()).filter(|child| !flight.given_up.contains(child));
+            flight.left -= counts.count() as u32;
             if flight.left == 0 {
                 self.landed(batch.id);
             }
         }
-        self.step(batch.call.run, Input::TakenBack { span: rest, attempt: batch.attempt });
+        for span in self.running_in(batch, rest) {
+            self.step(batch.call.run, Input::TakenBack { span, attempt: batch.attempt });
+        }
     }
 
     fn check_again(&mut self, id: BatchId, after: [Option<Millis>; 2]) {
@@ -260,76 +280,65 @@ impl Owner {
         }
     }
 
-    /// Ends every call of a loop batch that is still under way: all began together.
-    fn time_out_calls(&mut self, id: BatchId) {
+    /// Looks at every call of a loop batch that is still under way: all began together.
+    fn look_after_loop(&mut self, id: BatchId) {
         let Some(flight) = self.flights.out.get(&id) else { return };
-        let (batch, since) = (Arc::clone(&flight.batch), flight.since);
-        let held = self.now.since(since);
-        let Some(timeout) = batch.timeout else { return };
-        if held < timeout {
-            return self.check_again(id, [Some(timeout - held), None]);
-        }
-        self.landed(id);
+        let (batch, held) = (Arc::clone(&flight.batch), self.now.since(flight.since));
+        let mut next = None;
         for task in self.still_running(&batch).into_iter().flat_map(Span::tasks) {
-            self.time_out(&batch, task, held);
+            match verdict(&batch, task.index, held) {
+                Ok(left) => next = [next, left].into_iter().flatten().min(),
+                Err(over) => {
+                    self.give_up_call(id, task.index);
+                    self.time_out(&batch, task, over);
+                }
+            }
+        }
+        self.check_again(id, [next.map(|ms| ms.max(HOLD_UP_MS)), None]);
+    }
+
+    /// One call of a loop batch counts no more; its permit goes back.
+    fn give_up_call(&mut self, id: BatchId, child: u32) {
+        let Some(flight) = self.flights.out.get_mut(&id) else { return };
+        flight.permit.release(1);
+        flight.left -= 1;
+        flight.given_up.insert(child);
+        if flight.left == 0 {
+            self.landed(id);
         }
     }
 
-    fn time_out(&mut self, batch: &Arc<Batch>, task: TaskRef, held: Millis) {
+    fn time_out(&mut self, batch: &Arc<Batch>, task: TaskRef, over: Over) {
         Stats::add(&self.stats.attempts_timed_out, 1);
-        let after_ms = batch.timeout.unwrap_or(held);
+        let attempt = batch.attempt;
+        let (said, input) = match over {
+            Over::Time(after_ms) => {
+                let said = format!("took longer than {after_ms} ms");
+                (said, Input::TimedOut { task, attempt, after_ms })
+            }
+            Over::Silence(after_ms) => {
+                let said = format!("gave no sign of life for {after_ms} ms");
+                (said, Input::Silent { task, attempt, after_ms })
+            }
+        };
         tracing::warn!(
             target: "goclaw.engine", run = %batch.call.run, trace = %batch.call.trace_id,
-            "task `{}` took longer than {after_ms} ms in attempt {}, which is given up",
-            batch.name(task.index), batch.attempt,
+            "task `{}` {said} in attempt {attempt}, which is given up", batch.name(task.index),
         );
-        self.step(batch.call.run, Input::TimedOut { task, attempt: batch.attempt, after_ms });
-        self.executor.abandon(batch, task.into());
+        self.step(batch.call.run, input);
+        self.leave_behind(batch, task.into(), &[task.into()]);
         self.forget_call(batch.call.run, task.node);
-    }
-
-    /// Asks attempts of a run to stop. They end when their agent ends, or with their timeout.
-    pub(super) fn abandon(&mut self, run: RunId, span: Span, attempt: u32) {
-        let batches: Vec<_> = self
-            .flights
-            .out
-            .values()
-            .filter(|f| f.batch.call.run == run && f.batch.attempt == attempt)
-            .filter_map(|f| overlap(f.batch.span, span).map(|part| (Arc::clone(&f.batch), part)))
-            .collect();
-        for (batch, part) in batches {
-            self.take_back(&batch);
-            self.staged.again = true;
-            self.executor.abandon(&batch, part);
-            self.timers.at(self.now.plus(CANCEL_GRACE_MS), Due::Fence(batch.id));
-        }
-    }
-
-    /// Gives up what is still under way in a batch that was told to stop: its permits return, a late
-    /// result is dropped.
-    pub(super) fn fence(&mut self, id: BatchId) {
-        let Some(batch) = self.flights.out.get(&id).map(|flight| Arc::clone(&flight.batch)) else {
-            return;
-        };
-        self.take_finished(id, &batch);
-        self.landed(id);
-        for span in self.still_running(&batch) {
-            tracing::warn!(
-                target: "goclaw.engine", run = %batch.call.run, trace = %batch.call.trace_id,
-                "task `{}` was told to stop and does not; its attempt is given up",
-                batch.name(span.lo),
-            );
-            let attempt = batch.attempt;
-            self.step(batch.call.run, Input::Lost { span, attempt, crash: false });
-        }
-        self.forget_call(batch.call.run, batch.span.node);
     }
 
     /// The tasks of a batch whose attempt has no outcome yet, in spans.
     pub(super) fn still_running(&self, batch: &Batch) -> Vec<Span> {
+        self.running_in(batch, batch.span)
+    }
+
+    fn running_in(&self, batch: &Batch, part: Span) -> Vec<Span> {
         let Some(slot) = self.runs.get(&batch.call.run) else { return Vec::new() };
         let mut spans: Vec<Span> = Vec::new();
-        for task in batch.span.tasks().filter(|&t| slot.run.is_running(t, batch.attempt)) {
+        for task in part.tasks().filter(|&t| slot.run.is_running(t, batch.attempt)) {
             match spans.last_mut() {
                 Some(last) if last.hi() == task.index => last.len += 1,
                 _ => spans.push(task.into()),
@@ -348,7 +357,23 @@ fn pause_asked(outcomes: &[Outcome]) -> Option<Millis> {
     asked.max()
 }
 
-fn overlap(a: Span, b: Span) -> Option<Span> {
-    let (lo, hi) = (a.lo.max(b.lo), a.hi().min(b.hi()));
-    (a.node == b.node && lo < hi).then(|| Span::new(a.node, lo, hi - lo))
+/// What is over of a call under way.
+#[derive(Clone, Copy)]
+enum Over {
+    Time(Millis),
+    Silence(Millis),
+}
+
+/// Whether a call that has been under way for `held` is over its time, or when to ask again.
+fn verdict(batch: &Batch, index: u32, held: Millis) -> Result<Option<Millis>, Over> {
+    if let Some(timeout) = batch.timeout.filter(|&timeout| held >= timeout) {
+        return Err(Over::Time(timeout));
+    }
+    let silent = batch.silent_for(index).map_or(held, |silent| silent.min(held));
+    if let Some(idle) = batch.idle().filter(|&idle| silent >= idle) {
+        return Err(Over::Silence(idle));
+    }
+    let time = batch.timeout.map(|timeout| timeout - held);
+    let silence = batch.idle().map(|idle| idle - silent);
+    Ok([time, silence].into_iter().flatten().min())
 }

@@ -11,12 +11,14 @@ mod commit;
 mod dispatch;
 mod explain;
 mod flight;
+mod ladder;
 mod lanes;
 mod pace;
 mod parked;
 mod rank;
 mod recover;
 mod show;
+mod stuck;
 mod timers;
 mod unwritable;
 
@@ -33,6 +35,7 @@ use self::pace::Paces;
 use self::parked::Parked;
 use self::rank::{Ranking, Ranks};
 use self::show::Question;
+use self::stuck::StuckCalls;
 use self::timers::Timers;
 use super::cell::Cell;
 use super::clock::Clock;
@@ -76,11 +79,13 @@ pub(super) struct Owner {
     /// No path: nothing lasts, finished runs are kept here.
     memory: bool,
     relaxed_window: u64,
+    cancel_grace: u64,
 
     /// The moment of this turn.
     now: Timestamp,
     runs: HashMap<RunId, Slot>,
     flights: Flights,
+    stuck: StuckCalls,
     paces: Paces,
     ranks: Ranks,
     /// Runs taken among the living so far.
@@ -128,9 +133,11 @@ impl Owner {
             clock,
             memory: options.path.is_none(),
             relaxed_window: options.relaxed_window,
+            cancel_grace: options.cancel_grace,
             now,
             runs: HashMap::new(),
             flights: Flights::default(),
+            stuck: StuckCalls::new(options.stuck_threads_max),
             paces: Paces::default(),
             ranks: Ranks::default(),
             adopted: 0,
@@ -190,12 +197,18 @@ impl Owner {
                 }
                 self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
             }
+            Message::Kill { run, reason, reply } => {
+                self.kill(run, reason);
+                self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
+            }
             Message::Grow { run, growth, known, reply } => {
                 let grown = self.grow(run, growth, &*known);
                 self.staged.acks.push(Box::new(move || drop(reply.send(grown))));
             }
             Message::Inspect { run, look } => self.questions.push(Question::Inspect(run, look)),
             Message::Find { run, reply } => self.questions.push(Question::Find(run, reply)),
+            Message::Pulse { reply } => drop(reply.send(self.pulse())),
+            Message::Beats { run, reply } => drop(reply.send(self.beats(run))),
             Message::Lanes { reply } => drop(reply.send(self.lanes.view(self.now))),
             Message::Lane(ask) => self.lane_asked(ask),
             Message::Explain { run, task, reply } => {

@@ -11,7 +11,7 @@ use super::Owner;
 use crate::engine::cell::{Cell, End};
 use crate::engine::inbox::Missing;
 use crate::lane::Entry;
-use crate::model::{CancelCause, Error, Event, Record, RunId, RunState};
+use crate::model::{CancelCause, Error, Event, Record, RunId, RunState, Span};
 use crate::run::{Effect, Turn};
 
 /// What is parked.
@@ -64,6 +64,18 @@ impl Owner {
     pub(super) fn unpark_run(&mut self, run: RunId) {
         if self.parked.tasks.remove(&run).is_some() {
             self.is_compatible(run);
+        }
+    }
+
+    /// Forgets parked tasks that have ended where they were.
+    pub(super) fn unpark_span(&mut self, run: RunId, span: Span) {
+        let Some(entries) = self.parked.tasks.get_mut(&run) else { return };
+        entries.retain(|entry| {
+            let of = entry.span;
+            of.node != span.node || of.lo < span.lo || span.hi() < of.hi()
+        });
+        if entries.is_empty() {
+            self.unpark_run(run);
         }
     }
 

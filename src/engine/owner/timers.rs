@@ -12,6 +12,8 @@ pub(super) enum Due {
     Run(RunId, Timer),
     /// Look after a batch: timeouts, calls that hold up the rest.
     Batch(BatchId),
+    /// Attempts that were asked to stop and have not are asked firmly.
+    Press(BatchId),
     /// Attempts that were told to stop and have not are given up.
     Fence(BatchId),
     /// A submit has waited for this lane as long as it may.
@@ -61,7 +63,9 @@ impl Owner {
             let (runs, flights) = (&self.runs, &self.flights);
             self.timers.sweep(|due| match due {
                 Due::Run(run, _) => runs.contains_key(&run),
-                Due::Batch(batch) | Due::Fence(batch) => flights.contains(batch),
+                Due::Batch(batch) | Due::Press(batch) | Due::Fence(batch) => {
+                    flights.contains(batch)
+                }
                 Due::Blocked(_) | Due::Drained | Due::Sync => true,
             });
         }
@@ -69,7 +73,12 @@ impl Owner {
             match due {
                 Due::Run(run, Timer::Retry(task)) => drop(self.step(run, Input::RetryDue { task })),
                 Due::Run(run, Timer::Deadline) => drop(self.step(run, Input::Deadline)),
+                Due::Run(run, Timer::Queue(span)) => {
+                    self.step(run, Input::QueueOver { span });
+                }
+                Due::Run(run, Timer::Total(node)) => self.total_is_over(run, node),
                 Due::Batch(batch) => self.look_after(batch),
+                Due::Press(batch) => self.press(batch),
                 Due::Fence(batch) => self.fence(batch),
                 Due::Blocked(lane) => self.refuse_overdue(lane),
                 Due::Drained => self.drain_is_over(),

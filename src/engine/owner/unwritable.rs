@@ -54,7 +54,8 @@ impl Owner {
     fn fail_unwritten(&mut self, run: RunId, error: Error) {
         self.staged.drop_run(run);
         self.lanes.withdraw(run);
-        for batch in self.flights.of_run(run) {
+        let out: Vec<_> = self.flights.of(run).cloned().collect();
+        for batch in out {
             self.landed(batch.id);
             self.executor.abandon(&batch, batch.span);
         }

@@ -8,7 +8,8 @@
 //! (its start was not on disk). The engine's batch ids fence those, the machine never sees them.
 
 use goclaw::model::{
-    CancelCause, Delivery, Event, Failure, FailureKind, RunState, Span, TaskRef, Timestamp,
+    CancelCause, Delivery, Event, Failure, FailureKind, RunState, Span, TaskRef, TaskState,
+    Timestamp,
 };
 use goclaw::run::{Effect, Input, Run, Timer, Turn};
 use std::sync::Arc;
@@ -33,18 +34,25 @@ pub enum Mutant {
     ReuseAttempt,
     LoseChild,
     GrowthDoesNotWait,
+    RetryQueueTimeout,
+    TotalSparesRunning,
     // What the world is asked to do.
     LoseRetryTimer,
     LoseOffer,
     LoseResolve,
     LoseAbandon,
     LoseEnded,
+    LoseQueueTimer,
+    LoseTotalTimer,
+    LoseLeave,
     OfferTwice,
     // What a recovery finds outstanding.
     RecoverNoOffer,
     RecoverNoResolve,
     RecoverNoTimer,
     RecoverNoLost,
+    /// Waits begin anew after a restart.
+    RecoverAnew,
     // The line itself.
     ActBeforeJournal,
     StartBeforeSync,
@@ -97,6 +105,13 @@ impl Mutant {
                     && run.plan().task(task.node).delivery == Delivery::AtMostOnce
             }
             (Self::ThrottleCostsRetry, Event::Retrying { throttled, .. }) => *throttled,
+            (Self::RetryQueueTimeout, Event::Failed { failure, .. }) => {
+                failure.code == "task.queue_timeout"
+            }
+            (Self::TotalSparesRunning, Event::Failed { failure, task, .. }) => {
+                failure.code == "task.total_timeout"
+                    && run.task_state(*task) == Some(TaskState::Running)
+            }
             (Self::ReuseAttempt, Event::Started { attempt, .. }) => *attempt > 1,
             (Self::LoseChild, Event::Expanded { count, .. }) => *count > 0,
             _ => false,
@@ -130,6 +145,7 @@ impl Mutant {
                 events.extend(twice);
                 events
             }
+            Self::TotalSparesRunning => Vec::new(),
             Self::RepeatAtMostOnce => {
                 let Input::Lost { span, attempt, crash } = *input else { return events };
                 turn.effects = vec![Effect::Offer { span, attempts: attempt }];
@@ -149,7 +165,10 @@ impl Mutant {
                 };
                 vec![Event::RunEnded { state, reason }]
             }
-            (Self::RetryForever, Event::Failed { task, attempt, failure }) => {
+            (
+                Self::RetryForever | Self::RetryQueueTimeout,
+                Event::Failed { task, attempt, failure },
+            ) => {
                 vec![Event::Retrying { task, attempt, failure, due: now, throttled: false }]
             }
             (Self::GiveUpEarly, Event::Retrying { task, attempt, failure, .. }) => {
@@ -189,6 +208,13 @@ impl Mutant {
             Self::LoseOffer => effects.retain(|e| !matches!(e, Effect::Offer { .. })),
             Self::LoseResolve => effects.retain(|e| !matches!(e, Effect::Resolve { .. })),
             Self::LoseAbandon => effects.retain(|e| !matches!(e, Effect::Abandon { .. })),
+            Self::LoseQueueTimer => {
+                effects.retain(|e| !matches!(e, Effect::Wake { timer: Timer::Queue(_), .. }));
+            }
+            Self::LoseTotalTimer => {
+                effects.retain(|e| !matches!(e, Effect::Wake { timer: Timer::Total(_), .. }));
+            }
+            Self::LoseLeave => effects.retain(|e| !matches!(e, Effect::Leave { .. })),
             Self::LoseEnded => effects.retain(|e| !matches!(e, Effect::Ended)),
             Self::OfferTwice => {
                 let again = effects.iter().find(|e| matches!(e, Effect::Offer { .. })).cloned();
@@ -205,6 +231,13 @@ impl Mutant {
             Self::RecoverNoResolve => effects.retain(|e| !matches!(e, Effect::Resolve { .. })),
             Self::RecoverNoTimer => effects.retain(|e| !matches!(e, Effect::Wake { .. })),
             Self::RecoverNoLost => drop(inputs.pop()),
+            Self::RecoverAnew => {
+                for effect in effects {
+                    if let Effect::Wake { at, timer: Timer::Queue(_) | Timer::Total(_) } = effect {
+                        *at = at.plus(10);
+                    }
+                }
+            }
             _ => {}
         }
     }

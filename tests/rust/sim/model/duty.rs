@@ -44,6 +44,9 @@ impl Model {
                 self.deadline_set = true;
                 Ok(())
             }
+            Effect::Wake { at, timer: Timer::Queue(span) } => self.time_wait(*span, *at),
+            Effect::Wake { at, timer: Timer::Total(node) } => self.time_total(*node, *at),
+            Effect::Leave { span } => self.leave(*span),
             Effect::Abandon { span, attempt } => self.abandon(*span, *attempt),
             Effect::Withdraw => {
                 demand!(self.cancel.is_some() && !self.withdrawn, "withdrawn without reason");
@@ -105,6 +108,36 @@ impl Model {
         Ok(())
     }
 
+    fn time_wait(&mut self, span: Span, at: Timestamp) -> Verdict {
+        let bound = self.nodes[span.node as usize].task.queue_timeout_ms;
+        for task in span.tasks() {
+            let item = self.item_mut(task)?;
+            demand!(!item.wait_timed, "two timers for one wait of {task:?}");
+            let until = item.waits.zip(bound).map(|(since, bound)| since.plus(bound));
+            demand!(until == Some(at), "{task:?} may wait until {until:?}");
+            item.wait_timed = true;
+        }
+        Ok(())
+    }
+
+    fn time_total(&mut self, n: u32, at: Timestamp) -> Verdict {
+        let node = &mut self.nodes[n as usize];
+        demand!(!node.total_set, "two timers for the total time of node {n}");
+        let until = node.since.zip(node.task.total_timeout_ms).map(|(since, ms)| since.plus(ms));
+        demand!(until == Some(at), "node {n} may take until {until:?}");
+        node.total_set = true;
+        Ok(())
+    }
+
+    fn leave(&mut self, span: Span) -> Verdict {
+        for task in span.tasks() {
+            let item = self.item_mut(task)?;
+            demand!(item.overdue && !item.left, "{task:?} left its lane without reason");
+            item.left = true;
+        }
+        Ok(())
+    }
+
     fn abandon(&mut self, span: Span, attempt: u32) -> Verdict {
         demand!(self.cancel.is_some(), "nobody asked to stop");
         for task in span.tasks() {
@@ -123,6 +156,9 @@ impl Model {
             return Ok(());
         }
         demand!(self.deadline.is_none() || self.deadline_set, "nobody watches the deadline");
+        let stays = |item: &&super::Item| item.overdue && !item.left;
+        let stays = self.nodes.iter().flat_map(|node| &node.items).filter(stays).count();
+        demand!(stays == 0, "{stays} tasks over their time still wait in their lane");
         if self.cancel.is_some() {
             demand!(self.withdrawn, "a stopping run was not taken out of its lanes");
             for task in self.tasks() {
@@ -137,9 +173,15 @@ impl Model {
                 continue;
             }
             demand!(node.resolved || node.asked, "nobody was asked to resolve node {n}");
+            let total = node.task.total_timeout_ms.is_some() && node.since.is_some();
+            demand!(!total || node.total_set, "nobody watches the total time of node {n}");
+            let queue = node.task.queue_timeout_ms.is_some();
             for (i, item) in node.items.iter().enumerate().filter(|_| node.resolved) {
                 match item.state {
-                    S::Pending | S::Scheduled => demand!(item.offered, "{n}/{i} was not offered"),
+                    S::Pending | S::Scheduled => {
+                        demand!(item.offered, "{n}/{i} was not offered");
+                        demand!(!queue || item.wait_timed, "nobody watches the wait of {n}/{i}");
+                    }
                     S::Retrying => demand!(item.woken, "no timer for the retry of {n}/{i}"),
                     _ => {}
                 }
@@ -156,9 +198,10 @@ impl Model {
         self.withdrawn = self.cancel.is_some();
         let stopping = self.cancel.is_some();
         for node in &mut self.nodes {
-            node.asked = false;
+            (node.asked, node.total_set) = (false, false);
             for item in &mut node.items {
-                (item.offered, item.woken) = (false, false);
+                (item.offered, item.woken, item.wait_timed) = (false, false, false);
+                item.left = item.overdue;
                 item.abandoned = stopping;
             }
         }

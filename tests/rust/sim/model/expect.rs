@@ -25,6 +25,7 @@ enum Tag {
     Condition,
     Unresolved,
     Progress,
+    Blocking,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +53,9 @@ impl Model {
             }
             Input::Unwritable { .. } if self.cancel.is_none() => {
                 expected.stop = Some(CancelCause::Unwritable);
+            }
+            Input::Kill { .. } if self.cancel.is_none() => {
+                expected.stop = Some(CancelCause::Killed);
             }
             Input::Deadline if self.cancel.is_none() => expected.stop = Some(CancelCause::Deadline),
             _ => expected.tasks.extend(self.expect_tasks(input, now)),
@@ -118,7 +122,9 @@ impl Model {
                 if waits.is_empty() { placed } else { waits }
             }
             Input::Claimed { span } => whole(*span, &|task| is(task, S::Scheduled), Tag::Started),
-            Input::TimedOut { task, attempt, .. } if self.is_running(*task, *attempt) => {
+            Input::TimedOut { task, attempt, .. } | Input::Silent { task, attempt, .. }
+                if self.is_running(*task, *attempt) =>
+            {
                 vec![(*task, if stopping { Tag::Cancelled } else { Tag::Failure })]
             }
             Input::TakenBack { span, attempt } => {
@@ -142,9 +148,38 @@ impl Model {
             Input::Progress { task, attempt, .. } if self.is_running(*task, *attempt) => {
                 vec![(*task, Tag::Progress)]
             }
+            Input::Blocking { task, attempt, .. } if self.is_running(*task, *attempt) => {
+                vec![(*task, Tag::Blocking)]
+            }
+            Input::QueueOver { span } if !stopping => self.expect_queue_over(*span, now),
+            Input::TotalOver { node } if !stopping => self.expect_total_over(*node, now),
             Input::Resolved { node, resolution } => self.expect_resolved(*node, resolution),
             _ => Vec::new(),
         }
+    }
+
+    fn expect_queue_over(&self, span: Span, now: Timestamp) -> Vec<(TaskRef, Tag)> {
+        if span.tasks().any(|task| self.item(task).is_none()) {
+            return vec![];
+        }
+        let bound = self.nodes.get(span.node as usize).and_then(|n| n.task.queue_timeout_ms);
+        let over = |task: &TaskRef| {
+            let item = self.item(*task).expect("just asked");
+            let waits = matches!(item.state, S::Pending | S::Scheduled);
+            let until = item.waits.zip(bound).map(|(since, bound)| since.plus(bound));
+            waits && until.is_some_and(|until| until <= now)
+        };
+        span.tasks().filter(over).map(|task| (task, Tag::Failed)).collect()
+    }
+
+    fn expect_total_over(&self, node: u32, now: Timestamp) -> Vec<(TaskRef, Tag)> {
+        let Some(of) = self.nodes.get(node as usize) else { return vec![] };
+        let until = of.since.zip(of.task.total_timeout_ms).map(|(since, ms)| since.plus(ms));
+        if until.is_none_or(|until| until > now) {
+            return vec![];
+        }
+        let left = (0..).zip(&of.items).filter(|(_, item)| !item.state.is_terminal());
+        left.map(|(index, _)| (TaskRef { node, index }, Tag::Failed)).collect()
     }
 
     fn expect_resolved(&self, node: u32, resolution: &Resolution) -> Vec<(TaskRef, Tag)> {
@@ -207,8 +242,8 @@ impl Expected {
             _ => None,
         });
         let by_hand = cause.filter(|cause| {
-            use CancelCause::{Asked, Deadline, Unwritable};
-            matches!(cause, Asked | Deadline | Unwritable)
+            use CancelCause::{Asked, Deadline, Killed, Unwritable};
+            matches!(cause, Asked | Killed | Deadline | Unwritable)
         });
         demand!(by_hand == self.stop, "stopped for {by_hand:?}, not for {:?}", self.stop);
         let grown = turn.events.iter().any(|event| matches!(event, Event::Grown(_)));
@@ -236,6 +271,7 @@ fn tags(event: &Event) -> Vec<(TaskRef, Tag)> {
         Event::Failed { task, .. } => one(task, Tag::Failed),
         Event::RetryDue { task } => one(task, Tag::Due),
         Event::Progress { task, .. } => one(task, Tag::Progress),
+        Event::Blocking { task, .. } => one(task, Tag::Blocking),
         Event::Resolved { node: n, .. } => node(n, Tag::Resolved),
         Event::Expanded { node: n, count, .. } => node(n, Tag::Expanded(*count)),
         Event::Unresolved { node: n, .. } => node(n, Tag::Unresolved),

@@ -50,6 +50,10 @@ pub struct Node {
     pub task: Arc<Task>,
     pub deps: Vec<usize>,
     pub resolved: bool,
+    /// Since when its tasks could go to their lane.
+    since: Option<Timestamp>,
+    /// The timer of the total time is set, in this life of the process.
+    total_set: bool,
     /// Resolving was asked for, in this life of the process.
     asked: bool,
     /// A map that knows its items: `Running`, then how it was joined.
@@ -63,6 +67,8 @@ pub struct Item {
     pub attempt: u32,
     /// Attempts that failed and were repeated.
     pub retried: u16,
+    /// Attempts that were told to wait, and repeated.
+    pub throttled: u16,
     crashes: u32,
     output: Option<Payload>,
     /// Offered to its lane since it last became ready, in this life of the process.
@@ -73,6 +79,12 @@ pub struct Item {
     abandoned: bool,
     /// Its lane dropped it: it has to fail of that.
     pub dropped: bool,
+    /// Since when it waits for a permit, and whether the timer of that wait is set.
+    waits: Option<Timestamp>,
+    wait_timed: bool,
+    /// Failed by a timeout that may have found it in its lane, and whether it was taken out.
+    overdue: bool,
+    left: bool,
 }
 
 impl Node {
@@ -82,6 +94,8 @@ impl Node {
             deps: task.deps.iter().map(at).collect(),
             resolved: task.when.is_none() && task.each.is_none() && task.rate_key.is_none(),
             task: Arc::new(task.clone()),
+            since: None,
+            total_set: false,
             asked: false,
             map: None,
             items: vec![Item::default()],

@@ -14,6 +14,22 @@ impl Model {
     /// Takes one event, or says why it must not have happened.
     pub fn observe(&mut self, event: &Event, now: Timestamp) -> Verdict {
         demand!(!self.ended(), "an event after the end of the run: {event:?}");
+        self.happens(event, now)?;
+        self.begin_waits(now);
+        Ok(())
+    }
+
+    /// Nodes whose inputs are there and that are resolved wait for their lane from now on.
+    fn begin_waits(&mut self, now: Timestamp) {
+        for n in 0..self.nodes.len() {
+            if self.nodes[n].since.is_none() && self.nodes[n].resolved && self.may_start(n) {
+                self.nodes[n].since = Some(now);
+                self.nodes[n].items.iter_mut().for_each(|item| item.waits = Some(now));
+            }
+        }
+    }
+
+    fn happens(&mut self, event: &Event, now: Timestamp) -> Verdict {
         match event {
             Event::Submitted(_) => {}
             Event::Grown(growth) => {
@@ -52,21 +68,31 @@ impl Model {
                 demand!(item.state == S::Retrying, "{task:?} was not waiting for a retry");
                 let due = item.due.unwrap_or_default();
                 demand!(due <= now, "{task:?} is due at {due:?}, not at {now:?}");
+                let waits = (Some(now), false);
                 *item = Item { state: S::Pending, due: None, offered: false, ..item.clone() };
+                (item.waits, item.wait_timed) = waits;
             }
-            Event::Failed { task, attempt, failure } => self.failed(*task, *attempt, failure)?,
+            Event::Failed { task, attempt, failure } => {
+                if matches!(&*failure.code, "task.queue_timeout" | "task.total_timeout") {
+                    return self.overdue(*task, *attempt, failure, now);
+                }
+                self.failed(*task, *attempt, failure)?;
+            }
             Event::Unresolved { node, .. } => {
                 self.unresolved(*node)?;
                 self.nodes[*node as usize].items[0].state = S::Failed;
             }
             Event::Interrupted { span, attempt, crash } => {
-                self.interrupted(*span, *attempt, *crash)?;
+                self.interrupted(*span, *attempt, *crash, now)?;
             }
             Event::Skipped { node, reason } => self.skipped(*node, *reason)?,
             Event::Cancelled { span } => self.cancelled(*span)?,
             Event::Joined { node, state } => self.joined(*node, *state)?,
             Event::Progress { task, attempt, .. } => {
                 demand!(self.is_running(*task, *attempt), "progress of {task:?}, not under way");
+            }
+            Event::Blocking { task, attempt, .. } => {
+                demand!(self.is_running(*task, *attempt), "{task:?} blocks, not under way");
             }
             Event::CancelRequested { cause, .. } => self.cancel_requested(*cause)?,
             Event::RunEnded { state, .. } => {
@@ -185,6 +211,7 @@ impl Model {
             let pause = failure.retry_after.unwrap_or_default();
             demand!(due == now.plus(pause), "{task:?} asked for {pause} ms, got {due:?}");
             item.state = S::Retrying;
+            item.throttled += 1;
             (item.due, item.woken) = (Some(due), false);
             return Ok(());
         }
@@ -221,7 +248,34 @@ impl Model {
         Ok(())
     }
 
-    fn interrupted(&mut self, span: Span, attempt: u32, crash: bool) -> Verdict {
+    /// A task whose time in the queue, or altogether, is over: not a moment earlier.
+    fn overdue(
+        &mut self,
+        task: TaskRef,
+        attempt: u32,
+        failure: &Failure,
+        now: Timestamp,
+    ) -> Verdict {
+        demand!(self.cancel.is_none(), "{task:?} failed in a stopping run");
+        let node = self.node(task.node)?;
+        let (spec, ready) = (node.task.clone(), node.since);
+        let item = self.item_mut(task)?;
+        let (since, bound, fits) = match &*failure.code {
+            "task.queue_timeout" => {
+                let waits = matches!(item.state, S::Pending | S::Scheduled);
+                (item.waits, spec.queue_timeout_ms, waits)
+            }
+            _ => (ready, spec.total_timeout_ms, !item.state.is_terminal()),
+        };
+        demand!(fits, "{task:?} is {:?}, and {}", item.state, failure.code);
+        demand!(item.attempt == attempt, "{task:?} has {} attempts", item.attempt);
+        let over = since.zip(bound).is_some_and(|(since, bound)| since.plus(bound) <= now);
+        demand!(over, "{task:?}: {since:?} and {bound:?} is not over at {now:?}");
+        (item.state, item.overdue) = (S::Failed, true);
+        Ok(())
+    }
+
+    fn interrupted(&mut self, span: Span, attempt: u32, crash: bool, now: Timestamp) -> Verdict {
         demand!(self.cancel.is_none(), "{span:?} goes back to its lane in a stopping run");
         demand!(span.len > 0, "an empty span");
         for task in span.tasks() {
@@ -229,6 +283,7 @@ impl Model {
             item.state = S::Pending;
             item.crashes += u32::from(crash);
             item.offered = false;
+            (item.waits, item.wait_timed) = (Some(now), false);
         }
         Ok(())
     }
@@ -269,7 +324,10 @@ impl Model {
         demand!(self.cancel.is_none(), "the run was stopped twice");
         demand!(self.nodes.iter().any(|node| !node.ended()), "stopped when all was done");
         let reason = match cause {
-            CancelCause::Asked | CancelCause::Deadline | CancelCause::Unwritable => true,
+            CancelCause::Asked
+            | CancelCause::Killed
+            | CancelCause::Deadline
+            | CancelCause::Unwritable => true,
             CancelCause::Failure => self.fails_fast(),
             CancelCause::Quarantine => self.crashed_too_often(),
         };

@@ -40,7 +40,7 @@ impl Model {
 
     pub(super) fn expected_end(&self) -> RunState {
         match self.cancel {
-            Some(CancelCause::Asked) => RunState::Cancelled,
+            Some(CancelCause::Asked | CancelCause::Killed) => RunState::Cancelled,
             Some(CancelCause::Quarantine) => RunState::Quarantined,
             Some(CancelCause::Failure | CancelCause::Deadline | CancelCause::Unwritable) => {
                 RunState::Failed

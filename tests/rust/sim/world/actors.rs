@@ -87,6 +87,10 @@ impl World {
                     self.step(input)?;
                 }
             }
+            Mail::Plain(Input::TotalOver { node }) => {
+                self.step(Input::TotalOver { node })?;
+                self.let_go(node);
+            }
             Mail::Plain(input) => drop(self.step(input)?),
             Mail::Fence(flight) => self.fence(flight)?,
             Mail::Refill => self.refill_at = None,
@@ -135,7 +139,7 @@ impl World {
         let Some(flight) = self.flights.get_mut(&id) else { return };
         let span = match input {
             Input::Done { span, outcomes, .. } => Span { len: outcomes.len() as u32, ..*span },
-            Input::TimedOut { task, .. } => (*task).into(),
+            Input::TimedOut { task, .. } | Input::Silent { task, .. } => (*task).into(),
             Input::TakenBack { span, .. } => *span,
             _ => return,
         };
@@ -148,6 +152,17 @@ impl World {
             && leak
         {
             std::mem::forget(flight.permit);
+        }
+    }
+
+    /// Batches of a node of which nothing is under way any more give their permits back.
+    fn let_go(&mut self, node: u32) {
+        let over = |id: &&u64| {
+            let flight = &self.flights[id];
+            flight.span.node == node && self.still_running(flight).is_empty()
+        };
+        for id in self.flights.keys().filter(over).copied().collect::<Vec<_>>() {
+            self.flights.remove(&id);
         }
     }
 
@@ -179,12 +194,15 @@ impl World {
                 let input = match timer {
                     Timer::Retry(task) => Input::RetryDue { task },
                     Timer::Deadline => Input::Deadline,
+                    Timer::Queue(span) => Input::QueueOver { span },
+                    Timer::Total(node) => Input::TotalOver { node },
                 };
                 self.post(at.max(self.now), Mail::Plain(input));
             }
             Effect::Abandon { span, attempt } => self.abandon(span, attempt),
             Effect::Withdraw => self.lanes.withdraw(id()),
             Effect::Began => {}
+            Effect::Leave { span } => self.lanes.withdraw_span(id(), span),
             Effect::Ended => {
                 self.finished = true;
                 self.witness.told = Some(self.run.state());
@@ -249,13 +267,22 @@ impl World {
                 self.take_back(id, attempt, span, task.index, begins);
                 break;
             }
-            let bounded = timeout.is_some() || self.scene.workflow.timeout_ms.is_some();
+            let spec = self.run.plan().task(span.node);
+            let (idle, total) = (spec.idle_timeout_ms, spec.total_timeout_ms);
+            let bounded = timeout.or(idle).or(total).or(self.scene.workflow.timeout_ms).is_some();
             let hangs = bounded && self.dice.chance(climate.hang);
             let lasts = self.dice.below(40);
+            let silent = idle.filter(|_| hangs);
             let over = timeout.filter(|&timeout| hangs || lasts > timeout);
+            let over = [over, silent].into_iter().flatten().min();
             if let Some(after_ms) = over {
-                self.note("attempt timed out");
-                let input = Input::TimedOut { task, attempt, after_ms };
+                let input = if over == silent {
+                    self.note("attempt fell silent");
+                    Input::Silent { task, attempt, after_ms }
+                } else {
+                    self.note("attempt timed out");
+                    Input::TimedOut { task, attempt, after_ms }
+                };
                 self.post(begins.plus(after_ms), Mail::Report { flight: id, input });
             }
             if self.dice.chance(100) {
@@ -330,6 +357,14 @@ impl World {
             self.step(Input::Cancel { reason: "asked".into() })?;
             self.staged.acks.push(Ack::Cancelled);
         }
+        if climate.cancel && self.dice.chance(5) {
+            self.note("kill");
+            self.step(Input::Kill { reason: "asked".into() })?;
+            for flight in self.flights.keys().copied().collect::<Vec<_>>() {
+                self.fence(flight)?;
+            }
+            self.staged.acks.push(Ack::Cancelled);
+        }
         if climate.grow && self.model.cancel.is_none() && self.dice.chance(60) {
             self.grow()?;
         }
@@ -375,10 +410,14 @@ impl World {
         let task = TaskRef { node: span.node, index: span.lo };
         let attempt = dice.below(4) as u32;
         let crash = dice.chance(500);
-        match dice.below(11) {
+        match dice.below(15) {
+            9 => Input::QueueOver { span },
+            10 => Input::TotalOver { node: node as u32 },
+            11 => Input::Silent { task, attempt, after_ms: 1 },
+            12 => Input::Blocking { task, attempt, reason: "a stray one".into() },
             0 => Input::Admitted { span },
-            9 => Input::Dropped { span, lane: "stray".into() },
-            10 => Input::Redirected { span, from: "stray".into(), to: "stray".into() },
+            13 => Input::Dropped { span, lane: "stray".into() },
+            14 => Input::Redirected { span, from: "stray".into(), to: "stray".into() },
             1 => Input::Claimed { span },
             2 => Input::TakenBack { span, attempt },
             3 => Input::Lost { span, attempt, crash },

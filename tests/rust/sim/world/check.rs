@@ -41,7 +41,7 @@ impl Witness {
             for task in span.tasks() {
                 let calls = self.once.entry(task).or_default();
                 // Every call before this one has a failure on record that the policy repeats.
-                let failures = model.item(task).map_or(0, |item| item.retried);
+                let failures = model.item(task).map_or(0, |item| item.retried + item.throttled);
                 demand!(
                     *calls == failures,
                     "{task:?} was called {calls} times before, at most once"
@@ -96,6 +96,12 @@ impl World {
             Event::RetryDue { .. } => "RetryDue",
             Event::Failed { failure, .. } if failure.code == "task.interrupted" => "Failed: once",
             Event::Failed { failure, .. } if failure.code == "lane.dropped" => "Failed: dropped",
+            Event::Failed { failure, .. } if failure.code == "task.queue_timeout" => {
+                "Failed: waited too long"
+            }
+            Event::Failed { failure, .. } if failure.code == "task.total_timeout" => {
+                "Failed: took too long"
+            }
             Event::Failed { .. } => "Failed",
             Event::Interrupted { crash: true, .. } => "Interrupted by a crash",
             Event::Interrupted { .. } => "Interrupted",
@@ -105,6 +111,7 @@ impl World {
             Event::Joined { .. } => "Joined",
             Event::Unresolved { .. } => "Unresolved",
             Event::Progress { .. } => "Progress",
+            Event::Blocking { .. } => "Blocking",
             Event::CancelRequested { .. } => "CancelRequested",
             Event::RunEnded { state, .. } => state.as_str(),
         };

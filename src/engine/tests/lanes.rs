@@ -1,0 +1,174 @@
+//! Lanes on a whole engine, from many threads.
+
+use std::thread;
+
+use super::*;
+use crate::agent::{Batch, Report, Reports};
+use crate::model::{OnFull, Rate};
+
+fn lane(concurrency: u32, capacity: u32, on_full: OnFull) -> LaneSpec {
+    LaneSpec { name: "narrow".into(), concurrency, capacity, on_full, ..LaneSpec::default() }
+}
+
+fn in_narrow(agent: &str) -> Task {
+    Task { lane: "narrow".into(), retry: quick(0), ..task("a", agent, &[]) }
+}
+
+/// Counts how many are inside at once, and the most there ever were.
+#[derive(Default)]
+struct Gauge(AtomicU32, AtomicU32);
+
+impl Gauge {
+    fn enter(&self) {
+        let inside = self.0.fetch_add(1, Ordering::AcqRel) + 1;
+        self.1.fetch_max(inside, Ordering::AcqRel);
+    }
+    fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[test]
+fn never_one_over_under_64_submitters() {
+    for on_full in [OnFull::Block, OnFull::DropNewest, OnFull::DropOldest] {
+        let local = Local::new();
+        let gauge = Arc::new(Gauge::default());
+        let inside = Arc::clone(&gauge);
+        local.agent("work", move |_, _| {
+            inside.enter();
+            thread::yield_now();
+            inside.leave();
+            Outcome::Completed(number(1))
+        });
+        let engine = open(&local, None, vec![lane(3, 5, on_full)]);
+        let plan = plan(vec![in_narrow("work")]);
+        let runs = |engine: &Engine| -> Vec<RunState> {
+            (0..10).map(|_| ended(&start(engine, &plan))).collect()
+        };
+        let ends: Vec<RunState> = thread::scope(|scope| {
+            let submitters: Vec<_> = (0..64).map(|_| scope.spawn(|| runs(&engine))).collect();
+            submitters.into_iter().flat_map(|one| one.join().expect("no panic")).collect()
+        });
+        let completed = ends.iter().filter(|&&end| end == RunState::Completed).count() as u64;
+        assert!(gauge.1.load(Ordering::Acquire) <= 3, "{:?} at once", gauge.1);
+        let lanes = engine.lanes().expect("open");
+        let view = lanes.iter().find(|view| view.name == "narrow").expect("declared");
+        let counts = view.counts;
+        assert_eq!(counts.offered, counts.accepted + counts.redirected + counts.dropped);
+        assert_eq!((counts.offered, view.backlog, view.running), (640, 0, 0));
+        assert_eq!((counts.granted, counts.accepted), (completed, completed));
+        engine.close(0);
+    }
+}
+
+#[test]
+fn a_dropped_run_fails_and_says_so() {
+    on_both_stores(|path| {
+        let local = Local::new();
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        local.agent("work", move |_, _| {
+            let _ = wait.lock().expect("not poisoned").recv();
+            Outcome::Completed(number(1))
+        });
+        let engine = open(&local, path, vec![lane(1, 1, OnFull::DropNewest)]);
+        let plan = plan(vec![in_narrow("work")]);
+        // One runs, one waits, one is too many.
+        let handles: Vec<_> = (0..3).map(|_| start(&engine, &plan)).collect();
+        assert_eq!(ended(&handles[2]), RunState::Failed);
+        let code = handles[2].inspect(|run| run.failure().map(|(_, f)| f.code.clone()));
+        assert_eq!(code.expect("there").as_deref(), Some("lane.dropped"));
+        let facts = engine.facts(Some(handles[2].id()), 0, 99, Duration::ZERO).expect("open");
+        let kinds: Vec<_> = facts.iter().map(|fact| fact.kind.as_str()).collect();
+        assert_eq!(kinds[..3], ["run.submitted", "lane.dropped", "task.failed"]);
+        drop(go);
+        assert_eq!(ended(&handles[0]), RunState::Completed);
+        assert_eq!(ended(&handles[1]), RunState::Completed);
+        engine.close(0);
+    });
+}
+
+#[test]
+fn a_full_lane_redirects_and_the_journal_knows() {
+    on_both_stores(|path| {
+        let local = Local::new();
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        local.agent("work", move |batch, _| {
+            let _ = wait.lock().expect("not poisoned").recv();
+            let lane = batch.lane.as_ref().expect("it runs in a lane");
+            Outcome::Completed(number(lane.lane.len() as u8))
+        });
+        let narrow = lane(1, 1, OnFull::Redirect("elsewhere".into()));
+        let other = LaneSpec { name: "elsewhere".into(), ..lane(9, 9, OnFull::Block) };
+        let engine = open(&local, path, vec![narrow, other]);
+        let plan = plan(vec![in_narrow("work")]);
+        let handles: Vec<_> = (0..3).map(|_| start(&engine, &plan)).collect();
+        drop(go);
+        handles.iter().for_each(|handle| assert_eq!(ended(handle), RunState::Completed));
+        let result = handles[2].inspect(|run| run.result_of(0)).expect("there");
+        assert!(matches!(result, TaskResult::One(p) if as_number(&p) == "elsewhere".len() as u8));
+        let facts = engine.facts(Some(handles[2].id()), 0, 99, Duration::ZERO).expect("open");
+        assert!(facts.iter().any(|fact| fact.kind.as_str() == "lane.redirected"));
+        engine.close(0);
+    });
+}
+
+#[test]
+fn a_pause_asked_for_costs_no_retry_and_holds_the_lane() {
+    let local = Local::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&calls);
+    local.agent("work", move |_, _| {
+        if seen.fetch_add(1, Ordering::AcqRel) < 5 {
+            let mut failure = Failure::new(FailureKind::Exception, "task.exception", "slowly");
+            failure.retry_after = Some(2);
+            return Outcome::Failed(Box::new(failure));
+        }
+        Outcome::Completed(number(1))
+    });
+    let rate = Some(Rate { units: 1_000, per_ms: 1, burst: 1_000 });
+    let engine = open(&local, None, vec![LaneSpec { rate, ..lane(1, 9, OnFull::Block) }]);
+    let handle = start(&engine, &plan(vec![in_narrow("work")]));
+    assert_eq!(ended(&handle), RunState::Completed, "there were no retries to spend");
+    assert_eq!(calls.load(Ordering::Acquire), 6);
+    engine.close(0);
+}
+
+#[test]
+fn who_lent_a_permit_has_one_again_before_it_goes_on() {
+    let local = Local::new();
+    let gauge = Arc::new(Gauge::default());
+    let reports: Arc<Mutex<Option<Arc<dyn Reports>>>> = Arc::default();
+    let (inside, through) = (Arc::clone(&gauge), Arc::clone(&reports));
+    let tell = move |batch: &Batch, returning: bool| {
+        let id = batch.id;
+        let report =
+            if returning { Report::Returning { batch: id } } else { Report::Waiting { batch: id } };
+        through.lock().expect("not poisoned").as_ref().expect("open").report(vec![report]);
+    };
+    local.agent("parent", move |batch, _| {
+        for _ in 0..20 {
+            inside.enter();
+            thread::yield_now();
+            inside.leave();
+            tell(batch, false);
+            thread::yield_now();
+            tell(batch, true);
+            assert!(batch.may_go_on(Duration::from_secs(20)), "somebody ends some time");
+        }
+        Outcome::Completed(number(1))
+    });
+    let options = Options { lanes: vec![lane(2, 99, OnFull::Block)], ..Options::default() };
+    let connect = |through: Arc<dyn Reports>| {
+        *reports.lock().expect("not poisoned") = Some(Arc::clone(&through));
+        local.connect(through)
+    };
+    let engine = Engine::open(options, connect).expect("the engine opens");
+    let plan = plan(vec![in_narrow("parent")]);
+    let handles: Vec<_> = (0..12).map(|_| start(&engine, &plan)).collect();
+    handles.iter().for_each(|handle| assert_eq!(ended(handle), RunState::Completed));
+    assert!(gauge.1.load(Ordering::Acquire) <= 2, "never one over");
+    reports.lock().expect("not poisoned").take();
+    engine.close(0);
+}
