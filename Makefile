@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet
 RUST := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find python -type f -not -path '*/__pycache__/*') pyproject.toml README.md
 
-.PHONY: help demo test check bench crash docs wheel fmt clean clean-demo \
+.PHONY: help demo test check bench crash zoo docs wheel fmt clean clean-demo \
         lint lint-rust lint-python test-rust test-python
 
 help:  ## This list.
@@ -62,6 +62,9 @@ bench: $(VENV)/.release  ## Measures beside its peers; prints on which machine. 
 
 crash: $(VENV)/.release  ## Kills the engine 200 times at random moments and checks what it promised.
 	$(BIN)/python scripts/crash.py $(ARGS)
+
+zoo: $(VENV)/.dev  ## Keeps each hostile agent 50 times beside healthy ones. TIMES=200 for more.
+	GOCLAW_ZOO=$(or $(TIMES),50) $(BIN)/python -m pytest tests/zoo $(ARGS)
 
 docs: $(VENV)/.docs  ## Builds the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

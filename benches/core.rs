@@ -114,6 +114,7 @@ fn begin(plan: &Arc<Plan>) -> run::Run {
         tags: Vec::new(),
         session: None,
         weight: 1,
+        conduct: Default::default(),
         trace_id: String::new(),
         at: Timestamp(0),
     };
@@ -246,6 +247,7 @@ fn answer(batch: &Batch) -> Option<Report> {
 }
 
 impl Executor for Worker {
+    fn merge(&self, _: Arc<goclaw::agent::MergeCall>) {}
     fn style(&self, _agent: &str, _: goclaw::model::Isolation) -> Option<Style> {
         Some(Style::Thread)
     }
@@ -289,7 +291,9 @@ fn request(plan: &Arc<Plan>) -> Submit {
         priority: 0,
         tags: Vec::new(),
         session: None,
-        weight: 1,
+        weight: None,
+        when_busy: None,
+        on_retry: Default::default(),
         durability: None,
         trace_id: None,
         on_conflict: OnConflict::Error,

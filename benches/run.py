@@ -78,7 +78,8 @@ def _take_turns(
                 continue
             _whisper(f"{scenario.name} {turn + 1}/{rounds} {contender.name}")
             try:
-                figures.setdefault(contender.name, []).append(_spawn(scenario, contender, quick, folder))
+                turn_figures = _spawn(scenario, contender, quick, folder)
+                figures.setdefault(contender.name, []).append(turn_figures)
             except _Failed as failed:
                 failures[contender.name] = str(failed)
     _whisper("")

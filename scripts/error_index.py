@@ -20,6 +20,7 @@ AREAS = {
     "task": "A task failed",
     "payload": "A value cannot travel",
     "lane": "A lane",
+    "session": "A session",
     "engine": "The engine",
     "store": "The store",
     "goclaw": "Bases of other errors",
@@ -31,7 +32,8 @@ EVENT = re.compile(r'Self::\w+ => "([a-z]+\.[a-z_]+)"')
 INTRO = """# Errors
 
 Everything goclaw raises is a `goclaw.GoclawError` with a stable `.code`, a message that names the guilty thing, and
-`.help`. Codes are `area.reason`; each has a page.
+`.help`. Codes are `area.reason`; each has a page. Inside agents there is one more: `goclaw.Cancelled`, which is no
+`Exception`.
 """
 
 

@@ -2,9 +2,31 @@
 
 from .chain import CHAIN
 from .fanout import FANOUT
+from .lanes import FAIRNESS, LANES, RATE
 from .latency import LATENCY
 from .pending import PENDING
+from .processes import CALLS, CPU
+from .sessions import IDLE, SESSIONS
 from .sleepers import SLEEPERS
 from .throughput import THROUGHPUT
+from .zoo import ZOO
 
-ALL = {scenario.name: scenario for scenario in (THROUGHPUT, LATENCY, CHAIN, FANOUT, SLEEPERS, PENDING)}
+ALL = {
+    scenario.name: scenario
+    for scenario in (
+        THROUGHPUT,
+        LATENCY,
+        CHAIN,
+        FANOUT,
+        SLEEPERS,
+        PENDING,
+        LANES,
+        FAIRNESS,
+        RATE,
+        SESSIONS,
+        IDLE,
+        CPU,
+        CALLS,
+        ZOO,
+    )
+}

@@ -33,8 +33,11 @@ from .errors import (
     IdleTimedOut,
     IncompatibleRun,
     InputError,
+    LaneDropped,
     LaneFull,
     LaneNotFound,
+    MergeFailed,
+    MessageDropped,
     NotYetSupported,
     PayloadError,
     Problem,
@@ -44,6 +47,9 @@ from .errors import (
     RunCancelled,
     RunConflict,
     RunTimedOut,
+    SessionBusy,
+    SessionError,
+    SessionFull,
     StoreCorrupt,
     StoreError,
     StoreFull,
@@ -66,9 +72,11 @@ from .health import Health, Incident, StuckCall
 from .lane import Lane, Redirect, redirect
 from .lanes import Lanes, LaneStats, LiveLane, WaitTimes
 from .plan import Plan
+from .processes import Processes
 from .rate import Rate
 from .retry import Retry, RetryAfter
 from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
+from .session import Collect, Sessions, SessionView, Signal, Signals
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [
@@ -77,6 +85,7 @@ __all__ = [
     "BindingError",
     "Cancelled",
     "ChildView",
+    "Collect",
     "ConfigError",
     "Context",
     "CycleError",
@@ -97,16 +106,20 @@ __all__ = [
     "IncompatibleRun",
     "InputError",
     "Lane",
+    "LaneDropped",
     "LaneFull",
     "LaneNotFound",
     "LanePlace",
     "LaneStats",
     "Lanes",
     "LiveLane",
+    "MergeFailed",
+    "MessageDropped",
     "NotYetSupported",
     "PayloadError",
     "Plan",
     "Problem",
+    "Processes",
     "QueueTimedOut",
     "Rate",
     "Redirect",
@@ -120,7 +133,14 @@ __all__ = [
     "RunSummary",
     "RunTimedOut",
     "Running",
+    "SessionBusy",
+    "SessionError",
+    "SessionFull",
     "SessionPlace",
+    "SessionView",
+    "Sessions",
+    "Signal",
+    "Signals",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",

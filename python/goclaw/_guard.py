@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
-from .errors import WouldDeadlock
+from .errors import AgentError, WouldDeadlock
 
 
 def refuse_own_loop(what: str) -> None:
@@ -21,6 +21,21 @@ def refuse_own_loop(what: str) -> None:
         )
 
 
+def refuse_main_replay() -> None:
+    """Refuses to open an engine while a worker process runs the main script again to find its agents.
+
+    Raises:
+        AgentError: `agent.process_main`.
+    """
+    worker = sys.modules.get("goclaw._worker")
+    if worker is not None and worker.replaying():
+        raise AgentError(
+            "the script opens an engine while a worker process loads it to find its agents",
+            code="agent.process_main",
+            help='put what the script does under `if __name__ == "__main__":`',
+        )
+
+
 def in_own_loop() -> bool:
     """True on the thread of goclaw's own event loop, while it runs."""
     own = sys.modules.get("goclaw._loop")
@@ -32,4 +47,6 @@ def in_own_loop() -> bool:
 def in_loop() -> bool:
     """True where an event loop runs in this thread."""
     asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
+    # Another thread may be importing it this very moment: then nothing of it runs here.
+    running = getattr(asyncio, "_get_running_loop", None)
+    return running is not None and running() is not None

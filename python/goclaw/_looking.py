@@ -17,6 +17,7 @@ from .explain import Explanation
 from .health import Health, _health
 from .lanes import Lanes
 from .run import Run, RunSummary
+from .session import Sessions
 
 if TYPE_CHECKING:
     from . import _goclaw
@@ -51,6 +52,7 @@ class Looking:
         state: str | None = None,
         workflow: str | None = None,
         tag: str | None = None,
+        session: str | None = None,
         limit: int = 50,
         after: str | None = None,
     ) -> builtins.list[RunSummary]:
@@ -60,6 +62,7 @@ class Looking:
             state: Only runs in this state.
             workflow: Only runs of the workflow of this name.
             tag: Only runs with this tag.
+            session: Only runs of the session with this key.
             limit: How many at most.
             after: Id of the last run of the page before.
 
@@ -69,10 +72,10 @@ class Looking:
         Raises:
             ConfigError: `config.choice` for a state that does not exist.
         """
-        rows = self._alive().list(state, workflow, tag, after, whole_number("limit", limit, 100_000))
+        rows = self._alive().list(state, workflow, tag, session, after, whole_number("limit", limit, 100_000))
         return [
-            RunSummary(id, name, found, tuple(tags), _at(submitted), None if ended is None else _at(ended))
-            for id, name, found, tags, submitted, ended in rows
+            RunSummary(id, name, found, tuple(tags), _at(submitted), None if ended is None else _at(ended), key)
+            for id, name, found, tags, submitted, ended, key in rows
         ]
 
     def cancel(self, run_id: str, reason: str = "") -> None:
@@ -145,6 +148,11 @@ class Looking:
     def lanes(self) -> Lanes:
         """The lanes by name, live: each tells what goes on in it, and can be paused, drained and changed."""
         return Lanes(self)
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions by key: who holds each, who waits, and how it is configured."""
+        return Sessions(self)
 
     def stats(self) -> dict[str, int]:
         """The engine's counters since it was opened, under the names that metrics have.

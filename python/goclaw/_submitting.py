@@ -14,6 +14,7 @@ from .definition import Definition
 from .durations import Duration, to_seconds
 from .errors import ConfigError, GoclawError, LaneFull
 from .run import Run
+from .session import OnRetry, WhenBusy, _place
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +41,10 @@ class Submitting(Looking):
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
         block: bool | None = None,
         timeout: Duration | None = None,
     ) -> Run[R]:
@@ -53,6 +58,13 @@ class Submitting(Looking):
             priority: Higher runs first.
             tags: Words to find the run by.
             durability: The level of this run, where it differs from the engine's.
+            session: Runs with the same key go one at a time, in the order of their submits.
+            when_busy: What to do while the session is busy: ``"followup"`` waits, ``"reject"`` refuses,
+                ``"interrupt"`` cancels what is there, ``"steer"`` hands the message to the running agent,
+                ``"collect"`` or a `Collect` merges it with others. The session's or the engine's by default.
+            on_retry: Whether it keeps its session while it waits for a retry (``"hold"``), or lets the
+                next run start (``"park"``).
+            weight: Turns that its session gets where others get one.
             block: Wait for a place where the lane is full; by default unless an event loop runs in this thread.
             timeout: How long to wait for a place and the commit; the lane's own `timeout` counts as well.
 
@@ -66,11 +78,14 @@ class Submitting(Looking):
             PayloadError: where the input cannot be encoded.
             LaneFull: `lane.full`.
             RunConflict: `run.conflict`.
+            SessionBusy: `session.busy` with ``when_busy="reject"``.
+            SessionFull: `session.full`.
             EngineClosed: `engine.closed`.
         """
         seconds = None if timeout is None else to_seconds(timeout, what="timeout")
         block = _blocks(block, seconds)
-        tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, block)
+        place = self._place(session, when_busy, on_retry, weight)
+        tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, block, place)
         return self._started(tickets.wait(seconds))[0]
 
     def try_submit(
@@ -83,6 +98,10 @@ class Submitting(Looking):
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
     ) -> Run[R] | None:
         """Starts a run if there is a place for it now.
 
@@ -94,6 +113,10 @@ class Submitting(Looking):
             priority: Higher runs first.
             tags: Words to find the run by.
             durability: The level of this run.
+            session: As for `submit`, as are the options below.
+            when_busy: What to do while the session is busy.
+            on_retry: Whether it keeps its session while it waits for a retry.
+            weight: Turns that its session gets where others get one.
 
         Returns:
             A handle, or `None` where a lane is full.
@@ -101,8 +124,9 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit`, but for `LaneFull`.
         """
+        place = self._place(session, when_busy, on_retry, weight)
         try:
-            tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, False)
+            tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, False, place)
             return self._started(tickets.wait())[0]
         except GoclawError as error:
             if error.code in ("lane.full", "engine.busy"):
@@ -119,6 +143,10 @@ class Submitting(Looking):
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
         timeout: Duration | None = None,  # noqa: ASYNC109
     ) -> Run[R]:
         """`submit` for any asyncio loop, which it never blocks.
@@ -131,6 +159,10 @@ class Submitting(Looking):
             priority: Higher runs first.
             tags: Words to find the run by.
             durability: The level of this run.
+            session: As for `submit`, as are the options below.
+            when_busy: What to do while the session is busy.
+            on_retry: Whether it keeps its session while it waits for a retry.
+            weight: Turns that its session gets where others get one.
             timeout: How long to wait for a place and the commit.
 
         Returns:
@@ -139,7 +171,10 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit`.
         """
-        make = partial(self._tickets, flow, [input], run_id, on_conflict, priority, tags, durability, True, soon=True)
+        place = self._place(session, when_busy, on_retry, weight)
+        make = partial(
+            self._tickets, flow, [input], run_id, on_conflict, priority, tags, durability, True, place, soon=True
+        )
         seconds = None if timeout is None else to_seconds(timeout, what="timeout")
         return self._started(await _accepted(make, seconds))[0]
 
@@ -151,6 +186,10 @@ class Submitting(Looking):
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
+        session: str | Sequence[str] | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
         block: bool | None = None,
     ) -> builtins.list[Run[R]]:
         """Starts one run per input, with one message and one commit.
@@ -164,6 +203,10 @@ class Submitting(Looking):
             priority: Higher runs first.
             tags: Words to find the runs by.
             durability: The level of these runs, where it differs from the engine's.
+            session: One key for all, or one key per input.
+            when_busy: What to do while a session is busy.
+            on_retry: Whether a run keeps its session while it waits for a retry.
+            weight: Turns that the sessions get where others get one.
             block: Wait for places where a lane is full, as for `submit`.
 
         Returns:
@@ -173,10 +216,23 @@ class Submitting(Looking):
             GoclawError: as `submit`.
         """
         block = _blocks(block, None)
-        tickets = self._tickets(flow, list(inputs), None, "error", priority, tags, durability, block)
+        given = list(inputs)
+        place = self._place(session, when_busy, on_retry, weight, inputs=len(given))
+        tickets = self._tickets(flow, given, None, "error", priority, tags, durability, block, place)
         return self._started(tickets.wait())
 
-    def run(self, flow: Definition[R], input: Any = None, *, priority: int = 0, tags: Sequence[str] = ()) -> R:
+    def run(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
+    ) -> R:
         """Submits a run and waits for its result.
 
         Args:
@@ -184,6 +240,10 @@ class Submitting(Looking):
             input: Its input.
             priority: Higher runs first.
             tags: Words to find the run by.
+            session: As for `submit`, as are the options below.
+            when_busy: What to do while the session is busy.
+            on_retry: Whether it keeps its session while it waits for a retry.
+            weight: Turns that its session gets where others get one.
 
         Returns:
             What `Run.result` returns.
@@ -192,12 +252,32 @@ class Submitting(Looking):
             GoclawError: as `submit` and `Run.result`.
         """
         _guard.refuse_own_loop("run a workflow")
-        started = self.submit(flow, input, priority=priority, tags=tags)
+        started = self.submit(
+            flow,
+            input,
+            priority=priority,
+            tags=tags,
+            session=session,
+            when_busy=when_busy,
+            on_retry=on_retry,
+            weight=weight,
+        )
         # This thread has nothing to do until the run ends, so it works on the run's tasks.
         self._native.help(started._handle)
         return started.result()
 
-    async def arun(self, flow: Definition[R], input: Any = None, *, priority: int = 0, tags: Sequence[str] = ()) -> R:
+    async def arun(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
+    ) -> R:
         """Submits a run and awaits its result, in any asyncio loop.
 
         Args:
@@ -205,6 +285,10 @@ class Submitting(Looking):
             input: Its input.
             priority: Higher runs first.
             tags: Words to find the run by.
+            session: As for `submit`, as are the options below.
+            when_busy: What to do while the session is busy.
+            on_retry: Whether it keeps its session while it waits for a retry.
+            weight: Turns that its session gets where others get one.
 
         Returns:
             What `Run.result` returns. Cancelling the awaiting task does not cancel the run.
@@ -212,7 +296,17 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit` and `Run.result`.
         """
-        return await (await self.asubmit(flow, input, priority=priority, tags=tags))
+        started = await self.asubmit(
+            flow,
+            input,
+            priority=priority,
+            tags=tags,
+            session=session,
+            when_busy=when_busy,
+            on_retry=on_retry,
+            weight=weight,
+        )
+        return await started
 
     def _tickets(
         self,
@@ -224,6 +318,7 @@ class Submitting(Looking):
         tags: Sequence[str],
         durability: str | None,
         block: bool,
+        place: _goclaw._PlaceRow,
         *,
         soon: bool = False,
     ) -> _goclaw.Tickets:
@@ -250,7 +345,19 @@ class Submitting(Looking):
             durability,
             block,
             soon,
+            place,
         )
+
+    def _place(
+        self,
+        session: str | Sequence[str] | None,
+        when_busy: WhenBusy | None,
+        on_retry: OnRetry,
+        weight: int | None,
+        *,
+        inputs: int = 1,
+    ) -> _goclaw._PlaceRow:
+        return _place(session, when_busy, on_retry, weight, inputs=inputs, memory=self._path is None)
 
     def _started(self, answers: builtins.list[_goclaw.Run | BaseException]) -> builtins.list[Run[Any]]:
         refused = [answer for answer in answers if isinstance(answer, BaseException)]

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
-from . import _goclaw, _guard, _registry, _signature, _trace
+from . import _goclaw, _guard, _processes, _registry, _signature, _trace
 from ._options import (
     UNSET,
     Delivery,
@@ -284,7 +284,7 @@ def agent(
         retries: Tries after the first; 3 by default.
         retry: The whole retry policy, in the place of `retries`.
         priority: Higher runs first.
-        isolation: ``"thread"`` (for `def`), ``"loop"`` (for `async def`) or ``"process"`` (for both);
+        isolation: ``"thread"`` (for `def`), ``"loop"`` (for `async def`) or ``"process"`` (a worker process, for both);
             ``"auto"`` takes what the lane says, else picks by the kind of function.
         delivery: ``"at_most_once"`` fails a task whose attempt a crash interrupted, and does not repeat it.
 
@@ -396,7 +396,9 @@ def _is_coroutine(target: Callable[..., Any]) -> bool:
 
 def _agent_name(target: Any, name: str | None) -> str:
     if name is None:
-        return f"{target.__module__}.{target.__qualname__}"
+        # A worker process runs the main script under another name.
+        module = "__main__" if target.__module__ == "__mp_main__" else target.__module__
+        return f"{module}.{target.__qualname__}"
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"the agent's name is {name!r}", code="config.name", help="give a text that names it")
     return name
@@ -404,6 +406,8 @@ def _agent_name(target: Any, name: str | None) -> str:
 
 def _check_isolation(made: Agent[Any, Any]) -> None:
     isolation = made._options.isolation
+    if isolation == "process":
+        _processes.refuse_where_absent(made.name)
     if isolation == ("thread" if made._is_coroutine else "loop"):
         kind = "an `async def`" if made._is_coroutine else "a plain `def`"
         raise AgentError(

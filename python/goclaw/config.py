@@ -25,7 +25,7 @@ Config: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 
 KEYS = (
     *("lanes", "durability", "relaxed_window", "concurrency", "drain_timeout", "payload_max"),
-    *("cancel_grace", "stuck_threads_max"),
+    *("when_busy", "cancel_grace", "stuck_threads_max"),
 )
 _PREFIX = "GOCLAW_"
 _FILE = "GOCLAW_CONFIG"

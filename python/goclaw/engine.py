@@ -17,6 +17,8 @@ from .config import Config
 from .durations import Duration, to_ms, to_positive_ms
 from .errors import ConfigError
 from .lane import Lane, sized
+from .processes import Processes
+from .session import WhenBusy, _mode
 
 if TYPE_CHECKING:
     from typing import Self
@@ -38,11 +40,14 @@ class Engine(Submitting):
         payload_max: Bound of one encoded value, in bytes; 16 MiB by default.
         config: A file (``.yaml .toml .json``) or a mapping with the same options. The environment
             (``GOCLAW_LANES__CPU__CONCURRENCY=8``) outranks it, arguments outrank both.
+        when_busy: What a submit does while its session is busy, unless it or the session says so itself;
+            ``"followup"`` by default.
         cancel_grace: How long agents of a cancelled run get to stop before they are given up; 5 s by default.
         stuck_threads_max: Threads that may be stuck before their lane starts no more of them; 32 by default.
         handle_sigterm: SIGTERM closes the engine and ends the process with exit code 0; a second one
             does not wait for running work. Where the engine is opened outside the main thread, or
             the program handles SIGTERM itself, nothing is changed.
+        processes: How worker processes are kept, for agents with `isolation="process"`.
 
     Raises:
         StoreLocked: `store.locked` where another process has the store open.
@@ -73,16 +78,20 @@ class Engine(Submitting):
         drain_timeout: Duration | None = None,
         payload_max: int | None = None,
         config: Config | None = None,
+        when_busy: WhenBusy | None = None,
         cancel_grace: Duration | None = None,
         stuck_threads_max: int | None = None,
         handle_sigterm: bool = True,
+        processes: Processes | None = None,
     ) -> None:
+        _guard.refuse_main_replay()
         given = {
             "durability": durability,
             "relaxed_window": relaxed_window,
             "concurrency": concurrency,
             "drain_timeout": drain_timeout,
             "payload_max": payload_max,
+            "when_busy": when_busy,
             "cancel_grace": cancel_grace,
             "stuck_threads_max": stuck_threads_max,
         }
@@ -114,8 +123,10 @@ class Engine(Submitting):
             level,
             to_positive_ms(told.get("relaxed_window", "10ms"), what="relaxed_window"),
             whole_number("payload_max", told.get("payload_max", _PAYLOAD_MAX), 2**31 - 1),
+            _mode(told.get("when_busy", "followup"), memory=self._path is None),
             to_ms(told.get("cancel_grace", "5s"), what="cancel_grace"),
             whole_number("stuck_threads_max", told.get("stuck_threads_max", 32), 100_000),
+            None if processes is None else json.dumps(_checked(processes)._to_model()),
         )
         _life.opened.add(self)
         if handle_sigterm:
@@ -169,3 +180,11 @@ class Engine(Submitting):
         self._native.close(drain_ms)
         _life.opened.discard(self)
         _sigterm.unwatch(self)
+
+
+def _checked(processes: Processes) -> Processes:
+    if not isinstance(processes, Processes):
+        raise ConfigError(
+            f"`processes` is {processes!r}", code="config.invalid", help="give goclaw.Processes(max_tasks=1000, ...)"
+        )
+    return processes

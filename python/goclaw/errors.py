@@ -1,6 +1,7 @@
 """Everything goclaw raises: one tree under `GoclawError`, each with a stable code and a cure.
 
-Codes are ``area.reason``. The Rust core speaks in codes; `from_code` turns one into its class.
+`Cancelled`, raised inside agents, is the one that stands beside it. Codes are ``area.reason``.
+The Rust core speaks in codes; `from_code` turns one into its class.
 """
 
 from __future__ import annotations
@@ -289,6 +290,42 @@ class LaneNotFound(GoclawError, LookupError):
     code = "lane.unknown"
 
 
+class LaneDropped(GoclawError):
+    """A full lane dropped the task: the cause of its failure (`lane.dropped`)."""
+
+    code = "lane.dropped"
+
+
+class SessionError(GoclawError):
+    """What has to do with the order of runs in a session (`session.busy` and its relatives)."""
+
+    code = "session.busy"
+
+
+class SessionBusy(SessionError):
+    """The session is busy, and the submit was not to wait (`session.busy`)."""
+
+    code = "session.busy"
+
+
+class SessionFull(SessionError):
+    """Too many messages wait in the session (`session.full`)."""
+
+    code = "session.full"
+
+
+class MessageDropped(SessionError):
+    """Newer messages took the place of this one before it was read (`session.dropped`)."""
+
+    code = "session.dropped"
+
+
+class MergeFailed(SessionError):
+    """The messages of a session could not be merged (`session.merge`)."""
+
+    code = "session.merge"
+
+
 class StoreError(GoclawError):
     """The store could not do its work (`store.io` and its relatives)."""
 
@@ -371,6 +408,11 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     TotalTimedOut,
     LaneFull,
     LaneNotFound,
+    LaneDropped,
+    SessionBusy,
+    SessionFull,
+    MessageDropped,
+    MergeFailed,
     StoreLocked,
     StoreFull,
     StoreCorrupt,
@@ -390,6 +432,7 @@ _BY_AREA: dict[str, type[GoclawError]] = {
     "workflow": WorkflowError,
     "agent": AgentError,
     "task": TaskFailed,
+    "session": SessionError,
     "store": StoreError,
     "payload": PayloadError,
     "config": ConfigError,

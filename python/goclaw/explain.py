@@ -25,6 +25,7 @@ class LanePlace:
         concurrency: Permits that it has.
         free: Permits that such a task could have now: of the lane, its threads and the whole engine.
         paused: The lane is paused.
+        held: So many of its threads are stuck that it starts no more of them.
         ready_in: Seconds until the lane's rate, a budget or a pause that an agent asked for lets them begin.
         priority: Their priority.
         seconds: How long they have waited.
@@ -38,6 +39,7 @@ class LanePlace:
     concurrency: int
     free: int
     paused: bool
+    held: bool
     ready_in: float | None
     priority: int
     seconds: float
@@ -46,6 +48,8 @@ class LanePlace:
         where = "waits in" if self.queued else "waits for a place in the full"
         if self.paused:
             why = "which is paused"
+        elif self.held:
+            why = "which starts no more threads, as too many are stuck"
         elif self.ready_in:
             why = f"whose limiter lets it begin in {_seconds(self.ready_in)}"
         elif self.running >= self.concurrency:
@@ -78,7 +82,7 @@ class Running:
 
     def __str__(self) -> str:
         what = "runs" if self.calls == 1 else f"runs {self.calls} times"
-        where = {"thread": "on a thread", "loop": "on the event loop", "process": "in a process"}[self.worker]
+        where = {"thread": "on a thread", "loop": "on the event loop", "process": "in a worker process"}[self.worker]
         return f"{what} {where} for {_seconds(self.seconds)}" + (f", in attempt {self.attempt}" * (self.attempt > 1))
 
 
@@ -88,19 +92,27 @@ class SessionPlace:
 
     Attributes:
         key: The session.
-        holder: Id of the run that has it; `None` where it is this run, or nobody yet.
-        ahead: Runs that go first.
+        state: ``"holds"``, ``"waits"``, or ``"parked"``: it lets others go first until its retry is due.
+        holder: Id of the run that has it; `None` where nobody has, as while messages are collected.
+        ahead: Runs that go first, the holder included.
     """
 
     key: str
+    state: str
     holder: str | None
     ahead: int
 
     def __str__(self) -> str:
-        if self.holder is None and self.ahead == 0:
+        if self.state == "holds":
             return f"it has session `{self.key}`"
-        who = f"run {self.holder}" if self.holder is not None else "another run"
-        return f"{who} has session `{self.key}`, and {_count(self.ahead, 'run')} go first"
+        what = "waits for" if self.state == "waits" else "has parked in"
+        if self.holder is not None:
+            who = f"run {self.holder} has" + (
+                f", as the first of {_count(self.ahead, 'run')}" if self.ahead > 1 else ""
+            )
+            return f"it {what} session `{self.key}`, which {who}"
+        behind = f", behind {_count(self.ahead, 'run')}" if self.ahead else ", which nobody has at the moment"
+        return f"it {what} session `{self.key}`{behind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,7 @@ class TaskExplanation:
         retry_in: Seconds until its next attempt.
         missing: ``"agent"`` or ``"lane"``, where this process does not have it.
         resolving: Its condition, items or rate key are being worked out.
+        session: It is ready, and waits until its run has its session.
         journal: It is ready, and waits for what comes before it to be durable.
         error: What its last failed attempt said.
     """
@@ -138,6 +151,7 @@ class TaskExplanation:
     retry_in: float | None = None
     missing: str | None = None
     resolving: bool = False
+    session: bool = False
     journal: bool = False
     error: str | None = None
 
@@ -161,6 +175,8 @@ class TaskExplanation:
             reasons.append(f"waits for lane `{self.lane}`, which this engine does not have")
         if self.resolving:
             reasons.append("has its condition, items or rate key worked out")
+        if self.session:
+            reasons.append("is ready and waits for the session of its run")
         if self.journal:
             reasons.append("is ready and waits for the journal")
         return reasons
@@ -196,7 +212,7 @@ class Explanation:
             said.append("the engine is closing, so nothing begins any more")
         if self.stalled:
             said.append(f"the store takes nothing: {self.stalled}")
-        if self.session is not None and self.session.ahead:
+        if self.session is not None and self.session.state != "holds":
             said.append(str(self.session))
         said.extend(map(str, self.tasks))
         if self.more:

@@ -98,6 +98,7 @@ class RunSummary:
         tags: Its tags.
         submitted: When it was submitted (UTC).
         ended: When it ended (UTC), if it has.
+        session: Key of its session, if it has one.
     """
 
     id: str
@@ -106,6 +107,7 @@ class RunSummary:
     tags: tuple[str, ...]
     submitted: datetime
     ended: datetime | None
+    session: str | None = None
 
 
 class Run(Generic[R_co]):
@@ -163,6 +165,21 @@ class Run(Generic[R_co]):
         """Name of the workflow that it runs."""
         return self._native.workflow()
 
+    @property
+    def session(self) -> str | None:
+        """Key of its session; `None` where it has none."""
+        return self._native.place()[0]
+
+    @property
+    def admission(self) -> str:
+        """How its submit was met: ``started queued steered collected interrupting``."""
+        return self._native.place()[1]
+
+    @property
+    def into(self) -> str | None:
+        """Id of the run that took its message; `None` where it ran by itself, or will."""
+        return self._native.place()[2]
+
     def wait(self, timeout: Duration | None = None) -> bool:
         """Waits for the end of the run.
 
@@ -195,7 +212,8 @@ class Run(Generic[R_co]):
 
         Returns:
             What the traced function returns; of a built workflow its `output`, else the single sink's
-            result, else ``{sink id: result}``.
+            result, else ``{sink id: result}``. Of a message that another run took (`into`) the result of
+            that run.
 
         Raises:
             TaskFailed: with the agent's exception as `__cause__`.
@@ -206,12 +224,18 @@ class Run(Generic[R_co]):
             ResultTimeout: `run.wait_timeout` when the time is over; the run goes on.
             EngineClosed: `engine.closed` when the engine closes first.
         """
+        began = time.monotonic()
         if not self.wait(timeout):
             raise ResultTimeout(
                 f"run `{self.id}` is {self.state} and did not end within {timeout}",
                 help="wait longer, or look at run.tasks and run.events() to see where it stands",
             )
-        return self._outcome()
+        into = self.into
+        if into is None:
+            return self._outcome()
+        left = None if timeout is None else to_seconds(timeout, what="timeout") - (time.monotonic() - began)
+        took: Run[R_co] = self._engine.get(into)
+        return took.result(None if left is None else max(0.0, left))
 
     @property
     def results(self) -> dict[str, Any]:
@@ -405,7 +429,11 @@ class Run(Generic[R_co]):
             native.on_end(partial(_wake, loop, ended))
             await ended
             native.wait(0.0)
-        return self._outcome()
+        into = self.into
+        if into is None:
+            return self._outcome()
+        took: Run[R_co] = self._engine.get(into)
+        return await took
 
     def _outcome(self) -> R_co:
         error = None if self.state == "completed" else self._error()
@@ -449,7 +477,7 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
     cause: BaseException
     if isinstance(origin, BaseException):
         cause = origin
-    elif kind == "timeout":
+    elif kind in ("timeout", "dropped"):
         cause = class_of(code)(message, code=code)
     else:
         cause = RemoteError(message, types=types, traceback=traceback, code=code)
@@ -459,7 +487,8 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
         f"task `{task}` failed after {tries}: {name}: {message}",
         code=code,
         help=_HELP.get(code)
-        or _HELP.get(kind, "the cause is above; `run.tasks` and `run.events()` tell what led to it"),
+        or _HELP.get(kind)
+        or "the cause is above; `run.tasks` and `run.events()` tell what led to it",
         task=task,
         attempts=attempts,
     )
@@ -474,6 +503,7 @@ _HELP = {
     "task.total_timeout": "raise the task's `total_timeout`, or allow fewer retries",
     "timeout": "raise the task's `timeout`, or make the agent faster",
     "payload": "return values that can travel, or use an engine without a path",
+    "dropped": "give the lane more capacity or concurrency, or another `on_full`",
     "binding": "check the agent's parameters and what the task gives them",
 }
 

@@ -9,17 +9,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Batch, Executor, NodeCall, Outcome, Report, Reports, Resolution, Rung, Style};
-use crate::model::{Failure, FailureKind, Isolation, Millis, Span, TaskRef};
+use super::{
+    Batch, Executor, MergeCall, NodeCall, Outcome, Report, Reports, Resolution, Rung, Style,
+};
+use crate::model::{Failure, FailureKind, Isolation, Millis, Payload, Span, TaskRef};
 
 type Function = Arc<dyn Fn(&Batch, TaskRef) -> Outcome + Send + Sync>;
 type Resolver = Arc<dyn Fn(&NodeCall) -> Resolution + Send + Sync>;
+type Merger = Arc<dyn Fn(&MergeCall) -> Result<Payload, Box<Failure>> + Send + Sync>;
 
 /// An executor whose agents are closures.
 #[derive(Default)]
 pub struct Local {
     agents: RwLock<HashMap<String, Function>>,
     resolver: RwLock<Option<Resolver>>,
+    merger: RwLock<Option<Merger>>,
     reports: RwLock<Option<Arc<dyn Reports>>>,
     busy: Arc<AtomicUsize>,
 }
@@ -46,10 +50,26 @@ impl Local {
         *self.resolver.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(resolve));
     }
 
+    /// Says how messages of a session are merged.
+    pub fn merger(
+        &self,
+        merge: impl Fn(&MergeCall) -> Result<Payload, Box<Failure>> + Send + Sync + 'static,
+    ) {
+        *self.merger.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(merge));
+    }
+
     /// Connects to the engine that is being opened: `Engine::open(options, |r| local.connect(r))`.
     pub fn connect(self: &Arc<Self>, reports: Arc<dyn Reports>) -> Arc<dyn Executor> {
         *self.reports.write().unwrap_or_else(PoisonError::into_inner) = Some(reports);
         Arc::clone(self) as Arc<dyn Executor>
+    }
+
+    /// Reports as an agent's host does; nothing is said before an engine is connected.
+    #[cfg(test)]
+    pub(crate) fn tell(&self, news: Vec<Report>) {
+        if let Some(reports) = self.reports() {
+            reports.report(news);
+        }
     }
 
     fn reports(&self) -> Option<Arc<dyn Reports>> {
@@ -86,6 +106,17 @@ impl Executor for Local {
         self.on_thread(move || {
             let resolution = resolver(&call);
             reports.report(vec![Report::Resolved { run: call.run, node: call.node, resolution }]);
+        });
+    }
+
+    fn merge(&self, call: Arc<MergeCall>) {
+        let merger = self.merger.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(reports) = self.reports() else { return };
+        self.on_thread(move || {
+            let none = || Failure::new(FailureKind::Binding, "session.merge", "no merger is set");
+            let result = merger.map_or_else(|| Err(Box::new(none())), |merge| merge(&call));
+            let (session, number) = (Arc::clone(&call.session), call.number);
+            reports.report(vec![Report::Merged { session, number, result }]);
         });
     }
 

@@ -5,19 +5,24 @@
 //! as exactly one outcome, or is fenced by the engine.
 
 mod beats;
+mod letters;
 pub mod local;
+pub mod wire;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use self::beats::Beats;
 use crate::model::{
-    BatchId, Isolation, LaneCard, Millis, NodeIx, Opaque, Payload, RunId, Span, Style, TaskRef,
-    Timestamp,
+    BatchId, Collect, Failure, Isolation, LaneCard, Millis, NodeIx, Opaque, Payload, RunId, Span,
+    Style, TaskRef, Timestamp,
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
+pub use letters::{Letter, Letters};
 
 /// What the calls of one node share: its plan and everything its arguments may refer to.
 ///
@@ -35,12 +40,37 @@ pub struct NodeCall {
     pub items: Option<Payload>,
     pub trace_id: Arc<str>,
     pub session: Option<Arc<str>>,
+    /// Messages to the session that were put before the run; `None` without a session.
+    pub letters: Option<Arc<Letters>>,
     /// When the run was submitted.
     pub submitted: Timestamp,
     /// Set when the run is cancelled; agents read it as `ctx.cancelled`.
     pub cancelled: Arc<AtomicBool>,
     /// Room for what the executor evaluates once per node (decoded items, bound arguments).
     pub memo: OnceLock<Arc<dyn Opaque>>,
+}
+
+/// Messages of one session that are to become one. Asked for by number, answered by number.
+#[derive(Debug)]
+pub struct MergeCall {
+    pub session: Arc<str>,
+    pub number: u64,
+    /// The inputs of the runs, oldest first.
+    pub inputs: Vec<Payload>,
+    pub collect: Arc<Collect>,
+}
+
+/// Where a batch notes its progress so that others can read it, even once the process that ran it is dead.
+pub trait Gauge: Send + Sync {
+    fn begin(&self, batch: BatchId, index: u32);
+    /// As [`Batch::under_way`].
+    fn under_way(&self, batch: BatchId) -> Option<(u32, Millis)>;
+    /// The call under way gives a sign of life, perhaps with something to tell.
+    fn beat(&self, batch: BatchId, details: Option<&str>);
+    /// As [`Batch::silent_for`], of the call under way.
+    fn silent_for(&self, batch: BatchId) -> Option<Millis>;
+    /// As [`Batch::details`], of the call under way.
+    fn details(&self, batch: BatchId) -> Option<Arc<str>>;
 }
 
 /// A span of calls that holds its permits until the last outcome is reported.
@@ -70,7 +100,19 @@ pub struct Batch {
     /// Outcomes that nobody has taken yet. Shared, so that the engine gets at what is finished while
     /// a later call of the same batch hangs.
     finished: Mutex<Finished>,
+    /// A map's items of this span alone: in a worker process, which has no others.
+    pub items: Option<Payload>,
+    /// The child that gets the first of them.
+    pub items_lo: u32,
+    /// Where calls are noted, for batches in worker processes.
+    gauge: OnceLock<Arc<dyn Gauge>>,
     pause: Pause,
+}
+
+impl std::fmt::Debug for dyn Gauge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<gauge>")
+    }
 }
 
 /// Where an agent that lent its permit waits for another one.
@@ -131,8 +173,17 @@ impl Batch {
             abandoned: AtomicBool::new(false),
             beats: Beats::default(),
             finished: Mutex::default(),
+            items: None,
+            items_lo: span.lo,
+            gauge: OnceLock::new(),
             pause: Pause::default(),
         }
+    }
+
+    /// From now on calls are noted there and read from there.
+    pub fn measure(&self, gauge: Arc<dyn Gauge>) {
+        // A batch runs in one process.
+        let _ = self.gauge.set(gauge);
     }
 
     /// The same, holding permits of a lane.
@@ -160,14 +211,26 @@ impl Batch {
     pub fn begin(&self, index: u32) {
         let ms = self.origin.elapsed().as_millis() as u64 + 1;
         self.under_way.store((ms << 32) | u64::from(index), Ordering::Release);
+        if let Some(gauge) = self.gauge.get() {
+            gauge.begin(self.id, index);
+        }
     }
 
     /// The child whose call is under way, and for how many milliseconds. `None` between calls.
     pub fn under_way(&self) -> Option<(u32, Millis)> {
+        if let Some(gauge) = self.gauge.get() {
+            return gauge.under_way(self.id);
+        }
         let packed = self.under_way.load(Ordering::Acquire);
         let began = (packed >> 32).checked_sub(1)?;
         let held = (self.origin.elapsed().as_millis() as u64).saturating_sub(began);
         Some((packed as u32, held))
+    }
+
+    /// Nanoseconds since the last call began, for those who report calls one by one.
+    pub fn busy_ns(&self) -> u64 {
+        let began = (self.under_way.load(Ordering::Acquire) >> 32).saturating_sub(1);
+        (self.origin.elapsed().as_nanos() as u64).saturating_sub(began * 1_000_000)
     }
 
     /// Bound on the silence of each attempt of the span.
@@ -177,25 +240,41 @@ impl Batch {
 
     /// A child gives a sign of life. Cheap, and waits for nobody.
     pub fn beat(&self, index: u32) {
+        if let Some(gauge) = self.gauge.get() {
+            return gauge.beat(self.id, None);
+        }
         let now = self.origin.elapsed().as_millis() as Millis;
         self.beats.beat(index.wrapping_sub(self.span.lo), self.span.len, now);
     }
 
     /// As `beat`, with something to tell: whoever looks at the task sees the latest.
     pub fn beat_with(&self, index: u32, details: Arc<str>) {
+        if let Some(gauge) = self.gauge.get() {
+            return gauge.beat(self.id, Some(&details));
+        }
         self.beats.tell(index.wrapping_sub(self.span.lo), details);
         self.beat(index);
     }
 
     /// For how many milliseconds a child has given no sign of life; `None` where it gave none yet.
     pub fn silent_for(&self, index: u32) -> Option<Millis> {
+        if let Some(gauge) = self.gauge.get() {
+            return gauge.silent_for(self.id).filter(|_| self.is_under_way(index));
+        }
         let latest = self.beats.latest(index.wrapping_sub(self.span.lo))?;
         Some((self.origin.elapsed().as_millis() as Millis).saturating_sub(latest))
     }
 
     /// What a child told with its latest heartbeat.
     pub fn details(&self, index: u32) -> Option<Arc<str>> {
+        if let Some(gauge) = self.gauge.get() {
+            return gauge.details(self.id).filter(|_| self.is_under_way(index));
+        }
         self.beats.details(index.wrapping_sub(self.span.lo))
+    }
+
+    fn is_under_way(&self, index: u32) -> bool {
+        self.under_way().is_some_and(|(child, _)| child == index)
     }
 
     /// True for a child that somebody has claimed. A claim that was taken back does not count.
@@ -246,7 +325,7 @@ impl Batch {
 }
 
 /// How firmly calls are asked to stop before they are given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rung {
     /// `ctx.cancelled` is true; coroutines are cancelled the way asyncio does it.
     Token,
@@ -255,7 +334,7 @@ pub enum Rung {
 }
 
 /// What an executor tells the engine.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
     /// Consecutive children `lo ..` of a batch ended. `busy_ns` is the time the calls took together.
     Done {
@@ -282,6 +361,16 @@ pub enum Report {
         run: RunId,
         node: NodeIx,
         resolution: Resolution,
+    },
+    /// An agent of the run has read a letter for the first time.
+    LettersRead {
+        run: RunId,
+    },
+    /// The answer to a `MergeCall`.
+    Merged {
+        session: Arc<str>,
+        number: u64,
+        result: Result<Payload, Box<Failure>>,
     },
     Progress {
         run: RunId,
@@ -314,6 +403,8 @@ pub trait Executor: Send + Sync {
     fn execute(&self, batch: Arc<Batch>);
     /// Evaluates a node's `when` and `each`; answers with `Report::Resolved`.
     fn resolve(&self, call: Arc<NodeCall>);
+    /// Merges messages; answers with `Report::Merged`.
+    fn merge(&self, call: Arc<MergeCall>);
     /// The run of these children was cancelled: asks them to stop, first softly, then firmly. They
     /// still count, and report how they ended. What goes on all the same is abandoned in the end.
     fn cancel(&self, batch: &Arc<Batch>, span: Span, rung: Rung);

@@ -30,10 +30,20 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionPlace {
     pub key: Arc<str>,
-    /// Who has it; `None` where it is the run itself, or nobody yet.
+    pub standing: Standing,
+    /// Who has it; `None` where nobody has, as when messages are still collected.
     pub holder: Option<RunId>,
-    /// Runs that go first.
+    /// Runs that go first, the holder included.
     pub ahead: usize,
+}
+
+/// How a run stands in its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Holds,
+    Waits,
+    /// It lets others go first until its retry is due.
+    Parked,
 }
 
 /// Where one task is.
@@ -68,6 +78,8 @@ pub enum Why {
         concurrency: u32,
         /// Permits that it could have now: of the lane, its threads and the whole engine.
         free: u32,
+        /// So many of the lane's threads are stuck that it starts no more of them.
+        held: bool,
     },
     /// Its last attempt failed; the next one comes then.
     Retry { due: Timestamp, error: Option<String> },
@@ -80,6 +92,8 @@ pub enum Why {
         /// How long an attempt may take.
         timeout_ms: Option<Millis>,
     },
+    /// It is ready, and waits until its run has its session.
+    Session,
     /// It is ready, and its way into the lane waits for the journal.
     Journal,
 }

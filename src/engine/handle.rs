@@ -11,6 +11,7 @@ use super::inbox::{Inbox, Message};
 use super::options::{Closed, Options, Submit, lanes};
 use super::owner::Owner;
 use super::refusal;
+use super::sessions::{SessionAsk, SessionInfo, SessionSetup};
 use super::shared::{Ending, Shared, Views, unless_closed};
 use super::ticket::{Handle, Ticket};
 use crate::agent::{Executor, Reports};
@@ -243,6 +244,30 @@ impl Engine {
     /// `engine.closed`.
     pub fn lanes(&self) -> Result<Vec<LaneView>> {
         self.ask(|reply| Message::Lanes { reply })
+    }
+
+    /// A session as it is now. Every key has one; an idle one costs nothing.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn session(&self, key: &str) -> Result<SessionInfo> {
+        self.ask(|reply| Message::Sessions(SessionAsk::Look { key: key.into(), reply }))
+    }
+
+    /// Keys of the sessions that are busy or set up, in order.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn sessions(&self) -> Result<Vec<Arc<str>>> {
+        self.ask(|reply| Message::Sessions(SessionAsk::Keys { reply }))
+    }
+
+    /// Says what submits to a session do that do not say it themselves.
+    ///
+    /// # Errors
+    /// `engine.closed`.
+    pub fn set_up_session(&self, key: &str, setup: SessionSetup) -> Result<()> {
+        self.ask(|reply| Message::Sessions(SessionAsk::SetUp { key: key.into(), setup, reply }))
     }
 
     /// Forgets finished runs: the one named, or all that ended before `before`. One that cannot be

@@ -10,6 +10,7 @@ use super::health::{Beat, Pulse};
 use super::lanes::LaneAsk;
 use super::options::{Closed, Submit};
 use super::refusal;
+use super::sessions::SessionAsk;
 use crate::agent::{Report, Reports};
 use crate::lane::LaneView;
 use crate::model::{Growth, Millis, Result, RunId, Timestamp};
@@ -91,6 +92,7 @@ pub(super) enum Message {
         task: Option<String>,
         reply: Reply<Result<Option<Explanation>>>,
     },
+    Sessions(SessionAsk),
     /// Forgets ended runs that an engine in memory keeps: the one named, or all that ended before.
     Forget {
         run: Option<RunId>,

@@ -17,6 +17,7 @@ mod lanes;
 mod machine;
 mod options;
 mod owner;
+mod sessions;
 mod shared;
 mod ticket;
 mod watch;
@@ -24,7 +25,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use explain::{Explanation, SessionPlace, TaskPlace, Why};
+pub use explain::{Explanation, SessionPlace, Standing, TaskPlace, Why};
 pub use handle::Engine;
 pub use health::{Beat, Held, Pulse, StuckCall};
 pub use lanes::Draining;
@@ -32,6 +33,7 @@ pub use options::{
     CANCEL_GRACE_MS, Closed, OnConflict, Options, STUCK_THREADS_MAX, Submit, all_lanes,
     builtin_lanes,
 };
+pub use sessions::{SessionInfo, SessionSetup};
 pub use ticket::{Handle, Ticket};
 
 /// Reasons that several places give in the same words.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::machine::Machine;
 use crate::lane::Lanes;
-use crate::model::{Durability, Error, LaneSpec, Millis, Payload, Priority, Result, RunId};
+use crate::model::{
+    Durability, Error, LaneSpec, Millis, OnRetry, Payload, Priority, Result, RunId, WhenBusy,
+};
 use crate::plan::Plan;
 
 /// How an engine is set up.
@@ -20,6 +22,8 @@ pub struct Options {
     pub durability: Durability,
     /// Longest time that a `relaxed` event waits for its sync.
     pub relaxed_window: Millis,
+    /// What a submit does where its session is busy, unless it or the session says so itself.
+    pub when_busy: WhenBusy,
     /// How long attempts of a cancelled run get to end by themselves before they are given up.
     pub cancel_grace: Millis,
     /// Threads that may be stuck before their lane starts no more of them.
@@ -40,6 +44,7 @@ impl Default for Options {
             global: None,
             durability: Durability::Strict,
             relaxed_window: 10,
+            when_busy: WhenBusy::Followup,
             cancel_grace: CANCEL_GRACE_MS,
             stuck_threads_max: STUCK_THREADS_MAX,
         }
@@ -100,8 +105,11 @@ pub struct Submit {
     pub tags: Vec<String>,
     /// Runs of one session go one at a time.
     pub session: Option<Arc<str>>,
-    /// Turns that the session gets where others get one.
-    pub weight: u32,
+    /// What to do where the session is busy; `None`: as the session, or the engine, is set up.
+    pub when_busy: Option<WhenBusy>,
+    pub on_retry: OnRetry,
+    /// Turns that the session gets where others get one; `None`: as the session is set up, or 1.
+    pub weight: Option<u32>,
     /// `None`: as the engine.
     pub durability: Option<Durability>,
     /// 32 hexadecimal digits; `None`: derived from the run id.

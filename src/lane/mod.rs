@@ -10,15 +10,17 @@ mod band;
 mod check;
 mod door;
 mod entry;
-mod lane;
 mod limit;
+mod named;
 mod permit;
+mod session;
 mod set;
 mod view;
 
 pub use entry::{AGING_MS, Entry, Front};
-pub use lane::{Admission, Lane};
+pub use named::{Admission, Lane};
 pub use permit::Permit;
+pub use session::{Group, Next, SESSION_WAITING_MAX, SessionView, Sessions, Waiting};
 pub use set::Lanes;
 pub use view::{Counts, LaneView, Waits, Whereabouts};
 

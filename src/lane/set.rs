@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::check::check;
-use super::lane::{Lane, STYLES};
+use super::named::{Lane, STYLES};
 use super::permit::Slots;
 use super::view::{LaneView, Whereabouts};
 use super::{Entry, Front, Permit};
@@ -140,6 +140,10 @@ impl Lanes {
     }
     pub fn resume(&mut self, lane: usize) {
         self.lanes[lane].paused = false;
+    }
+    /// Names of the lanes that are paused.
+    pub fn paused(&self) -> impl Iterator<Item = &str> {
+        self.lanes.iter().filter(|lane| lane.paused).map(|lane| lane.spec.name.as_str())
     }
     pub fn is_paused(&self, lane: usize) -> bool {
         self.lanes[lane].paused

@@ -1,7 +1,7 @@
 //! What users see of a lane.
 
 use super::Entry;
-use super::lane::{Lane, STYLES};
+use super::named::{Lane, STYLES};
 use crate::model::{Millis, NodeIx, OnFull, Priority, Rate, RunId, Span, Timestamp};
 
 /// A lane as users see it.

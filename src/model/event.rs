@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlobHash, Durability, Failure, NodeIx, Payload, Priority, RunId, RunState, Span, TaskRef,
-    TaskState, Timestamp, Workflow,
+    BlobHash, Conduct, Durability, Failure, NodeIx, Payload, Priority, RunId, RunState, Span,
+    TaskRef, TaskState, Timestamp, Workflow,
 };
 
 /// How a run began.
@@ -31,6 +31,9 @@ pub struct Submitted {
     /// Turns of the session, or of the run, where lanes are fair.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: u32,
+    /// What it does where its session is busy.
+    #[serde(default, skip_serializing_if = "Conduct::is_plain")]
+    pub conduct: Conduct,
     /// 128-bit trace id, hexadecimal.
     pub trace_id: String,
     pub at: Timestamp,
@@ -60,6 +63,8 @@ pub enum SkipReason {
     Condition,
     /// The ends of its dependencies do not fulfil its trigger.
     Upstream,
+    /// Another run took the message.
+    Absorbed,
 }
 
 /// Why a run stops before its plan is done; decides the state it ends in.
@@ -76,6 +81,10 @@ pub enum CancelCause {
     Deadline,
     /// A task took the process down too often: `quarantined`.
     Quarantine,
+    /// Too many messages of its session were to be merged: `cancelled`.
+    Dropped,
+    /// The messages of its session could not be merged: `failed`.
+    Merge,
     /// What the run had decided cannot be written down: `failed`.
     Unwritable,
 }
@@ -150,6 +159,9 @@ pub enum Event {
         span: Span,
         attempt: u32,
         crash: bool,
+        /// What is known of the crash of a worker process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Arc<Failure>>,
     },
     Skipped {
         node: NodeIx,
@@ -174,6 +186,22 @@ pub enum Event {
         done: f64,
         total: Option<f64>,
         text: Option<String>,
+    },
+    /// It is the run's turn in its session: from now on its tasks wait for their lanes.
+    Seated,
+    /// An agent of the run has read a message to its session; `from` is the run that brought it.
+    Steered {
+        from: RunId,
+        message: Payload,
+    },
+    /// The messages of these runs are in the input from now on.
+    Merged {
+        from: Vec<RunId>,
+        input: Payload,
+    },
+    /// Another run has taken the message: there is nothing left to do.
+    Absorbed {
+        into: RunId,
     },
     /// The attempt holds up others: it blocks the event loop, or keeps the interpreter to itself.
     Blocking {
@@ -218,10 +246,21 @@ pub struct Fact {
 /// The rare extras of a fact.
 #[derive(Clone, Debug)]
 pub enum Detail {
-    Failure { failure: Arc<Failure>, retry_at: Option<Timestamp> },
-    Progress { done: f64, total: Option<f64>, text: Option<String> },
+    Failure {
+        failure: Arc<Failure>,
+        retry_at: Option<Timestamp>,
+    },
+    Progress {
+        done: f64,
+        total: Option<f64>,
+        text: Option<String>,
+    },
     Reason(String),
     Count(u32),
+    /// The run that took the message.
+    Into(RunId),
+    /// The run that brought the message.
+    From(RunId),
 }
 
 /// The kinds of facts, with their names on every wire.
@@ -236,6 +275,9 @@ pub enum FactKind {
     RunCancelled,
     RunCompensated,
     RunQuarantined,
+    RunMerged,
+    RunAbsorbed,
+    SignalReceived,
     TaskExpanded,
     TaskScheduled,
     TaskStarted,
@@ -264,6 +306,9 @@ impl FactKind {
             Self::RunCancelled => "run.cancelled",
             Self::RunCompensated => "run.compensated",
             Self::RunQuarantined => "run.quarantined",
+            Self::RunMerged => "run.merged",
+            Self::RunAbsorbed => "run.absorbed",
+            Self::SignalReceived => "signal.received",
             Self::TaskExpanded => "task.expanded",
             Self::TaskScheduled => "task.scheduled",
             Self::TaskStarted => "task.started",
@@ -299,7 +344,7 @@ impl Event {
     /// How many sequence numbers the event takes: one per task it tells users of.
     pub fn weight(&self) -> u64 {
         match self {
-            Self::Resolved { .. } | Self::RetryDue { .. } => 0,
+            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Seated => 0,
             Self::Scheduled { span }
             | Self::Dropped { span, .. }
             | Self::Redirected { span, .. }
@@ -322,6 +367,7 @@ impl Event {
                 | Self::Redirected { .. }
                 | Self::Blocking { .. }
                 | Self::Resolved { .. }
+                | Self::Seated
         )
     }
 
@@ -338,7 +384,7 @@ impl Event {
                 (K::RunGrown, None, 0, Some(Detail::Count(growth.tasks.len() as u32)))
             }
             Self::RunStarted => (K::RunStarted, None, 0, None),
-            Self::Resolved { .. } | Self::RetryDue { .. } => return None,
+            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Seated => return None,
             Self::Expanded { node, count, .. } => {
                 (K::TaskExpanded, whole(*node), 0, Some(Detail::Count(*count)))
             }
@@ -363,7 +409,10 @@ impl Event {
             Self::Unresolved { node, failure } => {
                 (K::TaskFailed, whole(*node), 0, why(failure, None))
             }
-            Self::Interrupted { span, attempt, crash } => {
+            Self::Interrupted { span, attempt, failure: Some(failure), .. } => {
+                (K::TaskInterrupted, Some(*span), *attempt, why(failure, None))
+            }
+            Self::Interrupted { span, attempt, crash, failure: None } => {
                 let reason = if *crash { "crash" } else { "released" };
                 let detail = Detail::Reason(reason.into());
                 (K::TaskInterrupted, Some(*span), *attempt, Some(detail))
@@ -372,6 +421,7 @@ impl Event {
                 let reason = match reason {
                     SkipReason::Condition => "condition",
                     SkipReason::Upstream => "upstream",
+                    SkipReason::Absorbed => "absorbed",
                 };
                 (K::TaskSkipped, whole(*node), 0, Some(Detail::Reason(reason.into())))
             }
@@ -389,6 +439,11 @@ impl Event {
                 let detail = Detail::Progress { done: *done, total: *total, text: text.clone() };
                 (K::TaskProgress, Some((*task).into()), *attempt, Some(detail))
             }
+            Self::Steered { from, .. } => (K::SignalReceived, None, 0, Some(Detail::From(*from))),
+            Self::Merged { from, .. } => {
+                (K::RunMerged, None, 0, Some(Detail::Count(from.len() as u32 + 1)))
+            }
+            Self::Absorbed { into } => (K::RunAbsorbed, None, 0, Some(Detail::Into(*into))),
             Self::Blocking { task, attempt, reason } => {
                 let detail = Detail::Reason(reason.clone());
                 (K::TaskBlocking, Some((*task).into()), *attempt, Some(detail))

@@ -125,5 +125,5 @@ impl From<TaskRef> for Span {
 }
 
 /// Names one batch of calls handed to an executor, unique while the engine is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BatchId(pub u64);

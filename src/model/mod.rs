@@ -10,6 +10,7 @@ mod event;
 mod failure;
 mod id;
 mod payload;
+mod session;
 mod state;
 mod stats;
 mod time;
@@ -23,6 +24,7 @@ pub use event::{
 pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, NodeIx, RunId, Span, TaskRef};
 pub use payload::{Blob, BlobHash, Opaque, Payload};
+pub use session::{Admission, Collect, Conduct, Function, OnRetry, Overflow, WhenBusy};
 pub use state::{RunState, TaskState};
 pub use stats::Stats;
 pub use time::{Millis, Timestamp};

@@ -24,6 +24,12 @@ counters! {
     runs_cancelled => "goclaw_runs_cancelled_total",
     /// Gauge.
     runs_live => "goclaw_runs_live",
+    /// Runs whose message went into another run.
+    runs_absorbed => "goclaw_runs_absorbed_total",
+    /// Gauge: sessions with a run that has not ended.
+    sessions_busy => "goclaw_sessions_busy",
+    /// Gauge: runs that wait for their turn in a session.
+    sessions_waiting => "goclaw_sessions_waiting",
     /// Gauge: runs that wait for an agent or a lane that is not there, or cannot be replayed.
     runs_incompatible => "goclaw_runs_incompatible",
     tasks_started => "goclaw_tasks_started_total",

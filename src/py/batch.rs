@@ -16,7 +16,7 @@ use super::context::{Context, Entered};
 use super::executor::Core;
 use super::slot::Slot;
 use super::{failure, object};
-use crate::agent::{Batch, Outcome, Report};
+use crate::agent::{Batch, Outcome, Report, Reports};
 use crate::model::{Failure, FailureKind, Style};
 
 /// Outcomes are reported when the first of them is this old.
@@ -71,8 +71,13 @@ pub(super) fn run(
             return None;
         }
     };
+    let mut args = binding.args(py);
+    if let Err(failure) = args.take_items(py, batch, &core.mode) {
+        fail(core, batch, &failure);
+        return None;
+    }
     let here = Entered::new(batch, core);
-    let mut worker = Worker { py, core, slot, batch, args: binding.args(py), here };
+    let mut worker = Worker { py, core, slot, batch, args, here };
     let mut now = Instant::now();
     let mut chunk = Chunk { core, batch, bytes: 0, began: now };
     let mut interrupt = None;
@@ -181,12 +186,17 @@ fn unfinished(result: &Bound<'_, PyAny>) -> Option<String> {
 
 /// Fails every child of the batch that nobody has begun.
 pub(super) fn fail(core: &Core, batch: &Batch, failure: &Failure) {
+    fail_all(&*core.reports, batch, failure);
+}
+
+/// As [`fail`], without an executor.
+pub(super) fn fail_all(reports: &dyn Reports, batch: &Batch, failure: &Failure) {
     while let Some(child) = batch.claim() {
         batch.begin(child);
         batch.finish(Outcome::Failed(Box::new(failure.clone())));
     }
     if let Some((lo, outcomes)) = batch.take_finished() {
-        core.reports.report(vec![Report::Done { batch: batch.id, lo, outcomes, busy_ns: 0 }]);
+        reports.report(vec![Report::Done { batch: batch.id, lo, outcomes, busy_ns: 0 }]);
     }
 }
 

@@ -15,7 +15,7 @@ use super::object::{self, Mode};
 use super::registry::{self, Agent};
 use super::scope::{Scope, Site};
 use super::{call as python, failure};
-use crate::agent::{NodeCall, Resolution};
+use crate::agent::{Batch, NodeCall, Resolution};
 use crate::model::{Failure, Opaque, Task};
 
 /// Bound of a rate's key, bytes.
@@ -60,18 +60,18 @@ pub(super) fn node(
     call: &Arc<NodeCall>,
     mode: &Mode,
 ) -> Result<Arc<Binding>, Box<Failure>> {
-    if let Some(memo) = call.memo.get() {
-        return read(memo);
+    if let Some(binding) = call.memo.get().and_then(read) {
+        return binding;
     }
     // Not `get_or_init`: evaluation runs Python, and whoever waited for it would hold the GIL.
-    let made: Arc<dyn Opaque> = Arc::new(Memo(Binding::new(py, call, mode).map(Arc::new)));
-    let _ = call.memo.set(made);
-    read(call.memo.get().expect("just set, by us or by somebody else"))
+    let made = Binding::new(py, call, mode).map(Arc::new);
+    let _ = call.memo.set(Arc::new(Memo(made.clone())));
+    // Set by somebody else, or what worker processes keep there: then this one is used once.
+    call.memo.get().and_then(read).unwrap_or(made)
 }
 
-fn read(memo: &Arc<dyn Opaque>) -> Result<Arc<Binding>, Box<Failure>> {
-    let memo = memo.as_ref().as_any().downcast_ref::<Memo>();
-    memo.expect("the executor is the memo's only writer").0.clone()
+fn read(memo: &Arc<dyn Opaque>) -> Option<Result<Arc<Binding>, Box<Failure>>> {
+    memo.as_ref().as_any().downcast_ref::<Memo>().map(|memo| memo.0.clone())
 }
 
 impl Binding {
@@ -124,6 +124,7 @@ impl Binding {
             item_at: at(|source| matches!(source, Source::Item)),
             context_at: at(|source| matches!(source, Source::Context)),
             items: self.items.as_ref().map(|items| items.bind(py).clone()),
+            items_lo: 0,
             item_adapter: self.item_adapter.as_ref().map(|(_, adapter)| adapter.bind(py).clone()),
             item: None,
             context: None,
@@ -175,7 +176,7 @@ fn adapted<'py>(
     })
 }
 
-fn list_of(
+pub(super) fn list_of(
     py: Python<'_>,
     items: &crate::model::Payload,
     task: &str,
@@ -195,6 +196,8 @@ pub(super) struct Args<'b, 'py> {
     item_at: Option<usize>,
     context_at: Option<usize>,
     items: Option<Bound<'py, PyList>>,
+    /// The child that gets the first of the items.
+    items_lo: u32,
     item_adapter: Option<Bound<'py, PyAny>>,
     item: Option<Bound<'py, PyAny>>,
     context: Option<Bound<'py, PyAny>>,
@@ -202,6 +205,24 @@ pub(super) struct Args<'b, 'py> {
 }
 
 impl<'py> Args<'_, 'py> {
+    /// Takes the items that came with the batch, where they did.
+    ///
+    /// # Errors
+    /// They cannot be decoded.
+    pub(super) fn take_items(
+        &mut self,
+        py: Python<'py>,
+        batch: &Batch,
+        mode: &Mode,
+    ) -> Result<(), Box<Failure>> {
+        if let Some(items) = &batch.items {
+            let task = &batch.call.plan.task(batch.call.node).id;
+            self.items = Some(list_of(py, items, task, mode)?.into_bound(py));
+            self.items_lo = batch.items_lo;
+        }
+        Ok(())
+    }
+
     pub(super) fn wants_context(&self) -> bool {
         self.context_at.is_some()
     }
@@ -213,7 +234,7 @@ impl<'py> Args<'_, 'py> {
     #[inline]
     pub(super) fn set_item(&mut self, call: &NodeCall, child: u32) -> Result<(), Box<Failure>> {
         let (Some(at), Some(items)) = (self.item_at, &self.items) else { return Ok(()) };
-        let mut item = items.get_item(child as usize).map_err(|_| {
+        let mut item = items.get_item((child - self.items_lo) as usize).map_err(|_| {
             let task = &call.plan.task(call.node).id;
             let message = format!("task `{task}`: there is no item {child}");
             failure::binding("task.binding", message)

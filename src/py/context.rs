@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::executor::Core;
+use super::session::PyLetters;
 use super::{errors, failure, object};
 use crate::agent::{Batch, Report};
 use crate::model::{Error, Span, Style};
@@ -89,6 +90,7 @@ pub(super) struct Context {
     style: Style,
     input: PyOnceLock<Py<PyAny>>,
     log: PyOnceLock<Py<PyAny>>,
+    signals: PyOnceLock<Py<PyAny>>,
     /// When progress was passed on, and whether it was the last.
     reported: std::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -109,6 +111,7 @@ impl Context {
             style,
             input: PyOnceLock::new(),
             log: PyOnceLock::new(),
+            signals: PyOnceLock::new(),
             reported: std::sync::Mutex::new(None),
         }
     }
@@ -192,6 +195,36 @@ impl Context {
         let input = object::to_object(py, &self.batch.call.input, &self.core.mode)
             .map_err(|failure| PyValueError::new_err(failure.message))?;
         Ok(self.input.get_or_init(py, || input).bind(py).clone())
+    }
+
+    /// The key of the run's session; None where it has none.
+    #[getter]
+    fn session(&self) -> Option<&str> {
+        self.batch.call.session.as_deref()
+    }
+
+    /// Messages to the session that came since this was asked last, oldest first; waits for none.
+    /// What is read here is done, and runs no more as a message of its own.
+    fn poll_signals<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::signals(slf)?.call_method0(intern!(slf.py(), "poll"))
+    }
+
+    /// Messages to the session as they come: for `async for`, and for `for` in plain functions.
+    fn signals<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        if let Some(signals) = this.signals.get(py) {
+            return Ok(signals.bind(py).clone());
+        }
+        let letters = Bound::new(py, PyLetters::of(&this.batch, &this.core))?;
+        let make = py.import("goclaw.session")?.getattr(intern!(py, "Signals"))?;
+        let made = make.call1((letters,))?.unbind();
+        Ok(this.signals.get_or_init(py, || made).bind(py).clone())
+    }
+
+    /// What the messages to the session say by name, later ones over earlier ones; reads all there are.
+    #[getter]
+    fn params<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::signals(slf)?.call_method0(intern!(slf.py(), "_params"))
     }
 
     /// A logger under "goclaw.agent" whose records carry run, task and trace.

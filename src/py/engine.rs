@@ -17,9 +17,11 @@ use super::lanes::{LaneBook, PyLanes};
 use super::notify::Notifier;
 use super::object::{self, Mode};
 use super::plan::{PyPlan, parse};
+use super::process::ProcessOptions;
 use super::run::{PyRun, wait};
+use super::session::{ModeRow, PlaceRow, Places, SessionRow};
 use super::submit::PyTickets;
-use super::{errors, explain, health, incidents, logging, registry, watchdog};
+use super::{errors, explain, health, incidents, logging, registry, session, watchdog};
 use crate::agent::Executor;
 use crate::engine::{self, Engine, OnConflict, Options, Submit, all_lanes};
 use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
@@ -29,7 +31,7 @@ use crate::store::{Filter, Summary};
 /// Plans of recent runs, for the names of tasks in events.
 const PLANS_MAX: usize = 16_384;
 
-type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>);
+type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>, Option<String>);
 
 /// A handle on an open engine.
 #[pyclass(frozen, name = "Engine", module = "goclaw._goclaw")]
@@ -120,8 +122,10 @@ impl PyEngine {
         durability: &str,
         relaxed_window_ms: u64,
         payload_max: usize,
+        when_busy: ModeRow,
         cancel_grace: u64,
         stuck_threads_max: u32,
+        processes_json: Option<&str>,
     ) -> PyResult<Self> {
         logging::install(py)?;
         watchdog::ensure(py);
@@ -134,13 +138,18 @@ impl PyEngine {
             global: concurrency,
             durability: level(py, durability)?,
             relaxed_window: relaxed_window_ms,
+            when_busy: session::mode(py, when_busy)?,
             cancel_grace,
             stuck_threads_max,
+        };
+        let processes = match processes_json {
+            Some(json) => parse(py, json)?,
+            None => ProcessOptions::default(),
         };
         let mut executor = None;
         let opened = py.detach(|| {
             Engine::open(options, |reports| {
-                let made = PythonExecutor::new(reports, mode);
+                let made = PythonExecutor::with_processes(reports, mode, processes);
                 executor = Some(Arc::clone(&made));
                 made as Arc<dyn Executor>
             })
@@ -187,6 +196,7 @@ impl PyEngine {
         durability: Option<&str>,
         block: bool,
         soon: bool,
+        place: PlaceRow,
     ) -> PyResult<PyTickets> {
         let py = this.py();
         let own = this.get();
@@ -194,16 +204,19 @@ impl PyEngine {
         let id = run_id.map(|id| run_of(py, id)).transpose()?;
         let durability = durability.map(|name| level(py, name)).transpose()?;
         let on_conflict = if existing { OnConflict::Existing } else { OnConflict::Error };
+        let places = Places::read(py, place)?;
         let mut requests = Vec::with_capacity(inputs.len());
-        for input in &inputs {
+        for (at, input) in inputs.iter().enumerate() {
             let input = object::to_payload(input, &own.mode);
             requests.push(Submit {
                 id,
                 plan: Arc::clone(&plan.0),
                 input: input.map_err(|failure| errors::refused(py, &failure))?,
                 priority,
-                session: None,
-                weight: 1,
+                session: places.session(at),
+                when_busy: places.when_busy.clone(),
+                on_retry: places.on_retry,
+                weight: places.weight,
                 tags: tags.clone(),
                 durability,
                 trace_id: None,
@@ -237,18 +250,21 @@ impl PyEngine {
         found.map(|handle| self.wrap(handle)).map_err(|error| errors::raised(py, &error))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn list(
         &self,
         py: Python<'_>,
         state: Option<&str>,
         workflow: Option<String>,
         tag: Option<String>,
+        session: Option<&str>,
         after: Option<&str>,
         limit: usize,
     ) -> PyResult<Vec<SummaryRow>> {
         let state = state.map(|name| run_state(py, name)).transpose()?;
         let after = after.map(|id| run_of(py, id)).transpose()?;
-        let filter = Filter { state, workflow, tag, after, limit };
+        let filter =
+            Filter { state, workflow, tag, session: session.map(Into::into), after, limit };
         let found = py.detach(|| self.engine.list(&filter));
         let found = found.map_err(|error| errors::raised(py, &error))?;
         Ok(found.into_iter().map(summary_row).collect())
@@ -310,6 +326,22 @@ impl PyEngine {
         Ok(found.as_ref().map(explain::written))
     }
 
+    fn session(&self, py: Python<'_>, key: &str) -> PyResult<SessionRow> {
+        session::look(py, &self.engine, key)
+    }
+    fn session_keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        session::keys(py, &self.engine)
+    }
+    fn set_up_session(
+        &self,
+        py: Python<'_>,
+        key: &str,
+        when_busy: Option<ModeRow>,
+        weight: Option<u32>,
+    ) -> PyResult<()> {
+        session::set_up(py, &self.engine, key, when_busy, weight)
+    }
+
     fn purge(&self, py: Python<'_>, run: Option<&str>, before_ms: u64) -> PyResult<u64> {
         let run = run.map(|id| run_of(py, id)).transpose()?;
         let purged = py.detach(|| self.engine.purge(run, Timestamp(before_ms)));
@@ -350,15 +382,17 @@ impl PyEngine {
     }
 }
 
-/// Worker processes are not there yet: a task that asks for one must not run on a thread unnoticed.
+/// Where there are no worker processes a task that asks for one is refused, its lane's wish included.
 fn refuse_processes(py: Python<'_>, plan: &Plan) -> PyResult<()> {
+    if cfg!(target_os = "linux") {
+        return Ok(());
+    }
     let styled = |task: &Task| registry::find(&task.agent).map(|found| found.style(task.isolation));
     let refused = plan.workflow.tasks.iter().find(|task| styled(task) == Some(Style::Process));
     let Some(task) = refused else { return Ok(()) };
     let message = format!("task `{}` asks for a process of its own", task.id);
-    let help =
-        "leave isolation=\"process\" out; this version runs agents on threads and the event loop";
-    Err(errors::raised(py, &Error::new("workflow.not_yet", message, help)))
+    let help = "leave isolation=\"process\" out, or run on Linux";
+    Err(errors::raised(py, &Error::new("agent.isolation", message, help)))
 }
 
 fn level(py: Python<'_>, name: &str) -> PyResult<Durability> {
@@ -391,5 +425,7 @@ fn invalid(py: Python<'_>, message: String, help: &str) -> PyErr {
 
 fn summary_row(found: Summary) -> SummaryRow {
     let (submitted, ended) = (found.submitted.0, found.ended.map(|at| at.0));
-    (found.run.to_string(), found.workflow, found.state.as_str(), found.tags, submitted, ended)
+    let session = found.session.map(|key| key.to_string());
+    let (id, state) = (found.run.to_string(), found.state.as_str());
+    (id, found.workflow, state, found.tags, submitted, ended, session)
 }

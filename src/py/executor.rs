@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
+use super::notify::Notifier;
 use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
-use super::{context, mailbox, registry};
-use crate::agent::{Batch, Executor, NodeCall, Reports, Rung};
+use super::{context, mailbox, process, registry};
+use crate::agent::{Batch, Executor, MergeCall, NodeCall, Reports, Rung};
 use crate::model::{Isolation, Millis, RunId, Span, Style};
 
 /// How often a helping thread looks for signals (Ctrl-C).
@@ -27,6 +28,8 @@ pub(super) struct Core {
     pub(super) stuck: AtomicUsize,
     /// Batches that the loop has not ended.
     pub(super) loop_batches: AtomicUsize,
+    /// Wakes coroutines that wait for a message.
+    pub(super) notifier: Arc<Notifier>,
     pub(super) heartbeats: AtomicU64,
     on_registered: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -44,6 +47,7 @@ impl Core {
 pub(crate) struct PythonExecutor {
     core: Arc<Core>,
     pool: Arc<Pool>,
+    processes: Arc<process::Pool>,
     /// Resting helpers by run.
     helpers: Mutex<HashMap<RunId, Vec<Arc<Desk>>>>,
     /// Agents whose import was tried.
@@ -53,17 +57,28 @@ pub(crate) struct PythonExecutor {
 impl PythonExecutor {
     /// An executor without threads; they come with work. `mode` is how the engine carries values.
     pub(crate) fn new(reports: Arc<dyn Reports>, mode: Mode) -> Arc<Self> {
+        Self::with_processes(reports, mode, process::ProcessOptions::default())
+    }
+
+    /// As [`new`](Self::new), with something to say about worker processes.
+    pub(super) fn with_processes(
+        reports: Arc<dyn Reports>,
+        mode: Mode,
+        options: process::ProcessOptions,
+    ) -> Arc<Self> {
         let core = Arc::new(Core {
             reports,
             mode,
             stuck: AtomicUsize::new(0),
             loop_batches: AtomicUsize::new(0),
+            notifier: Arc::default(),
             heartbeats: AtomicU64::new(0),
             on_registered: OnceLock::new(),
         });
-        let pool = Pool::new(Arc::clone(&core));
+        let processes = process::Pool::new(Arc::clone(&core), options);
+        let pool = Pool::new(Arc::clone(&core), Arc::clone(&processes));
         let (helpers, imported) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { core, pool, helpers, imported })
+        Arc::new(Self { core, pool, processes, helpers, imported })
     }
 
     /// Heartbeats so far.
@@ -79,6 +94,13 @@ impl PythonExecutor {
     /// Threads that do not come back from a timed-out or cancelled attempt.
     pub(crate) fn stuck(&self) -> usize {
         self.core.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Runs a batch of plain functions on the calling thread: the main thread of a worker process.
+    pub(super) fn run_here(&self, py: Python<'_>, slot: &Arc<Slot>, batch: &Arc<Batch>) {
+        slot.begin(py);
+        self.pool.run_batch(py, slot, batch, false);
+        slot.end();
     }
 
     /// Lets the calling thread work on the run's thread-style batches until `until` is true.
@@ -177,7 +199,9 @@ impl Executor for PythonExecutor {
     }
 
     fn execute(&self, batch: Arc<Batch>) {
-        if batch.style == Style::Loop {
+        if batch.style == Style::Process {
+            self.pool.give(Job::Ship(batch));
+        } else if batch.style == Style::Loop {
             self.core.loop_batches.fetch_add(1, Ordering::Relaxed);
             if mailbox::feed(mailbox::Feed::Start(batch, Arc::clone(&self.core))) {
                 self.pool.give(Job::StartLoop);
@@ -191,14 +215,19 @@ impl Executor for PythonExecutor {
         self.pool.give(Job::Resolve(call));
     }
 
+    fn merge(&self, call: Arc<MergeCall>) {
+        self.pool.give(Job::Merge(call));
+    }
+
     fn cancel(&self, batch: &Arc<Batch>, span: Span, rung: Rung) {
         match (batch.style, rung) {
             (Style::Loop, _) => {
                 mailbox::feed(mailbox::Feed::Cancel(Arc::clone(batch), span));
             }
             // The run's own flag is the token, and it is set.
-            (Style::Thread | Style::Process, Rung::Token) => {}
-            (Style::Thread | Style::Process, Rung::Raise) => self.pool.press(batch, span),
+            (Style::Thread, Rung::Token) => {}
+            (Style::Thread, Rung::Raise) => self.pool.press(batch, span),
+            (Style::Process, _) => self.processes.cancel(batch, rung),
         }
     }
 
@@ -208,7 +237,9 @@ impl Executor for PythonExecutor {
         if !on_loop || span == batch.span {
             batch.abandoned.store(true, Ordering::SeqCst);
         }
-        if !self.pool.abandon(batch, span) {
+        if batch.style == Style::Process {
+            self.processes.abandon(batch);
+        } else if !self.pool.abandon(batch, span) {
             mailbox::feed(mailbox::Feed::Cancel(Arc::clone(batch), span));
         }
     }
@@ -216,6 +247,7 @@ impl Executor for PythonExecutor {
     /// Must be called without the GIL.
     fn close(&self, grace: Millis) -> usize {
         let until = Instant::now() + Duration::from_millis(grace);
+        self.processes.close(grace);
         let idle = || self.core.loop_batches.load(Ordering::Acquire) == 0;
         wait_for(until, idle);
         if !idle() {

@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::engine::{Explanation, TaskPlace, Why};
+use crate::engine::{Explanation, Standing, TaskPlace, Why};
 use crate::lane::Whereabouts;
 use crate::model::{Style, Timestamp};
 
 pub(super) fn written(found: &Explanation) -> String {
     let session = found.session.as_ref().map(|place| {
         let holder = place.holder.map(|run| run.to_string());
-        json!({"key": &*place.key, "holder": holder, "ahead": place.ahead})
+        let state = standing(place.standing);
+        json!({"key": &*place.key, "state": state, "holder": holder, "ahead": place.ahead})
     });
     json!({
         "run": found.run.to_string(),
@@ -42,15 +43,17 @@ fn reason(why: &Why, now: Timestamp) -> Value {
         Why::Resolving => json!({"kind": "resolving"}),
         Why::Agent => json!({"kind": "agent"}),
         Why::Lane => json!({"kind": "lane"}),
+        Why::Session => json!({"kind": "session"}),
         Why::Journal => json!({"kind": "journal"}),
         Why::Retry { due, error } => {
             json!({"kind": "retry", "in": seconds(now, *due), "error": error})
         }
-        Why::Queued { place, running, concurrency, free } => {
+        Why::Queued { place, running, concurrency, free, held } => {
             let mut told = queued(place, now);
             told["running"] = json!(running);
             told["concurrency"] = json!(concurrency);
             told["free"] = json!(free);
+            told["held"] = json!(held);
             told
         }
         Why::Running { calls, attempt, since, style, timeout_ms } => json!({
@@ -80,6 +83,14 @@ fn queued(place: &Whereabouts, now: Timestamp) -> Value {
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.since(from) as f64 / 1000.0
+}
+
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Holds => "holds",
+        Standing::Waits => "waits",
+        Standing::Parked => "parked",
+    }
 }
 
 fn worker(style: Style) -> &'static str {

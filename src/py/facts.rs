@@ -67,6 +67,8 @@ fn data<'py>(py: Python<'py>, detail: &Detail) -> PyResult<Bound<'py, PyDict>> {
             data.set_item("text", text)?;
         }
         Detail::Reason(reason) => data.set_item("reason", reason)?,
+        Detail::Into(run) => data.set_item("into", run.to_string())?,
+        Detail::From(run) => data.set_item("from", run.to_string())?,
         Detail::Count(count) => data.set_item("count", count)?,
     }
     Ok(data)

@@ -116,7 +116,7 @@ fn qualified(class: &Bound<'_, PyAny>) -> Option<String> {
     let py = class.py();
     let module = class.getattr(intern!(py, "__module__")).ok()?.extract::<String>().ok()?;
     let name = class.getattr(intern!(py, "__qualname__")).ok()?.extract::<String>().ok()?;
-    Some(format!("{module}.{name}"))
+    Some(format!("{}.{name}", super::codec::lasting(module)))
 }
 
 fn traceback(py: Python<'_>, raised: &PyErr) -> Option<String> {

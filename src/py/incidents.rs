@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::mailbox::mailbox;
 use super::watchdog::Suspect;
 use crate::agent::Report;
 use crate::model::TaskRef;
@@ -13,7 +14,6 @@ use crate::model::TaskRef;
 /// Incidents that are kept.
 const KEPT_MAX: usize = 16;
 
-static KEPT: Mutex<VecDeque<Incident>> = Mutex::new(VecDeque::new());
 static LAST: AtomicU64 = AtomicU64::new(0);
 static LOOP_BLOCKED: AtomicU64 = AtomicU64::new(0);
 static GIL_HOGS: AtomicU64 = AtomicU64::new(0);
@@ -105,7 +105,7 @@ impl Incident {
 }
 
 fn kept() -> MutexGuard<'static, VecDeque<Incident>> {
-    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+    mailbox().watched.incidents.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes note of an incident that goes on.

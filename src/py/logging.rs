@@ -4,9 +4,9 @@
 //! holds what the holder of the GIL waits for. Here nobody waits: a full channel drops and counts.
 //! Installed when the first engine opens, and only where nobody else listens already.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Once;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
@@ -33,27 +33,37 @@ static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Sends the core's events to `logging`, from now on; reads how verbose that is.
 pub(super) fn install(py: Python<'_>) -> PyResult<()> {
-    static ONCE: Once = Once::new();
     let logger = py.import("logging")?.call_method1("getLogger", ("goclaw",))?;
     let level: u32 = logger.call_method0("getEffectiveLevel")?.extract()?;
     LEVEL.store(u8::try_from(level).unwrap_or(u8::MAX).min(20), Ordering::Relaxed);
-    ONCE.call_once(|| {
+    SENDER.get_or_init(|| {
         let (sender, lines) = mpsc::sync_channel(LINES_MAX);
-        let listens = tracing::subscriber::set_global_default(Listener { sender }).is_ok();
-        if listens {
-            // Without the thread the channel is closed, and events are dropped at once.
-            let _ = thread::Builder::new().name("goclaw-log".into()).spawn(move || drain(&lines));
-        }
+        // Somebody else may listen already; what workers say still comes this way.
+        let _ = tracing::subscriber::set_global_default(Listener { sender: sender.clone() });
+        // Without the thread the channel is closed, and events are dropped at once.
+        let _ = thread::Builder::new().name("goclaw-log".into()).spawn(move || drain(&lines));
+        sender
     });
     Ok(())
+}
+
+static SENDER: OnceLock<SyncSender<Line>> = OnceLock::new();
+
+/// Passes on what was logged in a worker process. Never waits.
+pub(super) fn relay(logger: String, level: u8, text: String, extra: Vec<(String, String)>) {
+    let extra = extra.into_iter().map(|(name, value)| (name.into(), value)).collect();
+    let line = Line { level, logger: logger.into(), text, extra };
+    if SENDER.get().is_some_and(|sender| sender.try_send(line).is_err()) {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// One event on its way.
 struct Line {
     level: u8,
-    target: &'static str,
+    logger: Cow<'static, str>,
     text: String,
-    extra: BTreeMap<&'static str, String>,
+    extra: Vec<(Cow<'static, str>, String)>,
 }
 
 struct Listener {
@@ -93,9 +103,9 @@ impl Subscriber for Listener {
         let metadata = event.metadata();
         let mut line = Line {
             level: number(*metadata.level()),
-            target: metadata.target(),
+            logger: logger_name(metadata.target()).into(),
             text: String::new(),
-            extra: BTreeMap::new(),
+            extra: Vec::new(),
         };
         event.record(&mut Writer(&mut line));
         if self.sender.try_send(line).is_err() {
@@ -115,7 +125,7 @@ impl Visit for Writer<'_> {
         match field.name() {
             "message" => line.text.insert_str(0, &format!("{value:?}")),
             name if EXTRA.contains(&name) => {
-                line.extra.insert(name, format!("{value:?}"));
+                line.extra.push((name.into(), format!("{value:?}")));
             }
             name => line.text.push_str(&format!(" {name}={value:?}")),
         }
@@ -156,7 +166,7 @@ fn logger_name(target: &str) -> &'static str {
 fn log(py: Python<'_>, line: &Line) -> PyResult<()> {
     let logging = py.import("logging")?;
     // All of this may let go of the GIL, and the interpreter may end meanwhile: guarded calls only.
-    let name = logger_name(line.target).into_pyobject(py)?;
+    let name = line.logger.as_ref().into_pyobject(py)?;
     let logger = call::call(&logging.getattr("getLogger")?, &[name.as_any()])?;
     let dropped = DROPPED.swap(0, Ordering::Relaxed);
     if dropped > 0 {

@@ -5,7 +5,6 @@
 //! once inside a real task; one that ends in it costs the loop nothing. See `python/goclaw/_loop.py`.
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::c_ulong;
 use std::io::Read;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,8 +20,7 @@ use super::executor::Core;
 use super::mailbox::{self, Feed, mailbox};
 use super::slot::Slot;
 use super::steps::{Steps, Tools};
-use super::watchdog::{Sight, Suspect};
-use super::{batch, call, failure};
+use super::{batch, call, failure, sight};
 use crate::agent::{Batch, Outcome, Report};
 use crate::model::Span;
 
@@ -32,7 +30,7 @@ const CHUNK_CALLS_MAX: usize = 48;
 /// How long the loop starts coroutines before it lets the others go on.
 const TURN_MAX: Duration = Duration::from_millis(4);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -75,23 +73,23 @@ impl Course {
 }
 
 /// One suspended call.
-struct Suspended {
-    course: Arc<Course>,
-    child: u32,
+pub(super) struct Suspended {
+    pub(super) course: Arc<Course>,
+    pub(super) child: u32,
     since: Instant,
 }
 
 /// The loop thread's side. Locks are held for moments only, never while Python runs.
 #[pyclass(frozen, module = "goclaw._goclaw", name = "_Feeder")]
-struct Feeder {
+pub(super) struct Feeder {
     tools: OnceLock<Tools>,
     backlog: Mutex<VecDeque<Arc<Course>>>,
     /// By the address of the batch.
     courses: Mutex<HashMap<usize, Arc<Course>>>,
     /// By the address of the task.
-    suspended: Mutex<HashMap<usize, Suspended>>,
+    pub(super) suspended: Mutex<HashMap<usize, Suspended>>,
     /// The batch whose coroutines take their first steps.
-    starting: Mutex<Option<Arc<Course>>>,
+    pub(super) starting: Mutex<Option<Arc<Course>>>,
 }
 
 #[pymethods]
@@ -123,10 +121,7 @@ impl Feeder {
     /// Called once by the loop's thread, with what is needed to make tasks.
     fn equip(slf: &Bound<'_, Self>, tools: &Bound<'_, PyAny>) -> PyResult<()> {
         let _ = slf.get().tools.set(Tools::new(tools)?);
-        let slot = Slot::own(true);
-        let equipped = Equipped { feeder: slf.clone().unbind(), slot };
-        let replaced = lock(&EQUIPPED).replace(equipped);
-        drop(replaced);
+        sight::equip(slf.clone().unbind(), Slot::own(true));
         Ok(())
     }
 
@@ -174,7 +169,7 @@ impl Feeder {
 }
 
 impl Feeder {
-    fn tools(&self) -> PyResult<&Tools> {
+    pub(super) fn tools(&self) -> PyResult<&Tools> {
         self.tools.get().ok_or_else(|| PyRuntimeError::new_err("the loop is not equipped"))
     }
 
@@ -343,74 +338,6 @@ impl Feeder {
         }
         self.forget(&course);
     }
-}
-
-/// The loop of this process and its thread, for the watchdog.
-struct Equipped {
-    feeder: Py<Feeder>,
-    slot: Arc<Slot>,
-}
-
-static EQUIPPED: Mutex<Option<Equipped>> = Mutex::new(None);
-
-pub(super) fn is_equipped() -> bool {
-    lock(&EQUIPPED).is_some()
-}
-
-/// Address of the loop's thread state.
-pub(super) fn thread_state() -> Option<usize> {
-    lock(&EQUIPPED).as_ref().map(|equipped| equipped.slot.state)
-}
-
-fn suspect(course: &Arc<Course>, child: u32) -> Suspect {
-    Suspect { core: Arc::clone(&course.core), batch: Arc::clone(&course.batch), child }
-}
-
-/// The call whose first step runs now.
-pub(super) fn stepping() -> Option<Suspect> {
-    let equipped = lock(&EQUIPPED);
-    let course = lock(&equipped.as_ref()?.feeder.get().starting).clone()?;
-    let child = course.stepping.load(Ordering::Relaxed).checked_sub(1)?;
-    Some(suspect(&course, child))
-}
-
-/// A call of the one agent that has calls on the loop, where there is only one.
-pub(super) fn only_one() -> Option<Suspect> {
-    let equipped = lock(&EQUIPPED);
-    let suspended = lock(&equipped.as_ref()?.feeder.get().suspended);
-    let agent = |call: &Suspended| call.course.binding.agent.info.name.clone();
-    let first = suspended.values().next()?;
-    let alone = suspended.values().all(|call| agent(call) == agent(first));
-    alone.then(|| suspect(&first.course, first.child))
-}
-
-/// What the loop is doing, seen from another thread.
-pub(super) fn sight(py: Python<'_>) -> Option<Sight> {
-    let (feeder, ident) = {
-        let equipped = lock(&EQUIPPED);
-        let equipped = equipped.as_ref()?;
-        (equipped.feeder.clone_ref(py), equipped.slot.ident)
-    };
-    let feeder = feeder.get();
-    let tools = feeder.tools().ok()?;
-    let task = tools.current_task(py);
-    let suspect = task.and_then(|task| {
-        let suspended = lock(&feeder.suspended);
-        let call = suspended.get(&(task.as_ptr() as usize))?;
-        Some(suspect(&call.course, call.child))
-    });
-    Some(Sight { suspect, place: place(py, ident).ok().flatten() })
-}
-
-/// Where a thread stands: `file:line in function`.
-fn place(py: Python<'_>, ident: c_ulong) -> PyResult<Option<String>> {
-    let frames = py.import("sys")?.call_method0(intern!(py, "_current_frames"))?;
-    let Ok(frame) = frames.get_item(ident) else { return Ok(None) };
-    let code = frame.getattr(intern!(py, "f_code"))?;
-    let file: String = code.getattr(intern!(py, "co_filename"))?.extract()?;
-    let function: String = code.getattr(intern!(py, "co_name"))?.extract()?;
-    let line: Option<u32> = frame.getattr(intern!(py, "f_lineno"))?.extract()?;
-    Ok(Some(format!("{file}:{} in {function}", line.unwrap_or_default())))
 }
 
 /// Outcomes of one batch, in whatever order they came.

@@ -1,11 +1,15 @@
 //! The way to the event loop from threads without the GIL: a queue, and a bell that the loop hears.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::batch;
 use super::executor::Core;
+use super::incidents::Incident;
+use super::sight::Equipped;
+use super::threads::Pool;
 use crate::agent::Batch;
 use crate::model::{Failure, Span};
 
@@ -58,6 +62,14 @@ pub(super) enum Feed {
     Release(Arc<Core>),
 }
 
+/// What the watchdog looks at in this process.
+#[derive(Default)]
+pub(super) struct Watched {
+    pub(super) pools: Mutex<Vec<Weak<Pool>>>,
+    pub(super) equipped: Mutex<Option<Equipped>>,
+    pub(super) incidents: Mutex<VecDeque<Incident>>,
+}
+
 pub(super) struct Mailbox {
     queue: Mutex<Vec<Feed>>,
     /// True while the loop knows that there is news.
@@ -68,6 +80,8 @@ pub(super) struct Mailbox {
     started: AtomicBool,
     /// The loop's ear and our bell; the error is told to whoever starts the loop.
     pub(super) bell: Result<(Line, Line), String>,
+    /// What the watchdog looks at. Here, so that a forked child begins with none of it.
+    pub(super) watched: Watched,
     /// The mailbox of a forked child.
     next: OnceLock<Box<Mailbox>>,
 }
@@ -86,6 +100,7 @@ impl Mailbox {
             asked: AtomicBool::new(false),
             started: AtomicBool::new(false),
             bell: pair().map_err(|error| error.to_string()),
+            watched: Watched::default(),
             next: OnceLock::new(),
         }
     }

@@ -21,11 +21,14 @@ mod notify;
 mod object;
 mod output;
 mod plan;
+mod process;
 mod registry;
 mod run;
 mod scope;
 #[cfg(debug_assertions)]
 mod selftest;
+mod session;
+mod sight;
 mod slot;
 mod steps;
 mod submit;
@@ -52,6 +55,8 @@ mod _goclaw {
     #[pymodule_export]
     use super::run::PyRun;
     #[pymodule_export]
+    use super::session::PyLetters;
+    #[pymodule_export]
     use super::submit::PyTickets;
 
     #[pymodule_init]
@@ -61,6 +66,7 @@ mod _goclaw {
         context::register(module)?;
         looper::register(module)?;
         slot::register(module)?;
+        process::register(module)?;
         #[cfg(debug_assertions)]
         selftest::register(module)?;
         Ok(())

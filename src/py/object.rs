@@ -25,6 +25,15 @@ impl PyObj {
     }
 }
 
+/// Stands for a value that could not be sent to a worker process, and says why.
+pub(crate) struct Withheld(pub(crate) Box<Failure>);
+
+impl Opaque for Withheld {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 /// How an engine carries values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mode {
@@ -65,9 +74,13 @@ pub(crate) fn to_object(
     mode: &Mode,
 ) -> Result<Py<PyAny>, Box<Failure>> {
     match payload {
-        Payload::Object(opaque) => PyObj::of(opaque)
-            .map(|object| object.clone_ref(py))
-            .ok_or_else(|| damaged("the value is an object of another host language")),
+        Payload::Object(opaque) => match PyObj::of(opaque) {
+            Some(object) => Ok(object.clone_ref(py)),
+            None => Err(opaque.as_ref().as_any().downcast_ref::<Withheld>().map_or_else(
+                || damaged("the value is an object of another host language"),
+                |withheld| withheld.0.clone(),
+            )),
+        },
         Payload::Bytes(bytes) => codec::decode(py, bytes, mode.allow_pickle)
             .map_err(|error| Box::new(error.to_failure("value"))),
         Payload::Blob(_) => Err(damaged("the value was not fetched from the store")),

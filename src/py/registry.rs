@@ -4,13 +4,14 @@
 //! runs, and replaced entries are dropped after it is released.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::agent::wire::Recipe;
 use crate::model::{AgentInfo, Isolation, Style};
 
 /// `co_flags` of a function with `yield` in it.
@@ -24,6 +25,8 @@ pub(crate) struct Agent {
     pub(crate) info: AgentInfo,
     /// How it runs where its task says nothing.
     style: Style,
+    /// How worker processes find it.
+    pub(super) recipe: OnceLock<Recipe>,
     /// Parameters that may be given by position, in order; empty where the callable does not say.
     pub(crate) positional: Vec<String>,
     /// Coerces an argument (dict → dataclass or model), by parameter.
@@ -33,6 +36,10 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    pub(super) fn is_coroutine(&self) -> bool {
+        self.info.kind == Isolation::Loop
+    }
+
     /// How the agent runs where its task asks for `isolation`.
     pub(crate) fn style(&self, isolation: Isolation) -> Style {
         match isolation {
@@ -111,6 +118,7 @@ pub(super) fn register_agent(
     let agent = Agent {
         function: function.clone().unbind(),
         style,
+        recipe: OnceLock::new(),
         positional: code.positional,
         adapters: adapters.unwrap_or_default(),
         context,

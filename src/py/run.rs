@@ -68,6 +68,7 @@ pub(super) struct PyRun {
 }
 
 type TaskRow = (String, String, String, &'static str, u32, Option<u32>, Option<String>);
+type PlaceRow = (Option<String>, &'static str, Option<String>);
 type ChildRow = (&'static str, u32, Option<Py<PyAny>>, Option<String>);
 type BeatRow = (f64, Option<String>);
 type FailureRow =
@@ -113,6 +114,16 @@ impl PyRun {
     }
     fn reason(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.inspect(py, |run| run.reason().map(str::to_owned))
+    }
+
+    /// Its session, how its submit was met, and the run that took its message.
+    fn place(&self, py: Python<'_>) -> PyResult<PlaceRow> {
+        self.inspect(py, |run| {
+            let submitted = run.submitted();
+            let session = submitted.session.as_ref().map(ToString::to_string);
+            let into = run.absorbed_into().map(|into| into.to_string());
+            (session, submitted.conduct.admission.as_str(), into)
+        })
     }
 
     /// True where the workflow's own timeout stopped the run.

@@ -248,6 +248,7 @@ impl Driver {
             items: items.map(|items| payload(items.as_any())).transpose()?,
             trace_id: "0123456789abcdef0123456789abcdef".into(),
             session: None,
+            letters: None,
             submitted: Timestamp(1_000),
             cancelled: Arc::new(AtomicBool::new(false)),
             memo: OnceLock::new(),
@@ -332,6 +333,10 @@ impl Driver {
                     let value = object::to_object(py, &payload, &self.mode).map_err(refusal)?;
                     ("completed", value).into_pyobject(py)?.into_any()
                 }
+                Outcome::Returned => ("returned",).into_pyobject(py)?.into_any(),
+                Outcome::Crashed(failure) => {
+                    ("crashed", failure.message.as_str()).into_pyobject(py)?.into_any()
+                }
                 Outcome::Interrupted => ("interrupted",).into_pyobject(py)?.into_any(),
                 Outcome::Cancelled => ("cancelled",).into_pyobject(py)?.into_any(),
                 Outcome::Failed(failure) => failed(py, &failure)?,
@@ -386,9 +391,16 @@ fn drive<'py>(
     Ok(ended)
 }
 
+/// What extensions written in Rust may do to an agent.
+#[pyfunction]
+fn panic() {
+    panic!("an extension panicked");
+}
+
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let own = PyModule::new(module.py(), "_selftest")?;
     own.add_class::<Driver>()?;
     own.add_function(wrap_pyfunction!(drive, &own)?)?;
+    own.add_function(wrap_pyfunction!(panic, &own)?)?;
     module.add_submodule(&own)
 }

@@ -21,7 +21,7 @@ use super::failure;
 use super::looper::{Course, outcome_of};
 use super::slot::Slot;
 use crate::agent::Outcome;
-use crate::model::Style;
+use crate::model::{Failure, Style};
 
 /// What the loop's thread hands over to make tasks with.
 pub(super) struct Tools {
@@ -100,6 +100,8 @@ pub(super) struct Steps<'a, 'py> {
     course: &'a Arc<Course>,
     began: Instant,
     args: Args<'a, 'py>,
+    /// The items that came with the batch cannot be read.
+    refused: Option<Box<Failure>>,
     begun: Vec<Begun<'py>>,
     name: Bound<'py, PyString>,
 }
@@ -112,13 +114,17 @@ impl<'a, 'py> Steps<'a, 'py> {
         course: &'a Arc<Course>,
         began: Instant,
     ) -> Self {
-        let args = course.binding.args(py);
+        let mut args = course.binding.args(py);
+        let refused = args.take_items(py, &course.batch, &course.core.mode).err();
         let name = PyString::new(py, &course.binding.agent.info.name);
-        Self { py, slot, tools, course, began, args, begun: Vec::new(), name }
+        Self { py, slot, tools, course, began, args, refused, begun: Vec::new(), name }
     }
 
     /// Creates a child's coroutine; answers with its outcome where that fails.
     pub(super) fn begin(&mut self, child: u32) -> Option<Outcome> {
+        if let Some(failure) = &self.refused {
+            return Some(Outcome::Failed(failure.clone()));
+        }
         if let Err(failure) = self.args.set_item(&self.course.batch.call, child) {
             return Some(Outcome::Failed(failure));
         }

@@ -18,9 +18,9 @@ use pyo3::prelude::*;
 use super::executor::Core;
 use super::slot::{self, Slot};
 use super::watchdog::Suspect;
-use super::{batch, bind, failure, looper, mailbox, registry};
-use crate::agent::{Batch, NodeCall, Report};
-use crate::model::Span;
+use super::{batch, bind, failure, looper, mailbox, process, registry, session};
+use crate::agent::{Batch, MergeCall, NodeCall, Report};
+use crate::model::{Failure, Payload, Span};
 
 /// How long a thread rests before it retires.
 const REST_MAX: Duration = Duration::from_secs(10);
@@ -32,7 +32,10 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 /// Work for a thread.
 pub(super) enum Job {
     Batch(Arc<Batch>),
+    /// Put a batch into bytes for a worker process.
+    Ship(Arc<Batch>),
     Resolve(Arc<NodeCall>),
+    Merge(Arc<MergeCall>),
     /// Raise the cancellation in the thread that runs these children.
     Stop(Arc<Batch>, Span),
     Import(String),
@@ -96,10 +99,8 @@ struct State {
 }
 
 /// The pools of this process, for the watchdog.
-static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
-
 pub(super) fn pools() -> Vec<Arc<Pool>> {
-    let pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let pools = mailbox::mailbox().watched.pools.lock().unwrap_or_else(PoisonError::into_inner);
     pools.iter().filter_map(Weak::upgrade).collect()
 }
 
@@ -119,14 +120,17 @@ pub(super) fn suspects() -> Vec<(usize, u64, Suspect)> {
 
 pub(super) struct Pool {
     core: Arc<Core>,
+    processes: Arc<process::Pool>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Pool {
-    pub(super) fn new(core: Arc<Core>) -> Arc<Self> {
-        let pool = Arc::new(Self { core, state: Mutex::default(), changed: Condvar::new() });
-        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn new(core: Arc<Core>, processes: Arc<process::Pool>) -> Arc<Self> {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let pool = Arc::new(Self { core, processes, state, changed });
+        let mut pools =
+            mailbox::mailbox().watched.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(&pool));
         drop(pools);
@@ -194,12 +198,15 @@ impl Pool {
     fn refuse(&self, job: Job, error: &std::io::Error) {
         let message = format!("no thread could be started: {error}");
         match job {
-            Job::Batch(batch) => batch::fail(&self.core, &batch, &batch::crash(message)),
+            Job::Batch(batch) | Job::Ship(batch) => {
+                batch::fail(&self.core, &batch, &batch::crash(message))
+            }
             Job::Resolve(call) => {
                 let resolution = crate::agent::Resolution::Failed(batch::crash(message));
                 let (run, node) = (call.run, call.node);
                 self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
             }
+            Job::Merge(call) => self.report_merged(&call, Err(batch::crash(message))),
             Job::StartLoop => mailbox::refuse(&batch::crash(message)),
             Job::Stop(..) | Job::Import(_) => {}
         }
@@ -271,11 +278,17 @@ impl Pool {
             Job::Batch(batch) => {
                 self.run_batch(py, slot, &batch, false);
             }
+            Job::Ship(batch) => self.processes.ship(py, &batch),
             Job::Resolve(call) => {
                 let resolution = batch::caught(|| bind::resolve(py, &call, &self.core.mode))
                     .unwrap_or_else(crate::agent::Resolution::Failed);
                 let (run, node) = (call.run, call.node);
                 self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
+            }
+            Job::Merge(call) => {
+                let merge = || slot.outside(py, || session::merge(py, &call, &self.core.mode));
+                let merged = batch::caught(merge).and_then(|merged| merged);
+                self.report_merged(&call, merged);
             }
             Job::Stop(batch, span) => self.stop_now(py, &batch, span),
             Job::Import(name) => {
@@ -295,6 +308,11 @@ impl Pool {
                 }
             }
         }
+    }
+
+    fn report_merged(&self, call: &MergeCall, result: Result<Payload, Box<Failure>>) {
+        let (session, number) = (Arc::clone(&call.session), call.number);
+        self.core.reports.report(vec![Report::Merged { session, number, result }]);
     }
 
     /// Runs a batch on this thread. A helper gets the `KeyboardInterrupt` that ended it early.

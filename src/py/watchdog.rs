@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 
 use super::executor::Core;
 use super::incidents::{self, Incident, Kind};
-use super::{looper, mailbox, slot, threads};
+use super::{mailbox, sight, slot, threads};
 use crate::agent::Batch;
 
 /// How often the watch looks.
@@ -76,7 +76,7 @@ impl Probe {
                 let asked = self.news.wait_while(question, |question| question.asked.is_none());
                 asked.unwrap_or_else(PoisonError::into_inner).look
             };
-            let seen = Python::try_attach(|py| if look { looper::sight(py) } else { None });
+            let seen = Python::try_attach(|py| if look { sight::sight(py) } else { None });
             let Some(sight) = seen else { return };
             let mut question = self.lock();
             question.asked = None;
@@ -180,7 +180,7 @@ impl Watch {
             if let Some(incident) = self.blocked.take() {
                 incidents::over(incident);
             }
-            self.loop_asked = looper::is_equipped().then(Instant::now);
+            self.loop_asked = sight::is_equipped().then(Instant::now);
             if self.loop_asked.is_some() {
                 mailbox::mailbox().ask();
             }
@@ -203,7 +203,7 @@ impl Watch {
 }
 
 fn blocked_by(sight: Sight, waits: Duration) -> Incident {
-    let suspect = sight.suspect.or_else(looper::stepping).or_else(looper::only_one);
+    let suspect = sight.suspect.or_else(sight::stepping).or_else(sight::only_one);
     Incident::new(Kind::Loop, suspect, sight.place, waits)
 }
 
@@ -212,14 +212,14 @@ fn held_by(waits: Duration) -> Incident {
     let known = HOLDER.get().copied().flatten().map(|holder| holder() as usize);
     let mut suspects = threads::suspects();
     let suspect = match known {
-        Some(state) if looper::thread_state() == Some(state) => {
-            looper::stepping().or_else(looper::only_one)
+        Some(state) if sight::thread_state() == Some(state) => {
+            sight::stepping().or_else(sight::only_one)
         }
         Some(state) => {
             suspects.retain(|(of, ..)| *of == state);
             youngest(suspects)
         }
-        None => looper::stepping().or_else(|| youngest(suspects)).or_else(looper::only_one),
+        None => sight::stepping().or_else(|| youngest(suspects)).or_else(sight::only_one),
     };
     Incident::new(Kind::Interpreter, suspect, None, waits)
 }

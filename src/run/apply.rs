@@ -68,6 +68,19 @@ pub(super) fn apply(run: &mut Run, event: &Event, at: Timestamp) {
             }
             node_ended(run, *node, at);
         }
+        Event::Seated => {
+            run.nodes.iter_mut().for_each(|node| node.since = node.since.map(|_| at));
+            run.talk_mut().seated = true;
+        }
+        Event::Steered { from, message } => {
+            run.talk_mut().steered.push((*from, message.clone()));
+        }
+        Event::Merged { from, input } => {
+            let talk = run.talk_mut();
+            talk.merged.clone_from(from);
+            talk.input = Some(input.clone());
+        }
+        Event::Absorbed { into } => run.talk_mut().into = Some(*into),
         Event::CancelRequested { cause, reason } => run.cancel = Some((*cause, reason.clone())),
         Event::RunEnded { state, reason } => {
             run.state = *state;

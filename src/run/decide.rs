@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::state::Yield;
-use super::{Input, Outcome, Resolution, Run, cancel, retry, timeout};
+use super::{Input, Outcome, Resolution, Run, cancel, retry, steer, timeout};
 use crate::model::{
     CancelCause, Delivery, Event, Failure, FailureKind, NodeIx, Payload, RunState, SkipReason,
     Span, TaskRef, TaskState, Timestamp,
@@ -43,13 +43,18 @@ pub(super) fn decide(
         Input::QueueOver { span } => timeout::queue_over(run, span, now),
         Input::TotalOver { node } => timeout::total_over(run, node, now),
         Input::TakenBack { span, attempt } => taken_back(run, span, attempt),
-        Input::Lost { span, attempt, crash } => lost(run, span, attempt, crash),
+        Input::Lost { span, attempt, crash } => lost(run, span, attempt, crash, None),
         Input::RetryDue { task } => retry_due(run, task, now),
         Input::Deadline => {
             let ms = run.plan.workflow.timeout_ms.unwrap_or_default();
             request(run, CancelCause::Deadline, format!("the run took longer than {ms} ms"))
         }
         Input::Cancel { reason } => request(run, CancelCause::Asked, reason),
+        Input::Stop { cause, reason } => request(run, cause, reason),
+        Input::Seat => steer::seated(run),
+        Input::Steered { from, message } => steer::steered(run, from, message),
+        Input::Merged { from, input } => steer::merged(run, from, input),
+        Input::Absorb { into } => steer::absorb(run, into),
         Input::Unwritable { reason } => request(run, CancelCause::Unwritable, reason),
         Input::Kill { reason } => request(run, CancelCause::Killed, reason),
         Input::Blocking { task, attempt, reason } => {
@@ -181,7 +186,9 @@ fn ended_badly(
         Outcome::Cancelled if run.cancel.is_some() => {
             return vec![Event::Cancelled { span: task.into() }];
         }
-        Outcome::Interrupted => return lost(run, task.into(), attempt, false),
+        Outcome::Interrupted => return lost(run, task.into(), attempt, false, None),
+        Outcome::Returned => return taken_back(run, task.into(), attempt),
+        Outcome::Crashed(why) => return lost(run, task.into(), attempt, true, Some(*why)),
         Outcome::Completed(_) | Outcome::Cancelled => Failure::new(
             FailureKind::Exception,
             "task.cancelled_itself",
@@ -242,7 +249,7 @@ fn taken_back(run: &Run, span: Span, attempt: u32) -> Vec<Event> {
     }
     match run.cancel {
         Some(_) => vec![Event::Cancelled { span }],
-        None => vec![Event::Interrupted { span, attempt, crash: false }],
+        None => vec![Event::Interrupted { span, attempt, crash: false, failure: None }],
     }
 }
 
@@ -252,7 +259,7 @@ fn all_running(run: &Run, span: Span, attempt: u32) -> bool {
 }
 
 /// Attempts that died with their process. An at-most-once task is never repeated.
-fn lost(run: &Run, span: Span, attempt: u32, crash: bool) -> Vec<Event> {
+fn lost(run: &Run, span: Span, attempt: u32, crash: bool, failure: Option<Failure>) -> Vec<Event> {
     let Some(items) = run.items(span).filter(|_| all_running(run, span, attempt)) else {
         return Vec::new();
     };
@@ -260,23 +267,28 @@ fn lost(run: &Run, span: Span, attempt: u32, crash: bool) -> Vec<Event> {
         return vec![Event::Cancelled { span }];
     }
     if run.plan.task(span.node).delivery == Delivery::AtMostOnce {
-        let failure = Arc::new(Failure::new(
-            FailureKind::Crash,
-            "task.interrupted",
-            "the process ended under an at-most-once attempt, which is not repeated",
-        ));
+        let mut text =
+            "the process ended under an at-most-once attempt, which is not repeated".to_owned();
+        if let Some(failure) = failure {
+            text = format!("{text}; {}", failure.message);
+        }
+        let failure = Arc::new(Failure::new(FailureKind::Crash, "task.interrupted", text));
         let fail = |task| Event::Failed { task, attempt, failure: Arc::clone(&failure) };
         return span.tasks().map(fail).collect();
     }
     let worst = items.iter().map(|item| item.crashes).max().unwrap_or(0);
     if crash && worst + 1 >= CRASHES_MAX {
         let id = &run.plan.nodes[span.node as usize].id;
-        let reason = format!("the process died {CRASHES_MAX} times under task `{id}`");
-        let mut events = vec![Event::Interrupted { span, attempt, crash }];
+        let mut reason = format!("the process died {CRASHES_MAX} times under task `{id}`");
+        if let Some(failure) = &failure {
+            reason = format!("{reason}: {}", failure.message);
+        }
+        let failure = failure.map(Arc::new);
+        let mut events = vec![Event::Interrupted { span, attempt, crash, failure }];
         events.extend(request(run, CancelCause::Quarantine, reason));
         return events;
     }
-    vec![Event::Interrupted { span, attempt, crash }]
+    vec![Event::Interrupted { span, attempt, crash, failure: failure.map(Arc::new) }]
 }
 
 /// A timer left over from an earlier retry must not cut the backoff of this one short.

@@ -37,6 +37,19 @@ pub enum Effect {
     Ended,
 }
 
+impl Effect {
+    /// True for what begins or continues work; false for what watches over it or ends it.
+    pub fn starts_work(&self) -> bool {
+        matches!(self, Self::Offer { .. } | Self::Resolve { .. })
+    }
+
+    /// True for what is not to be while others are before the run: work, and the time of its tasks.
+    pub fn waits_its_turn(&self) -> bool {
+        let timer = matches!(self, Self::Wake { timer: Timer::Queue(_) | Timer::Total(_), .. });
+        timer || self.starts_work()
+    }
+}
+
 /// What a timer of a run is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
@@ -107,6 +120,10 @@ fn dependents(run: &Run, node: NodeIx, out: &mut Vec<Effect>) {
 pub(super) fn ready(run: &Run, node: NodeIx, out: &mut Vec<Effect>) {
     let state = run.node(node);
     if state.waits > 0 || state.state() != TaskState::Pending || run.cancel.is_some() {
+        return;
+    }
+    // Of an absorbed run nothing starts any more, though its nodes end one by one.
+    if run.absorbed_into().is_some() {
         return;
     }
     if !follow::triggered(run, node) {

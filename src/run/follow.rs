@@ -1,8 +1,8 @@
 //! Which events follow from one just applied: skips, joins, fail-fast, the end of the run.
 
 use super::Run;
-use super::cancel;
 use super::state::Body;
+use super::{cancel, steer};
 use crate::model::{
     CancelCause, Event, NodeIx, OnFailure, RunState, SkipReason, Span, TaskState, Trigger,
 };
@@ -41,6 +41,7 @@ pub(super) fn follow(run: &Run, event: &Event) -> Vec<Event> {
             (first..run.nodes.len()).filter_map(|node| skip(run, node as NodeIx)).collect()
         }
         Event::CancelRequested { .. } => cancel::end_unbegun(run),
+        Event::Absorbed { .. } => steer::skip_all(run),
         _ => Vec::new(),
     }
 }
@@ -108,13 +109,20 @@ pub(super) fn triggered(run: &Run, node: NodeIx) -> bool {
 
 fn end(run: &Run) -> Event {
     let failed = || run.failure.as_ref().map(|(task, f)| failure_text(run, task.node, &f.message));
-    let reason = run.cancel.as_ref().map(|(_, reason)| reason.clone()).or_else(failed);
+    let absorbed = || run.absorbed_into().map(|into| format!("its message went into run `{into}`"));
+    let asked = run.cancel.as_ref().map(|(_, reason)| reason.clone());
+    let reason = asked.or_else(failed).or_else(absorbed);
     let state = match run.cause() {
-        Some(CancelCause::Asked | CancelCause::Killed) => RunState::Cancelled,
-        Some(CancelCause::Quarantine) => RunState::Quarantined,
-        Some(CancelCause::Failure | CancelCause::Deadline | CancelCause::Unwritable) => {
-            RunState::Failed
+        Some(CancelCause::Asked | CancelCause::Killed | CancelCause::Dropped) => {
+            RunState::Cancelled
         }
+        Some(CancelCause::Quarantine) => RunState::Quarantined,
+        Some(
+            CancelCause::Failure
+            | CancelCause::Deadline
+            | CancelCause::Unwritable
+            | CancelCause::Merge,
+        ) => RunState::Failed,
         None if run.failure.is_some() => RunState::Failed,
         None => RunState::Completed,
     };

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::model::{Failure, Growth, NodeIx, Payload, Span, TaskRef};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CancelCause, Failure, Growth, NodeIx, Payload, RunId, Span, TaskRef};
 use crate::plan::Plan;
 
 /// How one call ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Outcome {
     Completed(Payload),
     Failed(Box<Failure>),
@@ -14,10 +16,14 @@ pub enum Outcome {
     Cancelled,
     /// The call was broken off from outside, by no fault of the agent: it is repeated.
     Interrupted,
+    /// Nobody had begun the call; it goes back to the lane.
+    Returned,
+    /// The worker process died under the call: it is repeated, and the crash is counted.
+    Crashed(Box<Failure>),
 }
 
 /// What the evaluation of `when` and `each` answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Resolution {
     /// `when` holds or there is none, and the task is no map.
     Go {
@@ -105,6 +111,27 @@ pub enum Input {
     Deadline,
     Cancel {
         reason: String,
+    },
+    /// The run is stopped by the engine itself.
+    Stop {
+        cause: CancelCause,
+        reason: String,
+    },
+    /// It is the run's turn in its session.
+    Seat,
+    /// An agent of the run has read a message to its session.
+    Steered {
+        from: RunId,
+        message: Payload,
+    },
+    /// The messages of these runs were merged with the run's own.
+    Merged {
+        from: Vec<RunId>,
+        input: Payload,
+    },
+    /// Another run has taken the message.
+    Absorb {
+        into: RunId,
     },
     /// What the run had decided cannot be written down.
     Unwritable {

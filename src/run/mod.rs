@@ -17,6 +17,7 @@ mod input;
 mod replay;
 mod retry;
 mod state;
+mod steer;
 mod step;
 mod timeout;
 mod view;

@@ -30,6 +30,24 @@ pub struct Run {
     /// Why the run ended as it did, where there is more to say than its state.
     pub(super) reason: Option<String>,
     pub(super) ended: Option<Timestamp>,
+    /// What it has to do with other runs of its session; most have nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) talk: Option<Box<Talk>>,
+}
+
+/// What a run has to do with other runs of its session.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Talk {
+    /// Messages that its agents have read, and the runs that brought them.
+    pub(super) steered: Vec<(RunId, Payload)>,
+    /// Runs whose messages are in `input`.
+    pub(super) merged: Vec<RunId>,
+    /// Its turn in its session has come.
+    pub(super) seated: bool,
+    /// What came of merging, in place of what was submitted.
+    pub(super) input: Option<Payload>,
+    /// The run that took its message.
+    pub(super) into: Option<RunId>,
 }
 
 /// One node: readiness by a counter, and its task or tasks.

@@ -44,6 +44,8 @@ impl Run {
             CancelCause::Killed => Some("run.killed"),
             CancelCause::Deadline => Some("run.timeout"),
             CancelCause::Quarantine => Some("run.quarantined"),
+            CancelCause::Dropped => Some("session.dropped"),
+            CancelCause::Merge => Some("session.merge"),
             CancelCause::Unwritable => Some("store.unwritable"),
             CancelCause::Failure => None,
         }

@@ -26,6 +26,7 @@ pub struct Summary {
     pub workflow: String,
     pub state: RunState,
     pub tags: Vec<String>,
+    pub session: Option<Arc<str>>,
     pub submitted: Timestamp,
     pub ended: Option<Timestamp>,
 }
@@ -36,6 +37,7 @@ pub struct Filter {
     pub state: Option<RunState>,
     pub workflow: Option<String>,
     pub tag: Option<String>,
+    pub session: Option<Arc<str>>,
     /// Only runs older than this one (the cursor of the page before).
     pub after: Option<RunId>,
     /// Longest listing; 0 lists nothing.

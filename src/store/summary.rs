@@ -39,6 +39,7 @@ impl Patch {
                         workflow: name(submitted)?,
                         state: RunState::Pending,
                         tags: submitted.tags.clone(),
+                        session: submitted.session.clone(),
                         submitted: submitted.at,
                         ended: None,
                     }),
@@ -75,6 +76,7 @@ impl Filter {
         self.state.is_none_or(|state| line.state == state)
             && self.workflow.as_ref().is_none_or(|name| line.workflow == *name)
             && self.tag.as_ref().is_none_or(|tag| line.tags.contains(tag))
+            && self.session.as_ref().is_none_or(|key| line.session.as_ref() == Some(key))
     }
 }
 

@@ -128,6 +128,8 @@ def test_options_that_do_nothing_are_not_accepted() -> None:
     for option in ("compensate", "version"):
         with pytest.raises(TypeError):
             goclaw.agent(**{option: None})  # type: ignore[call-overload]
+    with pytest.raises(goclaw.ConfigError):
+        goclaw.agent(isolation="moon")  # type: ignore[call-overload]
 
 
 def test_isolation_must_fit_the_function() -> None:

@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("[!_]*.py") if path.name != "stdlib_report.py")
 SAYS = {
+    "cpu_bound.py": "4203 primes, counted in other processes: True",
     "fan_out.py": "'the': 5",
     "in_asyncio.py": "['hello Grace', 'hello Edsger', 'hello Barbara']",
+    "chat_sessions.py": "left behind: 0",
     "retries.py": "caused by ValueError('Nowhere is not a city')",
     "sixty_seconds.py": "'title': 'https://example.org'",
     "yaml_support.py": "a billing ticket of 9 words is answered",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import goclaw
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import process_agents
 
 _GATES: dict[str, threading.Event] = {}
 _INSIDE: dict[str, threading.Event] = {}
@@ -37,6 +43,16 @@ def free(gate: str = "") -> str:
 @goclaw.agent(name="explain.fail", retry=goclaw.Retry(retries=1, initial="60s", max="60s", jitter=False))
 def fail(gate: str = "") -> None:
     raise OSError("no such host")
+
+
+def until(done: Callable[[], object]) -> None:
+    """Gives the engine as long as it needs; the bound is for a test that fails."""
+    tick = threading.Event()
+    for _ in range(2_000):
+        if done():
+            return
+        tick.wait(0.01)
+    raise AssertionError("it never comes")
 
 
 def held(gate: str) -> goclaw.Workflow:
@@ -239,3 +255,57 @@ def test_an_awaited_submit_waits_and_can_be_cancelled(gate: str) -> None:
         # The two that gave up left nothing that runs: the patient one and those that filled the lane did.
         done = [run for run in engine.list(limit=10) if run.state == "completed"]
         assert len(done) == 3
+
+
+def test_a_run_that_waits_for_its_session_says_who_has_it(gate: str) -> None:
+    with goclaw.Engine(lanes=[NARROW]) as engine:
+        first = engine.submit(held(gate), session="user-42")
+        assert _INSIDE[gate].wait(10)
+        found = engine.explain(first).session
+        assert found == goclaw.SessionPlace("user-42", "holds", first.id, 0)
+        second, third = (engine.submit(held(gate), session="user-42") for _ in range(2))
+        found = engine.explain(second).session
+        assert found == goclaw.SessionPlace("user-42", "waits", first.id, 1)
+        last = engine.explain(third)
+        assert last.session == goclaw.SessionPlace("user-42", "waits", first.id, 2)
+        assert last.tasks[0].session and not last.tasks[0].journal and not last.tasks[0].places
+        assert f"It waits for session `user-42`, which run {first.id} has" in str(last)
+        assert engine.explain(engine.submit(held(gate))).session is None
+        _GATES[gate].set()
+        assert third.result(10) == gate
+
+
+def test_a_parked_run_says_that_it_has_let_go_of_its_session() -> None:
+    flow = goclaw.Workflow("parks").task("a", fail)
+    with goclaw.Engine(drain_timeout=0) as engine:
+        run = engine.submit(flow, session="user-7", on_retry="park")
+        until(lambda: engine.sessions["user-7"].parked)
+        found = engine.explain(run)
+        assert found.session == goclaw.SessionPlace("user-7", "parked", None, 0)
+        assert found.tasks[0].retry_in is not None and not found.tasks[0].session
+        assert "has parked in session `user-7`" in str(found)
+        run.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="worker processes are there on Linux only")
+def test_what_runs_in_a_worker_process_says_so(tmp_path: Path) -> None:
+    with goclaw.Engine() as engine:
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        flow = goclaw.Workflow("apart").task("a", process_agents.wait_for_ever)
+        run = engine.submit(flow, {"fifo": str(fifo)})
+        until(lambda: engine.explain(run).tasks and engine.explain(run).tasks[0].running)
+        found = engine.explain(run)
+        assert found.tasks[0].running is not None and found.tasks[0].running.worker == "process"
+        assert "in a worker process" in str(found)
+        run.kill()
+
+
+def test_a_paused_lane_is_in_the_health_and_no_bad_health() -> None:
+    with goclaw.Engine() as engine:
+        assert engine.health().paused_lanes == ()
+        engine.lanes["io"].pause()
+        found = engine.health()
+        assert found.paused_lanes == ("io",) and "lane io is paused" in str(found)
+        engine.lanes["io"].resume()
+        assert engine.health().paused_lanes == ()

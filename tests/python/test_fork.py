@@ -56,3 +56,22 @@ os.close(awake)
 print(os.waitpid(child, 0)[1])
 """
     assert run(body, tmp_path) == "0\n"
+
+
+def test_a_child_is_watched_and_does_not_answer_for_its_parents_loop(tmp_path: Path) -> None:
+    body = """
+import time
+
+@goclaw.agent
+def slow(x: int) -> int:
+    time.sleep(1.5)
+    return x
+
+if (child := os.fork()) == 0:
+    with goclaw.Engine() as own:
+        plain = goclaw.Workflow("slow").task("t", slow)
+        print(own.submit(plain, {"x": 5}).result(20), own.health().incidents, flush=True)
+    sys.exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+    assert run(body, tmp_path) == "5 ()\n0\n"

@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that appear in one module only.
-const GUESTS: &[(&str, &str)] = &[("heed", "store"), ("pyo3", "py")];
+const GUESTS: &[(&str, &str)] = &[("heed", "store"), ("pyo3", "py"), ("rustix", "py")];
 
 /// Lines that a file may have.
 const LINES_MAX: usize = 450;

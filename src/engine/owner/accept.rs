@@ -4,13 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::session::Seat;
 use super::timers::Due;
 use super::{Owner, Slot};
+use crate::agent::Letters;
 use crate::engine::cell::{Cell, End};
 use crate::engine::inbox::Submits;
 use crate::engine::options::{OnConflict, Submit};
 use crate::engine::refusal;
-use crate::model::{Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
+use crate::model::{Admission, Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
 use crate::plan::{Known, Plan};
 use crate::run::{self, Input, Turn};
 
@@ -54,7 +56,9 @@ impl Owner {
             self.staged.acks.push(Box::new(move || late.0.accept(answer)));
             return;
         }
-        match self.full_lane(&submit.plan) {
+        // A run that waits for its session needs no place in a lane yet.
+        let full = if self.is_busy(&submit) { None } else { self.full_lane(&submit.plan) };
+        match full {
             None => self.begin(submit, cell),
             Some(_) if submit.block && crowded => cell.accept(Err(too_many_wait())),
             Some(lane) if submit.block => self.block(lane, submit, cell),
@@ -203,6 +207,11 @@ impl Owner {
     }
 
     fn begin(&mut self, submit: Submit, cell: Arc<Cell>) {
+        let (conduct, weight) = match self.meet(&submit) {
+            Ok(met) => met,
+            Err(error) => return cell.accept(Err(error)),
+        };
+        let starts = conduct.admission == Admission::Started;
         let trace_id = submit.trace_id.unwrap_or_else(|| format!("{:032x}", cell.id.as_u128()));
         let submitted = Submitted {
             definition: submit.plan.definition,
@@ -212,7 +221,8 @@ impl Owner {
             durability: cell.durability,
             tags: submit.tags,
             session: submit.session,
-            weight: submit.weight,
+            weight,
+            conduct,
             trace_id,
             at: self.now,
         };
@@ -221,25 +231,33 @@ impl Owner {
         tracing::debug!(target: "goclaw.engine", run = %cell.id, "run submitted");
         // The sources take their places when the submit is durable; until then these are reserved,
         // so that a burst cannot overrun the queue.
-        for &node in &run.plan().sources {
+        for &node in run.plan().sources.iter().filter(|_| starts) {
             if let Some(lane) = self.lanes.index(&run.plan().task(node).lane) {
                 self.lanes.reserve(lane);
             }
         }
-        self.adopt(run, Arc::clone(&cell));
+        let seat = if starts { Seat::Free } else { Seat::Waiting };
+        if !starts {
+            turn.effects.retain(|effect| !effect.waits_its_turn());
+        }
+        self.adopt(run, Arc::clone(&cell), seat);
         self.stage(cell.id, turn, cell.durability);
+        self.take_seat(cell.id);
         let accepted = Arc::clone(&cell);
         self.staged.acks.push(Box::new(move || accepted.accept(Ok(Arc::clone(&accepted)))));
     }
 
     /// Takes a run, new or recovered, among the living.
-    pub(super) fn adopt(&mut self, run: run::Run, cell: Arc<Cell>) {
+    pub(super) fn adopt(&mut self, run: run::Run, cell: Arc<Cell>, seat: Seat) {
         let trace_id = run.submitted().trace_id.as_str().into();
         let cancelled = run.is_cancelling();
         self.adopted += 1;
+        let has_session = run.submitted().session.is_some();
         let slot = Slot {
             order: self.adopted,
             ranking: None,
+            seat,
+            letters: has_session.then(|| Arc::new(Letters::read_before(run.steered()))),
             cell,
             calls: HashMap::new(),
             cancelled: Arc::new(cancelled.into()),

@@ -102,6 +102,7 @@ impl Owner {
     fn ended(&mut self, run: RunId) {
         self.unpark_run(run);
         let Some(slot) = self.part(run) else { return self.given_up(run) };
+        self.leave_session(&slot.run);
         let state = slot.run.state();
         tracing::debug!(target: "goclaw.engine", run = %run, state = state.as_str(), "run ended");
         slot.cell.set_state(state);
@@ -145,11 +146,12 @@ fn shared_by_calls(slot: &Slot, node: NodeIx, items: Option<crate::model::Payloa
         run: run.id(),
         plan: Arc::clone(run.plan()),
         node,
-        input: run.submitted().input.clone(),
+        input: run.input().clone(),
         results: deps.iter().map(|&dep| run.result_of(dep)).collect(),
         items,
         trace_id: Arc::clone(&slot.trace_id),
         session: run.submitted().session.clone(),
+        letters: slot.letters.clone(),
         submitted: run.submitted_at(),
         cancelled: Arc::clone(&slot.cancelled),
         memo: Default::default(),

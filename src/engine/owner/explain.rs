@@ -1,10 +1,11 @@
 //! Why a run, or a task of it, is not running. Looks at this run, its lanes and what is out: never at
 //! other runs.
 
+use super::session::Seat;
 use super::{Owner, Slot};
-use crate::engine::explain::{Explanation, TaskPlace, Why};
+use crate::engine::explain::{Explanation, SessionPlace, Standing, TaskPlace, Why};
 use crate::engine::refusal;
-use crate::model::{NodeIx, Result, RunId, Span, Task, TaskRef};
+use crate::model::{NodeIx, Result, RunId, Span, Style, Task, TaskRef};
 
 /// Tasks that the explanation of a whole run tells about; of more it tells the number.
 const TASKS_MAX: usize = 20;
@@ -32,10 +33,24 @@ impl Owner {
             reason: slot.run.reason().map(str::to_owned),
             closing: self.closing.is_some(),
             stalled: self.staged.stall().map(|error| error.message.clone()),
-            session: None,
+            session: self.session_place(slot),
             tasks,
             more,
         }))
+    }
+
+    fn session_place(&self, slot: &Slot) -> Option<SessionPlace> {
+        let (key, run) = (slot.run.submitted().session.as_ref()?, slot.run.id());
+        Some(SessionPlace {
+            key: key.clone(),
+            standing: match slot.seat {
+                Seat::Free => Standing::Holds,
+                Seat::Waiting => Standing::Waits,
+                Seat::Parked => Standing::Parked,
+            },
+            holder: self.sessions.holder(key),
+            ahead: self.sessions.ahead(key, run),
+        })
     }
 
     /// The open tasks that do not merely wait for others, and how many more are open.
@@ -102,8 +117,9 @@ impl Owner {
             let style = self.executor.style(&task.agent, task.isolation);
             let (running, spec) = (self.lanes.lane(lane).running(), self.lanes.lane(lane).spec());
             let concurrency = spec.concurrency;
-            let free = style.map_or(0, |style| self.lanes.free(lane, style));
-            why.push(Why::Queued { place, running, concurrency, free });
+            let held = style == Some(Style::Thread) && self.stuck.holds(lane);
+            let free = style.filter(|_| !held).map_or(0, |style| self.lanes.free(lane, style));
+            why.push(Why::Queued { place, running, concurrency, free, held });
         }
         why.extend(retry(slot, asked));
         if self.parked.of_run(run).any(|entry| asked.overlaps(entry.span)) {
@@ -112,7 +128,11 @@ impl Owner {
         }
         if why.is_empty() {
             let resolved = slot.run.is_resolved(asked.node);
-            why.push(if resolved { Why::Journal } else { Why::Resolving });
+            why.push(match slot.seat {
+                Seat::Waiting | Seat::Parked => Why::Session,
+                Seat::Free if resolved => Why::Journal,
+                Seat::Free => Why::Resolving,
+            });
         }
         why
     }

@@ -123,6 +123,8 @@ impl Owner {
                 self.step(run, Input::Resolved { node, resolution });
                 self.forget_call(run, node);
             }
+            Report::LettersRead { run } => self.note_letters(run),
+            Report::Merged { session, number, result } => self.merged(&session, number, result),
             // Reports of progress gate nothing; while the store refuses they would only pile up.
             Report::Blocking { run, task, attempt, reason } => {
                 self.step(run, Input::Blocking { task, attempt, reason });
@@ -251,6 +253,15 @@ impl Owner {
         let task = TaskRef { node: batch.span.node, index };
         self.time_out(&batch, task, over);
         self.landed(id);
+        self.return_rest(&batch);
+    }
+
+    /// What else of the batch has no outcome was not begun: in a worker process, out of our reach.
+    fn return_rest(&mut self, batch: &Batch) {
+        let attempt = batch.attempt;
+        for span in self.still_running(batch) {
+            self.step(batch.call.run, Input::TakenBack { span, attempt });
+        }
     }
 
     pub(super) fn take_finished(&mut self, id: BatchId, batch: &Batch) {

@@ -17,6 +17,7 @@ mod pace;
 mod parked;
 mod rank;
 mod recover;
+mod session;
 mod show;
 mod stuck;
 mod timers;
@@ -34,6 +35,7 @@ use self::lanes::Draining;
 use self::pace::Paces;
 use self::parked::Parked;
 use self::rank::{Ranking, Ranks};
+use self::session::Seat;
 use self::show::Question;
 use self::stuck::StuckCalls;
 use self::timers::Timers;
@@ -42,10 +44,11 @@ use super::clock::Clock;
 use super::inbox::{Inbox, Message};
 use super::incompatible::Incompatible;
 use super::options::Options;
+use super::sessions::Setups;
 use super::shared::{Plans, Views};
 use super::watch::Watch;
-use crate::agent::{Executor, NodeCall};
-use crate::lane::Lanes;
+use crate::agent::{Executor, Letters, NodeCall};
+use crate::lane::{Lanes, Sessions};
 use crate::model::{
     BatchId, Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp,
 };
@@ -64,6 +67,9 @@ struct Slot {
     order: u64,
     /// The longest remaining path from each node on; worked out when the first is offered.
     ranking: Option<Ranking>,
+    seat: Seat,
+    /// Messages to its session that are put before it; `None` without a session.
+    letters: Option<Arc<Letters>>,
 }
 
 pub(super) struct Owner {
@@ -71,6 +77,8 @@ pub(super) struct Owner {
     store: Arc<dyn Store>,
     executor: Arc<dyn Executor>,
     lanes: Lanes,
+    sessions: Sessions,
+    setups: Setups,
     stats: Arc<Stats>,
     watch: Arc<Watch>,
     incompatible: Arc<Incompatible>,
@@ -126,6 +134,8 @@ impl Owner {
             inbox,
             executor,
             lanes,
+            sessions: Sessions::default(),
+            setups: Setups::new(options.when_busy.clone()),
             stats,
             watch,
             incompatible,
@@ -214,6 +224,7 @@ impl Owner {
             Message::Explain { run, task, reply } => {
                 self.questions.push(Question::Explain(run, task, reply));
             }
+            Message::Sessions(ask) => self.answer(ask),
             Message::Forget { run, before } => self.forget(run, before),
             Message::Missing { reply } => drop(reply.send(self.missing())),
             Message::Wake => self.unpark(),
@@ -223,6 +234,15 @@ impl Owner {
 
     /// Steps a run and stages what came of it. False where nothing did.
     fn step(&mut self, run: RunId, input: Input) -> bool {
+        self.note_letters(run);
+        let changed = self.advance(run, input);
+        if changed {
+            self.park_if_backing_off(run);
+        }
+        changed
+    }
+
+    fn advance(&mut self, run: RunId, input: Input) -> bool {
         let Some(slot) = self.runs.get_mut(&run) else {
             self.count_late(&input);
             return false;
@@ -232,6 +252,10 @@ impl Owner {
         step(&mut slot.run, input, self.now, scramble(self.dice), &mut turn);
         Stats::add(&self.stats.results_late, turn.late);
         let durability = slot.cell.durability;
+        if slot.seat.holds_back() {
+            // What starts work is found again by `run::outstanding` when it is the run's turn.
+            turn.effects.retain(|effect| !effect.waits_its_turn());
+        }
         self.stage(run, turn, durability)
     }
 
@@ -252,6 +276,7 @@ impl Owner {
         let stats = &self.stats;
         let (counter, n) = match event {
             Event::Submitted(_) => (&stats.runs_submitted, 1),
+            Event::Absorbed { .. } => (&stats.runs_absorbed, 1),
             Event::Started { span, .. } => (&stats.tasks_started, span.len),
             Event::Completed { span, .. } => (&stats.tasks_completed, span.len),
             Event::Retrying { .. } => (&stats.tasks_retried, 1),

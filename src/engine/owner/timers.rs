@@ -19,6 +19,8 @@ pub(super) enum Due {
     /// A submit has waited for this lane as long as it may.
     Blocked(usize),
     Drained,
+    /// No more messages come to the group that begins with this run, unless one did.
+    Session(RunId),
     /// The relaxed window is over.
     Sync,
 }
@@ -62,7 +64,7 @@ impl Owner {
         if self.timers.wants_sweep() {
             let (runs, flights) = (&self.runs, &self.flights);
             self.timers.sweep(|due| match due {
-                Due::Run(run, _) => runs.contains_key(&run),
+                Due::Run(run, _) | Due::Session(run) => runs.contains_key(&run),
                 Due::Batch(batch) | Due::Press(batch) | Due::Fence(batch) => {
                     flights.contains(batch)
                 }
@@ -71,7 +73,12 @@ impl Owner {
         }
         while let Some(due) = self.timers.pop(self.now) {
             match due {
-                Due::Run(run, Timer::Retry(task)) => drop(self.step(run, Input::RetryDue { task })),
+                Due::Run(run, Timer::Retry(task)) => {
+                    if !self.is_parked_run_due(run) {
+                        self.step(run, Input::RetryDue { task });
+                    }
+                }
+                Due::Session(first) => self.session_rang(first),
                 Due::Run(run, Timer::Deadline) => drop(self.step(run, Input::Deadline)),
                 Due::Run(run, Timer::Queue(span)) => {
                     self.step(run, Input::QueueOver { span });

@@ -68,6 +68,7 @@ impl Owner {
                 // Not even its submit is written (or the store cannot tell): there is no run to fail.
                 let Some(slot) = self.part(run) else { return };
                 self.unpark_run(run);
+                self.leave_session(&slot.run);
                 let error = unknown.err().unwrap_or(error);
                 slot.cell.accept(Err(error.clone()));
                 return slot.cell.finish(End::Unreadable(error));

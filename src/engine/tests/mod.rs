@@ -1,8 +1,10 @@
 //! The whole line with closures as agents: no Python, both stores.
 
 mod faults;
+mod ladder;
 mod lanes;
 mod parked;
+mod sessions;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +15,7 @@ use super::*;
 use crate::agent::local::Local;
 use crate::agent::{Outcome, Resolution, TaskResult};
 use crate::model::{
-    Each, Expr, Failure, FailureKind, LaneSpec, OnFailure, Payload, Retry, RunState, Task,
+    Each, Expr, Failure, FailureKind, LaneSpec, OnFailure, OnRetry, Payload, Retry, RunState, Task,
     TaskState, Timestamp, Workflow,
 };
 use crate::plan::{self, Plan};
@@ -56,7 +58,9 @@ fn request(plan: &Arc<Plan>) -> Submit {
         priority: 0,
         tags: Vec::new(),
         session: None,
-        weight: 1,
+        when_busy: None,
+        on_retry: OnRetry::Hold,
+        weight: None,
         durability: None,
         trace_id: None,
         on_conflict: OnConflict::Error,

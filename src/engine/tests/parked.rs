@@ -21,6 +21,7 @@ fn plant(path: &Path, id: u128, workflow: Workflow) -> RunId {
         tags: vec!["old".into()],
         session: None,
         weight: 1,
+        conduct: crate::model::Conduct::default(),
         trace_id: "0".repeat(32),
         at: Timestamp(1),
     };

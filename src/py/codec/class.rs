@@ -71,11 +71,16 @@ pub(super) fn stands_on_builtin(ty: &Bound<'_, PyType>) -> PyResult<bool> {
     Ok(false)
 }
 
+/// A worker process runs the main script under another name; values know it by the name of the engine's.
+pub(in crate::py) fn lasting(module: String) -> String {
+    if module == "__mp_main__" { "__main__".into() } else { module }
+}
+
 /// `module:qualname` of a class that can be found again under that name.
 pub(super) fn name_of(types: &Types, ty: &Bound<'_, PyType>) -> Result<String> {
     let shown = label(ty);
     let (module, qualname) = match (ty.module(), ty.qualname()) {
-        (Ok(module), Ok(qualname)) => (module.to_string(), qualname.to_string()),
+        (Ok(module), Ok(qualname)) => (lasting(module.to_string()), qualname.to_string()),
         _ => return Err(Fault::unsupported(format!("is a {shown}, a class without a name"), MOVE)),
     };
     if qualname.contains("<locals>") {

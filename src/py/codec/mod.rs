@@ -25,6 +25,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+pub(super) use class::lasting;
 pub(crate) use fault::CodecError;
 
 use crate::model::envelope::{self, Codec};

@@ -15,6 +15,9 @@ fn payloads(event: &Event) -> &[Payload] {
         Event::Grown(growth) => &growth.constants,
         Event::Expanded { items, .. } => std::slice::from_ref(items),
         Event::Completed { outputs, .. } => outputs,
+        Event::Steered { message: input, .. } | Event::Merged { input, .. } => {
+            std::slice::from_ref(input)
+        }
         _ => &[],
     }
 }
@@ -25,6 +28,9 @@ fn payloads_mut(event: &mut Event) -> &mut [Payload] {
         Event::Grown(growth) => &mut growth.constants,
         Event::Expanded { items, .. } => std::slice::from_mut(items),
         Event::Completed { outputs, .. } => outputs,
+        Event::Steered { message: input, .. } | Event::Merged { input, .. } => {
+            std::slice::from_mut(input)
+        }
         _ => &mut [],
     }
 }

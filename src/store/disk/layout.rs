@@ -17,6 +17,8 @@
 //! **Bodies**: record = MessagePack (named) of `Record`; definition = hash, then MessagePack of
 //! `Workflow`; blob = run, hash, then the payload's envelope; seal = nothing, ends a full segment.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{BlobHash, RunId, RunState, Timestamp};
@@ -211,6 +213,8 @@ pub(super) struct Line {
     pub workflow: String,
     pub state: RunState,
     pub tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Arc<str>>,
     pub submitted: Timestamp,
     pub ended: Option<Timestamp>,
     #[serde(with = "serde_bytes")]
@@ -219,13 +223,13 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(summary: Summary, definition: BlobHash) -> Self {
-        let Summary { run: _, workflow, state, tags, submitted, ended } = summary;
-        Self { workflow, state, tags, submitted, ended, definition }
+        let Summary { run: _, workflow, state, tags, session, submitted, ended } = summary;
+        Self { workflow, state, tags, session, submitted, ended, definition }
     }
 
     pub(super) fn summary(self, run: RunId) -> Summary {
-        let Self { workflow, state, tags, submitted, ended, definition: _ } = self;
-        Summary { run, workflow, state, tags, submitted, ended }
+        let Self { workflow, state, tags, session, submitted, ended, definition: _ } = self;
+        Summary { run, workflow, state, tags, session, submitted, ended }
     }
 }
 

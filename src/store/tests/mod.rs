@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::{Filter, Options, Store, Summary};
 use crate::model::{
-    BlobHash, CancelCause, Durability, Event, Failure, FailureKind, Growth, Payload, Record, RunId,
-    RunState, SkipReason, Span, Submitted, TaskRef, Timestamp, Workflow,
+    BlobHash, CancelCause, Conduct, Durability, Event, Failure, FailureKind, Growth, Payload,
+    Record, RunId, RunState, SkipReason, Span, Submitted, TaskRef, Timestamp, Workflow,
 };
 
 /// Small enough that a few records fill a segment, and nothing happens by itself.
@@ -71,6 +71,7 @@ impl Author {
             tags: vec!["nightly".into(), name.into()],
             session: None,
             weight: 1,
+            conduct: Conduct::default(),
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
             at: Timestamp(self.clock),
         };
@@ -172,6 +173,7 @@ impl Oracle<'_> {
                 match (event, &mut line) {
                     (Event::Submitted(it), _) => {
                         line = Some(Summary {
+                            session: None,
                             run,
                             workflow: it.workflow.as_ref().expect("written so").name.clone(),
                             state: RunState::Pending,

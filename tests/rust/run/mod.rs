@@ -4,14 +4,16 @@ mod failures;
 mod growth;
 mod maps;
 mod recovery;
+mod sessions;
 mod stopping;
+mod timeouts;
 mod triggers;
 
 use std::sync::Arc;
 
 use goclaw::model::{
-    Durability, Event, Failure, FailureKind, Payload, Record, RunId, RunState, Span, Submitted,
-    TaskRef, TaskState, Timestamp, Workflow,
+    Conduct, Durability, Event, Failure, FailureKind, Payload, Record, RunId, RunState, Span,
+    Submitted, TaskRef, TaskState, Timestamp, Workflow,
 };
 use goclaw::plan::{self, Plan};
 use goclaw::run::{self, Effect, Input, Outcome, Resolution, Run, Turn};
@@ -45,6 +47,7 @@ pub fn case(mut workflow: Value) -> Case {
         tags: Vec::new(),
         session: None,
         weight: 1,
+        conduct: Conduct::default(),
         trace_id: String::new(),
         at: now,
     };

@@ -73,6 +73,7 @@ fn every_seed_keeps_every_promise() {
 
 /// What a simulation of the default size has to meet, so that its silence means something.
 const EVERYTHING: &[&str] = &[
+    "Absorbed",
     "Cancelled",
     "Completed",
     "Expanded to nothing",
@@ -83,11 +84,14 @@ const EVERYTHING: &[&str] = &[
     "Interrupted by a crash",
     "Interrupted",
     "Joined",
+    "Merged",
     "Progress",
     "Resolved",
     "RetryDue",
+    "Skipped: absorbed",
     "Skipped: upstream",
     "Skipped: when",
+    "Steered",
     "Unresolved",
     "attempt fell silent",
     "attempt timed out",

@@ -34,6 +34,8 @@ pub enum Mutant {
     ReuseAttempt,
     LoseChild,
     GrowthDoesNotWait,
+    SteerTwice,
+    AbsorbHalf,
     RetryQueueTimeout,
     TotalSparesRunning,
     // What the world is asked to do.
@@ -86,7 +88,9 @@ impl Mutant {
 
     fn dislikes(self, event: &Event, run: &Run) -> bool {
         match (self, event) {
-            (Self::ForgetJoin, Event::Joined { .. })
+            (Self::SteerTwice, Event::Steered { .. })
+            | (Self::AbsorbHalf, Event::Absorbed { .. })
+            | (Self::ForgetJoin, Event::Joined { .. })
             | (Self::ForgetSkip, Event::Skipped { .. })
             | (Self::ForgetEnd | Self::EndWrongly, Event::RunEnded { .. })
             | (Self::EndEarly | Self::CompleteTwice, Event::Completed { .. })
@@ -140,6 +144,15 @@ impl Mutant {
                 }
                 events
             }
+            Self::SteerTwice => {
+                events.extend(events.first().cloned());
+                events
+            }
+            Self::AbsorbHalf => {
+                turn.effects.clear();
+                events.truncate(1);
+                events
+            }
             Self::CompleteTwice => {
                 let twice = events.iter().find(|e| matches!(e, Event::Completed { .. })).cloned();
                 events.extend(twice);
@@ -149,7 +162,7 @@ impl Mutant {
             Self::RepeatAtMostOnce => {
                 let Input::Lost { span, attempt, crash } = *input else { return events };
                 turn.effects = vec![Effect::Offer { span, attempts: attempt }];
-                vec![Event::Interrupted { span, attempt, crash }]
+                vec![Event::Interrupted { span, attempt, crash, failure: None }]
             }
             _ => events.into_iter().flat_map(|event| self.reword(event, now)).collect(),
         }
@@ -185,7 +198,7 @@ impl Mutant {
                 span.tasks().flat_map(retry).collect()
             }
             (Self::CrashIsNotCounted, Event::Interrupted { span, attempt, .. }) => {
-                vec![Event::Interrupted { span, attempt, crash: false }]
+                vec![Event::Interrupted { span, attempt, crash: false, failure: None }]
             }
             (Self::ThrottleCostsRetry, Event::Retrying { task, attempt, failure, due, .. }) => {
                 vec![Event::Retrying { task, attempt, failure, due, throttled: false }]

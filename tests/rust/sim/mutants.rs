@@ -37,6 +37,8 @@ notices! {
     an_attempt_number_used_twice => ReuseAttempt,
     a_lost_child_of_a_map => LoseChild,
     growth_that_does_not_wait => GrowthDoesNotWait,
+    a_message_taken_twice => SteerTwice,
+    an_absorption_left_half_done => AbsorbHalf,
     a_lost_retry_timer => LoseRetryTimer,
     a_lost_offer => LoseOffer,
     a_lost_resolve => LoseResolve,

@@ -24,6 +24,7 @@ pub struct Climate {
     pub grow: bool,
     /// Lanes are paused and their limits changed.
     pub lanes: bool,
+    pub talk: u64,
     /// Turns after which nothing goes wrong any more.
     pub turns: u64,
 }
@@ -92,6 +93,7 @@ impl Climate {
             hang: weather(500, 150),
             fail: weather(150, 500),
             take_back: weather(300, 300),
+            talk: weather(600, 80),
             cancel: dice.chance(250),
             grow: dice.chance(350),
             lanes: dice.chance(300),
@@ -199,7 +201,11 @@ pub fn outcome(fail: u64, output: u64, dice: &mut Dice) -> Outcome {
         return Outcome::Cancelled;
     }
     if dice.chance(10) {
-        return Outcome::Interrupted;
+        return match dice.below(3) {
+            0 => Outcome::Returned,
+            1 => Outcome::Crashed(Box::new(failure(dice))),
+            _ => Outcome::Interrupted,
+        };
     }
     if !dice.chance(fail) {
         let output: [u8; 8] = output.to_be_bytes();

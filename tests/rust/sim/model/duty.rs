@@ -20,6 +20,7 @@ impl Model {
         let stops = self.cancel.is_some() || self.ended();
         demand!(stops || !self.fails_fast(), "a task failed, and the run goes on");
         demand!(stops || !self.crashed_too_often(), "five crashes, and the run goes on");
+        demand!(self.into.is_none() || self.ended(), "an absorbed run goes on");
         let done = self.nodes.iter().all(|node| node.ended());
         demand!(done == self.ended(), "all nodes ended: {done}, the run ended: {}", self.ended());
         Ok(())

@@ -33,6 +33,8 @@ pub struct Expected {
     tasks: Vec<(TaskRef, Tag)>,
     stop: Option<CancelCause>,
     grows: bool,
+    /// It has to do with other runs of its session.
+    talks: bool,
     late: u64,
     outputs: Vec<(TaskRef, Payload)>,
 }
@@ -51,6 +53,14 @@ impl Model {
             Input::Cancel { .. } if self.cancel.is_none() => {
                 expected.stop = Some(CancelCause::Asked);
             }
+            Input::Stop { cause, .. } if self.cancel.is_none() => expected.stop = Some(*cause),
+            Input::Steered { from, .. } => {
+                expected.talks = self.cancel.is_none() && !self.steered.contains(from);
+            }
+            Input::Merged { from, .. } => {
+                expected.talks = self.untouched() && !self.merged && !from.is_empty();
+            }
+            Input::Absorb { .. } => expected.talks = self.untouched(),
             Input::Unwritable { .. } if self.cancel.is_none() => {
                 expected.stop = Some(CancelCause::Unwritable);
             }
@@ -68,11 +78,11 @@ impl Model {
         for (task, outcome) in span.tasks().zip(outcomes) {
             let tag = match outcome {
                 Outcome::Completed(_) => Tag::Completed,
-                Outcome::Failed(_) | Outcome::Cancelled | Outcome::Interrupted if stopping => {
-                    Tag::Cancelled
-                }
-                Outcome::Interrupted if self.is_once(span) => Tag::Failed,
+                _ if stopping => Tag::Cancelled,
+                Outcome::Returned => Tag::Interrupted(false),
+                Outcome::Interrupted | Outcome::Crashed(_) if self.is_once(span) => Tag::Failed,
                 Outcome::Interrupted => Tag::Interrupted(false),
+                Outcome::Crashed(_) => Tag::Interrupted(true),
                 Outcome::Failed(_) => Tag::Failure,
                 // Nobody had asked.
                 Outcome::Cancelled => Tag::Failed,
@@ -201,7 +211,7 @@ impl Model {
 impl Expected {
     /// True where the input must change nothing.
     pub fn nothing(&self) -> bool {
-        self.tasks.is_empty() && self.stop.is_none() && !self.grows
+        self.tasks.is_empty() && self.stop.is_none() && !self.grows && !self.talks
     }
 
     /// Every expected outcome is there, and nothing that the input did not cause.
@@ -241,10 +251,14 @@ impl Expected {
             Event::CancelRequested { cause, .. } => Some(*cause),
             _ => None,
         });
-        let by_hand = cause.filter(|cause| {
-            use CancelCause::{Asked, Deadline, Killed, Unwritable};
-            matches!(cause, Asked | Killed | Deadline | Unwritable)
-        });
+        let by_itself =
+            |c: &CancelCause| matches!(c, CancelCause::Failure | CancelCause::Quarantine);
+        let by_hand = cause.filter(|c| !by_itself(c));
+        let talk = |event: &&Event| {
+            matches!(event, Event::Steered { .. } | Event::Merged { .. } | Event::Absorbed { .. })
+        };
+        let talks = turn.events.iter().filter(talk).count();
+        demand!(talks == usize::from(self.talks), "{talks} events of its session");
         demand!(by_hand == self.stop, "stopped for {by_hand:?}, not for {:?}", self.stop);
         let grown = turn.events.iter().any(|event| matches!(event, Event::Grown(_)));
         demand!(grown == self.grows, "grown is {grown}");

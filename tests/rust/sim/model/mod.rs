@@ -12,8 +12,8 @@ mod rules;
 use std::sync::Arc;
 
 use goclaw::model::{
-    CancelCause, OnFailure, Payload, RunState, Submitted, Task, TaskRef, TaskState, Timestamp,
-    Workflow,
+    CancelCause, OnFailure, Payload, RunId, RunState, Submitted, Task, TaskRef, TaskState,
+    Timestamp, Workflow,
 };
 use goclaw::run::Run;
 
@@ -37,6 +37,11 @@ pub struct Model {
     pub nodes: Vec<Node>,
     pub run: RunState,
     pub cancel: Option<CancelCause>,
+    /// Runs whose messages its agents have read.
+    pub steered: Vec<RunId>,
+    merged: bool,
+    /// The run that took its message.
+    into: Option<RunId>,
     on_failure: OnFailure,
     deadline: Option<Timestamp>,
     /// What the world was asked to do, in this life of the process.
@@ -117,6 +122,9 @@ impl Model {
             nodes: Vec::new(),
             run: RunState::Pending,
             cancel: None,
+            steered: Vec::new(),
+            merged: false,
+            into: None,
             on_failure: workflow.on_failure,
             deadline: workflow.timeout_ms.map(|ms| submitted.at.plus(ms)),
             deadline_set: false,
@@ -145,6 +153,11 @@ impl Model {
 
     pub fn ended(&self) -> bool {
         self.run.is_terminal()
+    }
+
+    /// No attempt has begun, nobody asked it to stop, its message is its own.
+    pub fn untouched(&self) -> bool {
+        self.run == RunState::Pending && self.cancel.is_none() && self.into.is_none()
     }
 
     pub fn is_running(&self, task: TaskRef, attempt: u32) -> bool {
@@ -182,6 +195,14 @@ impl Model {
         }
         let failed = run.failure().is_some();
         demand!(failed == self.any_failed(), "that a task failed is {failed}");
+        let steered = run.steered().iter().map(|(from, _)| from);
+        demand!(steered.eq(&self.steered), "the run has read other messages");
+        demand!(
+            run.absorbed_into() == self.into,
+            "the run is absorbed into {:?}",
+            run.absorbed_into()
+        );
+        demand!(run.merged().is_empty() != self.merged, "the run is merged otherwise");
         let items: usize = self.nodes.iter().map(|node| node.items.len()).sum();
         let counted: u64 = run.counts().iter().map(|(_, n)| n).sum();
         demand!(counted == items as u64, "{counted} tasks are counted, there are {items}");

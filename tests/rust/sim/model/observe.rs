@@ -82,7 +82,7 @@ impl Model {
                 self.unresolved(*node)?;
                 self.nodes[*node as usize].items[0].state = S::Failed;
             }
-            Event::Interrupted { span, attempt, crash } => {
+            Event::Interrupted { span, attempt, crash, .. } => {
                 self.interrupted(*span, *attempt, *crash, now)?;
             }
             Event::Skipped { node, reason } => self.skipped(*node, *reason)?,
@@ -90,6 +90,21 @@ impl Model {
             Event::Joined { node, state } => self.joined(*node, *state)?,
             Event::Progress { task, attempt, .. } => {
                 demand!(self.is_running(*task, *attempt), "progress of {task:?}, not under way");
+            }
+            Event::Seated => demand!(self.untouched(), "what has begun had its turn already"),
+            Event::Steered { from, .. } => {
+                demand!(self.cancel.is_none(), "a stopping run took a message");
+                demand!(!self.steered.contains(from), "a message was taken twice");
+                self.steered.push(*from);
+            }
+            Event::Merged { from, .. } => {
+                demand!(self.untouched() && !self.merged, "what has begun got another input");
+                demand!(!from.is_empty(), "merged with nobody");
+                self.merged = true;
+            }
+            Event::Absorbed { into } => {
+                demand!(self.untouched(), "what has begun was absorbed");
+                self.into = Some(*into);
             }
             Event::Blocking { task, attempt, .. } => {
                 demand!(self.is_running(*task, *attempt), "{task:?} blocks, not under way");
@@ -291,6 +306,10 @@ impl Model {
     fn skipped(&mut self, n: NodeIx, reason: SkipReason) -> Verdict {
         match reason {
             SkipReason::Condition => self.unresolved(n)?,
+            SkipReason::Absorbed => {
+                demand!(self.into.is_some(), "node {n} was skipped as absorbed");
+                demand!(self.node(n)?.state() == S::Pending, "node {n} had begun");
+            }
             SkipReason::Upstream => {
                 let state = self.node(n)?.state();
                 demand!(state == S::Pending, "node {n} was skipped, {state:?}");
@@ -327,6 +346,8 @@ impl Model {
             CancelCause::Asked
             | CancelCause::Killed
             | CancelCause::Deadline
+            | CancelCause::Dropped
+            | CancelCause::Merge
             | CancelCause::Unwritable => true,
             CancelCause::Failure => self.fails_fast(),
             CancelCause::Quarantine => self.crashed_too_often(),

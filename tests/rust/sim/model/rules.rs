@@ -40,11 +40,16 @@ impl Model {
 
     pub(super) fn expected_end(&self) -> RunState {
         match self.cancel {
-            Some(CancelCause::Asked | CancelCause::Killed) => RunState::Cancelled,
-            Some(CancelCause::Quarantine) => RunState::Quarantined,
-            Some(CancelCause::Failure | CancelCause::Deadline | CancelCause::Unwritable) => {
-                RunState::Failed
+            Some(CancelCause::Asked | CancelCause::Killed | CancelCause::Dropped) => {
+                RunState::Cancelled
             }
+            Some(CancelCause::Quarantine) => RunState::Quarantined,
+            Some(
+                CancelCause::Failure
+                | CancelCause::Deadline
+                | CancelCause::Unwritable
+                | CancelCause::Merge,
+            ) => RunState::Failed,
             None if self.any_failed() => RunState::Failed,
             None => RunState::Completed,
         }

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use goclaw::lane::{Entry, Permit};
-use goclaw::model::{Millis, Span, Style, TaskRef, TaskState, Timestamp};
+use goclaw::model::{
+    CancelCause, Millis, Payload, RunId, Span, Style, TaskRef, TaskState, Timestamp,
+};
 use goclaw::run::{Effect, Input, Outcome, Timer};
 
 use super::line::Ack;
 use super::{Went, World, id};
+use crate::sim::dice::Dice;
 use crate::sim::mutant::Mutant;
 use crate::sim::scene;
 
@@ -371,6 +374,10 @@ impl World {
         if climate.lanes {
             self.operators()?;
         }
+        if self.dice.chance(climate.talk) {
+            let input = self.talk();
+            self.step(input)?;
+        }
         if self.dice.chance(climate.stray) {
             let input = self.stray();
             if self.model.expect(&input, self.now).nothing() {
@@ -379,6 +386,22 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Something from the other runs of its session, fitting or not.
+    pub fn talk(&mut self) -> Input {
+        let other = |dice: &mut Dice| RunId::from_u128(u128::from(dice.between(8, 12)));
+        let fresh = self.model.untouched();
+        let dice = &mut self.dice;
+        let message = Payload::bytes(vec![9]);
+        // What fits only a run that has not begun is tried while it has not.
+        match dice.below(if fresh { 6 } else { 20 }) {
+            0 => Input::Absorb { into: other(dice) },
+            1..4 => Input::Merged { from: vec![other(dice)], input: message },
+            4 => Input::Stop { cause: CancelCause::Dropped, reason: "dropped".into() },
+            5 => Input::Stop { cause: CancelCause::Merge, reason: "not merged".into() },
+            _ => Input::Steered { from: other(dice), message },
+        }
     }
 
     fn grow(&mut self) -> Went {

@@ -106,6 +106,13 @@ impl World {
             Event::Interrupted { crash: true, .. } => "Interrupted by a crash",
             Event::Interrupted { .. } => "Interrupted",
             Event::Skipped { reason: goclaw::model::SkipReason::Condition, .. } => "Skipped: when",
+            Event::Skipped { reason: goclaw::model::SkipReason::Absorbed, .. } => {
+                "Skipped: absorbed"
+            }
+            Event::Seated => "Seated",
+            Event::Steered { .. } => "Steered",
+            Event::Merged { .. } => "Merged",
+            Event::Absorbed { .. } => "Absorbed",
             Event::Skipped { .. } => "Skipped: upstream",
             Event::Cancelled { .. } => "Cancelled",
             Event::Joined { .. } => "Joined",

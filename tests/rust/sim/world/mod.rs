@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use goclaw::lane::Lanes;
-use goclaw::model::{Durability, Payload, RunId, Submitted, Timestamp};
+use goclaw::model::{Conduct, Durability, Payload, RunId, Submitted, Timestamp};
 use goclaw::plan::{self, Plan};
 use goclaw::run::{self, Run, Turn};
 
@@ -138,6 +138,11 @@ impl World {
         let mut turn = Turn::default();
         self.run = run::begin(id(), Arc::clone(&self.plan), submitted, &mut turn);
         self.take(turn)?;
+        // Others of its session come before its first attempt, or never.
+        if self.dice.chance(3 * self.scene.climate.talk) {
+            let input = self.talk();
+            self.step(input)?;
+        }
         self.staged.acks.push(line::Ack::Submitted);
         self.dispatch()?;
         self.commit_all()
@@ -174,6 +179,7 @@ impl World {
             (climate.crash, climate.stop, climate.duplicate) = (0, 0, 0);
             (climate.stray, climate.hang, climate.take_back) = (0, 0, 0);
             (climate.cancel, climate.grow, climate.lanes) = (false, false, false);
+            climate.talk = 0;
         }
     }
 
@@ -225,6 +231,7 @@ fn submitted(scene: &Scene, plan: &Plan, at: Timestamp) -> Submitted {
         tags: Vec::new(),
         session: None,
         weight: 1,
+        conduct: Conduct::default(),
         trace_id: String::new(),
         at,
     }

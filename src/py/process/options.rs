@@ -1,0 +1,40 @@
+//! What users may say about worker processes.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// How worker processes are kept.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::py) struct ProcessOptions {
+    /// Workers that live at once.
+    max_workers: Option<usize>,
+    /// Batches' calls after which a worker is replaced.
+    pub(super) max_tasks: Option<u64>,
+    /// Resident bytes above which a worker is replaced once its batch is done.
+    pub(super) max_rss: Option<u64>,
+    idle_ms: u64,
+    grace_ms: u64,
+}
+
+impl ProcessOptions {
+    pub(super) fn max_workers(&self) -> usize {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.max_workers.unwrap_or((2 * cpus).max(4))
+    }
+    /// How long a worker rests before it retires.
+    pub(super) fn idle(&self) -> Duration {
+        Duration::from_millis(self.idle_ms)
+    }
+    /// How long an agent that was told to stop gets before its process is killed.
+    pub(super) fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+impl Default for ProcessOptions {
+    fn default() -> Self {
+        Self { max_workers: None, max_tasks: None, max_rss: None, idle_ms: 60_000, grace_ms: 2_000 }
+    }
+}

@@ -1,0 +1,222 @@
+"""Agents that the worker processes of `test_processes.py` import."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import goclaw
+
+process = goclaw.agent(isolation="process", lane="cpu", retries=0)
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+@process
+def pid(x: int = 0) -> int:
+    return os.getpid()
+
+
+@process
+def double(x: int) -> int:
+    return 2 * x
+
+
+@process
+async def adouble(x: int) -> tuple[int, int]:
+    await asyncio.sleep(0)
+    return 2 * x, os.getpid()
+
+
+@process
+def meet(i: int, folder: str) -> int:
+    """Two of these end only if they run at the same time: opening a pipe waits for the other end."""
+    for turn in (0, 1):
+        mode = "w" if i == turn else "r"
+        with open(f"{folder}/{turn}", mode):
+            pass
+    return os.getpid()
+
+
+def crash(how: str) -> None:
+    if how == "segfault":
+        ctypes.string_at(0)
+    elif how == "exit":
+        print("about to leave", file=sys.stderr)
+        os._exit(7)
+    elif how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "abort":
+        os.abort()
+    elif how == "close":
+        os.closerange(3, 70_000)
+        ctypes.PyDLL(None).pause()
+
+
+@process
+def crash_once(how: str, ctx: goclaw.Context) -> int:
+    if ctx.attempt == 1:
+        crash(how)
+    return ctx.attempt
+
+
+@process
+def crash_always() -> None:
+    os._exit(3)
+
+
+@goclaw.agent(isolation="process", lane="cpu", delivery="at_most_once")
+def crash_at_most_once() -> None:
+    os._exit(3)
+
+
+@process
+def crash_at(x: int, at: int, folder: str, ctx: goclaw.Context) -> int:
+    if x == at and ctx.attempt == 1:
+        os._exit(1)
+    with open(f"{folder}/{x}", "a") as file:
+        file.write("*")
+    return x
+
+
+@goclaw.agent(isolation="process", lane="cpu", retries=0, timeout=0.3)
+def hang(how: str, file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+    if how == "c":
+        # Holds the interpreter's lock for ever.
+        ctypes.PyDLL(None).pause()
+    while True:
+        try:
+            while True:
+                time.sleep(0.001)
+        except BaseException:
+            continue
+
+
+def note_pid(file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+
+
+@process
+def wait_for_ever(fifo: str, ctx: goclaw.Context) -> None:
+    Path(fifo).write_text(str(os.getpid()))
+    ctx.sleep(3600)
+
+
+@process
+async def await_for_ever(fifo: str) -> None:
+    note_pid(fifo)
+    await asyncio.sleep(3600)
+
+
+@process
+def flood() -> int:
+    for _ in range(64):
+        os.write(1, b"x" * 65_536)
+    os.write(1, b"\n")
+    for i in range(5_000):
+        print("line", i)
+    print("last", file=sys.stderr)
+    return 1
+
+
+@process
+def fork_and_come_back() -> str:
+    if os.fork() == 0:
+        return "child"
+    os.wait()
+    return "parent"
+
+
+@process
+def fork_a_sleeper(x: int) -> int:
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+    return child
+
+
+@process
+def close_many() -> int:
+    os.closerange(3, 256)
+    return os.getpid()
+
+
+@process
+def fail(x: int) -> int:
+    try:
+        raise KeyError("deep down")
+    except KeyError as error:
+        raise RuntimeError(f"no {x}") from error
+
+
+@process
+def move(point: Point, by: int) -> Point:
+    return Point(point.x + by, point.y)
+
+
+@process
+def ask(ctx: goclaw.Context, x: int) -> dict[str, Any]:
+    ctx.progress(1, 2, "half")
+    ctx.log.warning("from afar")
+    logging.getLogger("somebody.else").error("hello %s", x)
+    return {
+        "run": ctx.run_id,
+        "task": ctx.task_id,
+        "attempt": ctx.attempt,
+        "input": ctx.input,
+        "deadline": ctx.deadline,
+        "same": goclaw.current().task_id,
+    }
+
+
+@process
+def size(x: Any) -> int:
+    return len(repr(x))
+
+
+@process
+def grow(n: int) -> int:
+    global _kept
+    _kept = bytearray(n)
+    return os.getpid()
+
+
+_kept = bytearray()
+
+
+@goclaw.agent
+def make_lock() -> Any:
+    import threading
+
+    return threading.Lock()
+
+
+@goclaw.agent
+def make_mixed() -> list[Any]:
+    return [1, object(), 3]
+
+
+@goclaw.agent(isolation="process", lane="cpu", retries=0, idle_timeout=0.2)
+def fall_silent(ctx: goclaw.Context) -> None:
+    ctx.heartbeat("still here")
+    ctypes.PyDLL(None).pause()
+
+
+@goclaw.agent(isolation="process", lane="cpu", retries=0)
+def tell(ready: str, go: str, ctx: goclaw.Context) -> int:
+    ctx.heartbeat("half way")
+    note_pid(ready)
+    return len(Path(go).read_text())

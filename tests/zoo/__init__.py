@@ -1,0 +1,1 @@
+"""Twelve hostile agents beside healthy ones: the engine survives all of them."""
