@@ -32,6 +32,7 @@ pub(super) fn of<'py>(
     fields.set_item("stuck", stuck)?;
     let held: Vec<_> = pulse.held.iter().map(|held| (&held.lane, held.stuck)).collect();
     fields.set_item("held_lanes", held)?;
+    fields.set_item("paused_lanes", pulse.paused)?;
     let store = pulse.store.as_ref().map(|error| (error.code, &error.message));
     fields.set_item("store", store)?;
     fields.set_item("missing_agents", pulse.missing_agents)?;
