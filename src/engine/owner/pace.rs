@@ -120,3 +120,29 @@ impl Paces {
         self.wake_at = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_get_more_of_short_calls_and_do_not_wait_for_each_other() {
+        let agent: Arc<str> = "short".into();
+        for (style, calls, third) in
+            [(Style::Thread, 50, 0), (Style::Process, 400, 400), (Style::Loop, 1_024, 1_024)]
+        {
+            let mut paces = Paces::default();
+            if style != Style::Loop {
+                assert_eq!(paces.batch(&agent, style), 1, "nobody knows yet how long it takes");
+            }
+            paces.went_out(&agent, style, 1);
+            paces.came_back(&agent, style, 1);
+            paces.learn(&agent, 1, 10_000);
+            for _ in 0..2 {
+                assert_eq!(paces.batch(&agent, style), calls);
+                paces.went_out(&agent, style, calls);
+            }
+            assert_eq!(paces.batch(&agent, style), third);
+        }
+    }
+}
