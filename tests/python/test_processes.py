@@ -355,7 +355,9 @@ def test_workers_are_counted(tmp_path: Path) -> None:
         assert engine.run(one(agents.pid)) == engine.run(one(agents.pid))
         with pytest.raises(goclaw.TaskFailed, match="took longer"):
             engine.run(one(agents.hang, how="c", file=str(tmp_path / "pid")))
-    assert counts() == [0, 3, 1, 1, 1]
+    live, started, crashed, killed, recycled = counts()
+    assert (live, started, crashed, recycled) == (0, 3, 1, 1)
+    assert killed in (1, 2), "the one that hung; the one that was replaced too, if it was slow to end"
 
 
 def test_what_cannot_be_encoded_is_refused_by_name(memory: goclaw.Engine) -> None:
