@@ -112,6 +112,14 @@ def test_only_the_call_under_way_pays_for_a_crash(engine: goclaw.Engine, tmp_pat
     assert crashes == ["crash_at[237]"]
 
 
+def test_what_waits_gets_a_worker_when_all_die_at_once() -> None:
+    with goclaw.Engine(lanes=[goclaw.Lane("cpu", 6)], processes=goclaw.Processes(max_workers=1)) as engine:
+        runs = [engine.submit(one(agents.crash_at_most_once)) for _ in range(6)]
+        for run in runs:
+            with pytest.raises(goclaw.TaskFailed, match="exited with status 3"):
+                run.result(30)
+
+
 def test_five_crashes_put_the_run_aside(engine: goclaw.Engine) -> None:
     run = engine.submit(one(agents.crash_always))
     with pytest.raises(goclaw.GoclawError, match="exited with status 3") as raised:

@@ -73,9 +73,10 @@ impl Supervisor {
     fn run(mut self) {
         loop {
             self.take_orders();
+            // The dead first: their places are free for what waits.
+            self.look_after(Instant::now());
             self.assign();
             self.workers.iter_mut().for_each(Worker::deliver);
-            self.look_after(Instant::now());
             if self.close_by.is_some() && self.workers.is_empty() {
                 return;
             }
@@ -236,7 +237,9 @@ impl Supervisor {
     }
 
     fn patience(&self, now: Instant) -> Duration {
-        let mut wait = if self.workers.is_empty() { Duration::from_secs(3_600) } else { TICK };
+        // What waits without a worker, since none could be started, is tried again.
+        let rests = self.workers.is_empty() && self.queue.is_empty();
+        let mut wait = if rests { Duration::from_secs(3_600) } else { TICK };
         for worker in &self.workers {
             if worker.gone.is_some() || worker.retiring {
                 wait = wait.min(SOON);
