@@ -52,6 +52,13 @@ impl Witness {
         Ok(())
     }
 
+    /// The executor gives a call back that it never began.
+    pub fn not_called(&mut self, task: TaskRef) {
+        if let Some(calls) = self.once.get_mut(&task) {
+            *calls -= 1;
+        }
+    }
+
     /// Nothing was submitted yet, as far as anybody knows.
     pub fn knows_nothing(&self) -> Verdict {
         demand!(!self.submitted, "an acknowledged submit is gone");
