@@ -127,10 +127,10 @@ impl Owner {
         let id = self.flights.next_id();
         let attempt = entry.attempts + 1;
         let batch = Batch::new(id, call, entry.span, attempt, entry.style, timeout);
-        let batch = Arc::new(batch.in_lane(Arc::clone(self.lanes.lane(lane).card())));
-        let place = (lane, entry.key.clone());
-        let flight = Flight::new(Arc::clone(&batch), permit, entry.style, self.now, place);
-        self.paces.went_out(flight.agent(), entry.style, entry.span.len);
+        let (style, calls) = (entry.style, entry.span.len);
+        let batch = Arc::new(batch.in_lane(Arc::clone(self.lanes.lane(lane).card()), entry.key));
+        let flight = Flight::new(Arc::clone(&batch), permit, style, self.now, lane);
+        self.paces.went_out(flight.agent(), style, calls);
         if let Some(check) = flight.first_check(self.now) {
             self.timers.at(check, super::timers::Due::Batch(id));
         }
