@@ -6,10 +6,11 @@
 //! A flow keeps its entries apart by key of the rate: a strand. A strand whose key has no tokens is
 //! parked, by name, until the limiter wakes it; nobody walks past it meanwhile.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::entry::{Entry, Name, Place};
 use crate::model::RunId;
+use crate::table::Table;
 
 /// Entries of one flow and one key.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ struct Strand {
 
 #[derive(Debug, Default)]
 struct Flow {
-    strands: HashMap<Name, Strand>,
+    strands: Table<Name, Strand>,
     /// The first entries of the strands that are not parked.
     ready: BTreeMap<Place, Name>,
     /// Permits that are left of its turn.
@@ -33,7 +34,7 @@ struct Flow {
 
 #[derive(Debug, Default)]
 pub(super) struct Band {
-    flows: HashMap<Name, Flow>,
+    flows: Table<Name, Flow>,
     /// Flows with something ready, the one whose turn it is in front; others may be among them
     /// further back.
     ring: VecDeque<Name>,

@@ -1,6 +1,6 @@
 //! One named lane: places, order, limits, what happens when it is full.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::band::Names;
@@ -11,6 +11,7 @@ use super::permit::Slots;
 use super::view::Counts;
 use crate::math::Sketch;
 use crate::model::{LaneCard, LaneSpec, OnFull, Priority, RunId, Span, Style, Timestamp};
+use crate::table::Table;
 
 /// The styles, in the order of a lane's doors.
 pub(super) const STYLES: [Style; 3] = [Style::Thread, Style::Loop, Style::Process];
@@ -67,7 +68,7 @@ pub struct Lane {
     pub(super) backlog: VecDeque<Entry>,
     /// Tasks in the backlog.
     pub(super) waiting: u64,
-    pub(super) members: HashMap<RunId, Member>,
+    pub(super) members: Table<RunId, Member>,
     /// By age, where the lane drops its oldest: who would go.
     by_age: BTreeMap<Age, Spot>,
     next_ticket: u64,
@@ -94,7 +95,7 @@ impl Lane {
             queued: 0,
             backlog: VecDeque::new(),
             waiting: 0,
-            members: HashMap::new(),
+            members: Table::default(),
             by_age: BTreeMap::new(),
             next_ticket: 0,
             reserved: 0,
