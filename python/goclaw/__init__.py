@@ -35,6 +35,7 @@ from .errors import (
     InputError,
     LaneDropped,
     LaneFull,
+    LaneNotFound,
     MergeFailed,
     MessageDropped,
     NotYetSupported,
@@ -66,8 +67,10 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
+from .explain import Explanation, LanePlace, Running, SessionPlace, TaskExplanation
 from .health import Health, Incident, StuckCall
-from .lane import Lane, LaneStats, Redirect, redirect
+from .lane import Lane, Redirect, redirect
+from .lanes import Lanes, LaneStats, LiveLane, WaitTimes
 from .plan import Plan
 from .processes import Processes
 from .rate import Rate
@@ -92,6 +95,7 @@ __all__ = [
     "EngineClosed",
     "EngineForked",
     "Event",
+    "Explanation",
     "Flow",
     "GoclawError",
     "GoclawTimeout",
@@ -104,7 +108,11 @@ __all__ = [
     "Lane",
     "LaneDropped",
     "LaneFull",
+    "LaneNotFound",
+    "LanePlace",
     "LaneStats",
+    "Lanes",
+    "LiveLane",
     "MergeFailed",
     "MessageDropped",
     "NotYetSupported",
@@ -124,9 +132,11 @@ __all__ = [
     "RunConflict",
     "RunSummary",
     "RunTimedOut",
+    "Running",
     "SessionBusy",
     "SessionError",
     "SessionFull",
+    "SessionPlace",
     "SessionView",
     "Sessions",
     "Signal",
@@ -137,6 +147,7 @@ __all__ = [
     "StoreLocked",
     "StoreTooNew",
     "StuckCall",
+    "TaskExplanation",
     "TaskFailed",
     "TaskTimedOut",
     "TaskView",
@@ -146,6 +157,7 @@ __all__ = [
     "UnknownDependency",
     "UnknownLane",
     "UnknownRun",
+    "WaitTimes",
     "Workflow",
     "WorkflowError",
     "WouldDeadlock",

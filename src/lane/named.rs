@@ -111,6 +111,10 @@ impl Lane {
     pub fn spec(&self) -> &LaneSpec {
         &self.spec
     }
+    /// Slots that are taken.
+    pub fn running(&self) -> u32 {
+        self.slots.taken()
+    }
     pub fn card(&self) -> &Arc<LaneCard> {
         &self.card
     }

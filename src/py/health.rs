@@ -28,6 +28,7 @@ pub(super) fn of<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, P
     fields.set_item("stuck", stuck)?;
     let held: Vec<_> = pulse.held.iter().map(|held| (&held.lane, held.stuck)).collect();
     fields.set_item("held_lanes", held)?;
+    fields.set_item("paused_lanes", pulse.paused)?;
     let store = pulse.store.as_ref().map(|error| (error.code, &error.message));
     fields.set_item("store", store)?;
     fields.set_item("missing_agents", pulse.missing_agents)?;

@@ -8,6 +8,7 @@ mod document;
 mod engine;
 mod errors;
 mod executor;
+mod explain;
 mod facts;
 mod failure;
 mod health;
@@ -30,6 +31,7 @@ mod session;
 mod sight;
 mod slot;
 mod steps;
+mod submit;
 mod template;
 mod threads;
 mod watchdog;
@@ -47,11 +49,15 @@ mod _goclaw {
     #[pymodule_export]
     use super::engine::PyEngine;
     #[pymodule_export]
+    use super::lanes::PyLanes;
+    #[pymodule_export]
     use super::plan::{PyPlan, compile, lane_sizes};
     #[pymodule_export]
     use super::run::PyRun;
     #[pymodule_export]
     use super::session::PyLetters;
+    #[pymodule_export]
+    use super::submit::PyTickets;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -15,14 +15,15 @@ import goclaw
 import pytest
 
 FACE = """
-Agent AgentError BindingError Cancelled ChildView Collect ConfigError Context CycleError Definition DuplicateTask Engine
-EngineClosed EngineForked Event Flow GoclawError GoclawTimeout Health Heartbeat IdleTimedOut Incident IncompatibleRun
-InputError Lane LaneFull LaneStats MergeFailed MessageDropped NotYetSupported PayloadError Plan Problem Processes
-QueueTimedOut Rate Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary
-RunTimedOut SessionBusy SessionError SessionFull SessionView Sessions Signal Signals StoreCorrupt StoreError StoreFull
-StoreLocked StoreTooNew StuckCall TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent
-UnknownDependency UnknownLane UnknownRun Workflow WorkflowError WouldDeadlock __version__ agent current otherwise
-redirect run when workflow
+Agent AgentError BindingError Cancelled ChildView Collect ConfigError Context CycleError Definition DuplicateTask
+Engine EngineClosed EngineForked Event Explanation Flow GoclawError GoclawTimeout Health Heartbeat IdleTimedOut
+Incident IncompatibleRun InputError Lane LaneDropped LaneFull LaneNotFound LanePlace LaneStats Lanes LiveLane
+MergeFailed MessageDropped NotYetSupported PayloadError Plan Problem Processes QueueTimedOut Rate Redirect RemoteError
+ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut Running SessionBusy SessionError
+SessionFull SessionPlace SessionView Sessions Signal Signals StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew
+StuckCall TaskExplanation TaskFailed TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent
+UnknownDependency UnknownLane UnknownRun WaitTimes Workflow WorkflowError WouldDeadlock __version__ agent current
+otherwise redirect run when workflow
 """.split()  # noqa: SIM905
 
 

@@ -58,6 +58,10 @@ impl Flight {
         &self.batch
     }
 
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
+    }
+
     /// When to look after the batch for the first time, if ever.
     pub(super) fn first_check(&self, now: Timestamp) -> Option<Timestamp> {
         let hold_up = (self.style != Style::Loop && self.batch.span.len > 1).then_some(HOLD_UP_MS);
@@ -85,6 +89,10 @@ impl Flights {
     }
     pub(super) fn contains(&self, id: BatchId) -> bool {
         self.out.contains_key(&id)
+    }
+    /// What is out of a run.
+    pub(super) fn out_of(&self, run: RunId) -> impl Iterator<Item = &Flight> {
+        self.out.values().filter(move |flight| flight.batch.call.run == run)
     }
     pub(super) fn get(&self, id: BatchId) -> Option<&Flight> {
         self.out.get(&id)

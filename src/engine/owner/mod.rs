@@ -9,8 +9,10 @@ mod act;
 mod close;
 mod commit;
 mod dispatch;
+mod explain;
 mod flight;
 mod ladder;
+mod lanes;
 mod pace;
 mod parked;
 mod rank;
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 use self::accept::Blocked;
 use self::commit::Staged;
 use self::flight::Flights;
+use self::lanes::Draining;
 use self::pace::Paces;
 use self::parked::Parked;
 use self::rank::{Ranking, Ranks};
@@ -110,6 +113,8 @@ pub(super) struct Owner {
     staged: Staged,
     dice: u64,
     closing: Option<close::Closing>,
+    /// Who waits until nothing of a lane runs.
+    drains: Vec<Draining>,
 }
 
 impl Owner {
@@ -157,6 +162,7 @@ impl Owner {
             staged,
             dice: now.0 ^ (store.epoch() << 48),
             closing: None,
+            drains: Vec::new(),
             store,
         }
     }
@@ -186,6 +192,7 @@ impl Owner {
             self.dispatch();
             self.commit();
         }
+        self.tell_drained();
         self.answer_questions();
         self.close_when_drained();
     }
@@ -214,6 +221,10 @@ impl Owner {
             Message::Pulse { reply } => drop(reply.send(self.pulse())),
             Message::Beats { run, reply } => drop(reply.send(self.beats(run))),
             Message::Lanes { reply } => drop(reply.send(self.lanes.view(self.now))),
+            Message::Lane(ask) => self.lane_asked(ask),
+            Message::Explain { run, task, reply } => {
+                self.questions.push(Question::Explain(run, task, reply));
+            }
             Message::Sessions(ask) => self.answer(ask),
             Message::Forget { run, before } => self.forget(run, before),
             Message::Missing { reply } => drop(reply.send(self.missing())),

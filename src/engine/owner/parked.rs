@@ -28,6 +28,10 @@ impl Parked {
     pub(super) fn unreadable(&self, run: RunId) -> Option<&Arc<Cell>> {
         self.unreadable.get(&run)
     }
+    /// What is parked of a live run.
+    pub(super) fn of_run(&self, run: RunId) -> impl Iterator<Item = &Entry> {
+        self.tasks.get(&run).into_iter().flatten()
+    }
     pub(super) fn unreadables(&self) -> usize {
         self.unreadable.len()
     }

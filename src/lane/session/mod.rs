@@ -199,6 +199,21 @@ impl Sessions {
         }
     }
 
+    /// Runs that go before this one, whoever holds the session included. A parked run goes before
+    /// all that wait, once its retry is due.
+    pub fn ahead(&self, key: &str, run: RunId) -> usize {
+        let Some(session) = self.busy.get(key) else { return 0 };
+        if session.holder == Some(run) {
+            return 0;
+        }
+        let holds = usize::from(session.holder.is_some());
+        if let Some(at) = session.due.iter().position(|other| *other == run) {
+            return holds + at;
+        }
+        let waiting = session.waiting.iter().position(|waiting| waiting.run == run);
+        holds + session.due.len() + waiting.unwrap_or(0)
+    }
+
     /// All runs of the session that have not left it.
     pub fn members(&self, key: &str) -> Vec<RunId> {
         let Some(session) = self.busy.get(key) else { return Vec::new() };
