@@ -37,11 +37,15 @@ impl BuildHasher for Seed {
 #[derive(Debug)]
 pub struct Folded(u64);
 
+/// The upper half of a product knows of the lower bits, the lower half of itself alone: both together.
+fn folded(word: u64) -> u64 {
+    let wide = u128::from(word) * u128::from(FACTOR);
+    wide as u64 ^ (wide >> 64) as u64
+}
+
 impl Folded {
     fn fold(&mut self, word: u64) {
-        let wide = u128::from(self.0 ^ word) * u128::from(FACTOR);
-        // The upper half knows of the lower bits, the lower half of the upper ones.
-        self.0 = (wide as u64 ^ (wide >> 64) as u64).rotate_left(23);
+        self.0 = folded(self.0 ^ word).rotate_left(23);
     }
 }
 
@@ -71,7 +75,7 @@ impl Hasher for Folded {
         self.fold(n as u64);
     }
     fn finish(&self) -> u64 {
-        self.0
+        folded(self.0)
     }
 }
 

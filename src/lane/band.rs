@@ -48,6 +48,8 @@ pub(super) type Names = (Name, Name);
 pub(super) struct Taken {
     pub(super) entry: Entry,
     pub(super) place: Place,
+    /// Nothing is left of it in its place.
+    pub(super) gone: bool,
     /// The strand had been woken for this.
     pub(super) woken: bool,
 }
@@ -149,13 +151,15 @@ impl Band {
             flow.line_up(&key);
         }
         self.tasks -= entry.tasks();
-        self.tidy(&name, &key);
         // One with nothing ready leaves, and comes back behind the others.
-        if over && self.flows.get(&name).is_some_and(|flow| !flow.ready.is_empty()) {
+        if over && !flow.ready.is_empty() {
             self.ring.rotate_left(1);
         }
+        if gone {
+            self.tidy(&name, &key);
+        }
         self.turn();
-        Some(Taken { entry, place, woken })
+        Some(Taken { entry, place, gone, woken })
     }
 
     /// Goes on to the next flow that has something ready.

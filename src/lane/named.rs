@@ -368,16 +368,11 @@ impl Lane {
         self.queued -= entry.tasks();
         self.counts.granted += entry.tasks();
         self.waits.record(now.since(entry.since), entry.tasks());
-        self.forget_place(&taken.place, &entry, (self.flow_of(&entry.flow), key));
-        Some(entry)
-    }
-
-    /// An entry lost tasks; where none is left of it, nobody knows it any more.
-    fn forget_place(&mut self, place: &Place, entry: &Entry, names: Names) {
-        if !self.doors[entry.style as usize].has(entry.priority, &names, *place) {
-            self.by_age.remove(&place.age());
+        if taken.gone {
+            self.by_age.remove(&taken.place.age());
             self.left(entry.run);
         }
+        Some(entry)
     }
 
     /// Takes tasks of a run out, all or those of a span; the rest stays where it is.
