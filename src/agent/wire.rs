@@ -4,11 +4,13 @@
 //! names, since nouns leave fields out that say nothing. Nothing here reads or writes a socket: [`seal`] makes bytes,
 //! [`Framer`] makes frames of whatever bytes came.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Report, Rung};
-use crate::model::{Failure, Millis, Payload, RunId, Span, Task, Timestamp};
+use crate::model::{Failure, LaneCard, Millis, Payload, RunId, Span, Task, Timestamp};
 
 /// Nodes that a worker keeps, the latest ones. Both ends count alike, so nobody says "forget".
 pub const NODES_KEPT: usize = 32;
@@ -51,6 +53,9 @@ pub struct Work {
     pub len: u32,
     pub attempt: u32,
     pub timeout: Option<Millis>,
+    /// Whose budgets it charges.
+    pub lane: Option<Arc<LaneCard>>,
+    pub rate_key: Option<Arc<str>>,
     /// A map's items of this span alone.
     pub items: Option<Payload>,
 }

@@ -220,3 +220,22 @@ def tell(ready: str, go: str, ctx: goclaw.Context) -> int:
     ctx.heartbeat("half way")
     note_pid(ready)
     return len(Path(go).read_text())
+
+
+@goclaw.agent(isolation="process", retries=0)
+def spend(unit: str, n: int, ctx: goclaw.Context) -> str:
+    """Charges its lane; answers with what refused it."""
+    try:
+        ctx.charge(unit, n)
+    except goclaw.GoclawError as refused:
+        return refused.code
+    return "charged"
+
+
+@goclaw.agent(isolation="process", retries=0)
+async def aspend(unit: str, n: int, ctx: goclaw.Context) -> str:
+    try:
+        ctx.charge(unit, n)
+    except goclaw.GoclawError as refused:
+        return refused.code
+    return "charged"

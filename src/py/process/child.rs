@@ -224,6 +224,8 @@ fn one_by_one(
         let mut part = Batch::new(ALONE, call, span, attempt, Style::Loop, batch.timeout);
         part.items.clone_from(&batch.items);
         part.items_lo = batch.items_lo;
+        part.lane.clone_from(&batch.lane);
+        part.rate_key.clone_from(&batch.rate_key);
         part.measure(Arc::new(Stand { mark: Arc::clone(&desk.mark), batch: batch.id }));
         let part = Arc::new(part);
         if let Some(current) = &mut *desk.current() {
@@ -350,6 +352,7 @@ impl Reader {
         let mut batch = Batch::new(id, call, span, work.attempt, Style::Thread, work.timeout);
         batch.items = work.items;
         batch.items_lo = work.lo;
+        (batch.lane, batch.rate_key) = (work.lane, work.rate_key);
         batch.measure(Arc::clone(&self.desk.mark) as _);
         let batch = Arc::new(batch);
         *self.desk.current() = Some((Arc::clone(&batch), None));

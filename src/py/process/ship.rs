@@ -82,6 +82,8 @@ pub(super) fn parcel(
         len: span.len,
         attempt: batch.attempt,
         timeout: batch.timeout,
+        lane: batch.lane.clone(),
+        rate_key: batch.rate_key.clone(),
         items: items.transpose()?,
     };
     let work_frame = seal(&Order::Work(work))
