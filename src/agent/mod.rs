@@ -85,6 +85,8 @@ pub struct Batch {
     pub timeout: Option<Millis>,
     /// The lane whose permits it holds, and whose budgets it charges.
     pub lane: Option<Arc<LaneCard>>,
+    /// The key in it that it counts against.
+    pub rate_key: Option<Arc<str>>,
     /// Next child that nobody has begun, counted from `span.lo`. Threads claim with `claim`; the
     /// engine takes the rest back with `take_back`.
     cursor: AtomicU32,
@@ -168,6 +170,7 @@ impl Batch {
             style,
             timeout,
             lane: None,
+            rate_key: None,
             cursor: AtomicU32::new(0),
             taken_back: AtomicU32::new(u32::MAX),
             under_way: AtomicU64::new(0),
@@ -194,9 +197,9 @@ impl Batch {
         self.letters.as_ref().or(self.call.letters.as_ref())
     }
 
-    /// The same, holding permits of a lane.
-    pub fn in_lane(self, lane: Arc<LaneCard>) -> Self {
-        Self { lane: Some(lane), ..self }
+    /// The same, holding permits of a lane and counting against a key in it.
+    pub fn in_lane(self, lane: Arc<LaneCard>, rate_key: Option<Arc<str>>) -> Self {
+        Self { lane: Some(lane), rate_key, ..self }
     }
 
     /// Waits until an agent that lent its permit may go on, up to `patience`; true when it may.
@@ -359,9 +362,11 @@ pub enum Report {
     Returning {
         batch: BatchId,
     },
-    /// An agent used `n` units of its lane's budget.
+    /// An agent used `n` units of its lane's budget. It names the lane, since what was used counts
+    /// also where the batch has been given up meanwhile.
     Charge {
-        batch: BatchId,
+        lane: Arc<str>,
+        key: Option<Arc<str>>,
         unit: Arc<str>,
         n: u64,
     },

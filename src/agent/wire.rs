@@ -4,6 +4,8 @@
 //! names, since nouns leave fields out that say nothing. Nothing here reads or writes a socket: [`seal`] makes bytes,
 //! [`Framer`] makes frames of whatever bytes came.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -51,10 +53,11 @@ pub struct Work {
     pub len: u32,
     pub attempt: u32,
     pub timeout: Option<Millis>,
+    /// Whose budgets it charges.
+    pub lane: Option<Arc<LaneCard>>,
+    pub rate_key: Option<Arc<str>>,
     /// A map's items of this span alone.
     pub items: Option<Payload>,
-    /// The lane whose budgets it charges.
-    pub lane: Option<LaneCard>,
     /// Messages to the session so far; `None` without a session.
     pub letters: Option<Vec<Letter>>,
 }

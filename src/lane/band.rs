@@ -6,10 +6,11 @@
 //! A flow keeps its entries apart by key of the rate: a strand. A strand whose key has no tokens is
 //! parked, by name, until the limiter wakes it; nobody walks past it meanwhile.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::entry::{Entry, Name, Place};
 use crate::model::RunId;
+use crate::table::Table;
 
 /// Entries of one flow and one key.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ struct Strand {
 
 #[derive(Debug, Default)]
 struct Flow {
-    strands: HashMap<Name, Strand>,
+    strands: Table<Name, Strand>,
     /// The first entries of the strands that are not parked.
     ready: BTreeMap<Place, Name>,
     /// Permits that are left of its turn.
@@ -33,7 +34,7 @@ struct Flow {
 
 #[derive(Debug, Default)]
 pub(super) struct Band {
-    flows: HashMap<Name, Flow>,
+    flows: Table<Name, Flow>,
     /// Flows with something ready, the one whose turn it is in front; others may be among them
     /// further back.
     ring: VecDeque<Name>,
@@ -47,6 +48,8 @@ pub(super) type Names = (Name, Name);
 pub(super) struct Taken {
     pub(super) entry: Entry,
     pub(super) place: Place,
+    /// Nothing is left of it in its place.
+    pub(super) gone: bool,
     /// The strand had been woken for this.
     pub(super) woken: bool,
 }
@@ -148,13 +151,15 @@ impl Band {
             flow.line_up(&key);
         }
         self.tasks -= entry.tasks();
-        self.tidy(&name, &key);
         // One with nothing ready leaves, and comes back behind the others.
-        if over && self.flows.get(&name).is_some_and(|flow| !flow.ready.is_empty()) {
+        if over && !flow.ready.is_empty() {
             self.ring.rotate_left(1);
         }
+        if gone {
+            self.tidy(&name, &key);
+        }
         self.turn();
-        Some(Taken { entry, place, woken })
+        Some(Taken { entry, place, gone, woken })
     }
 
     /// Goes on to the next flow that has something ready.

@@ -4,13 +4,14 @@
 //! or somebody waits for it; an idle key leaves nothing behind.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::band::{Names, Parked};
 use super::entry::Name;
 use crate::math::{Gcra, Tat};
 use crate::model::{LaneSpec, Priority, Rate, Timestamp};
+use crate::table::Table;
 
 /// Idle keys that one operation looks for at most.
 const IDLE_LOOKS: usize = 2;
@@ -65,7 +66,7 @@ impl Limiter {
 #[derive(Debug, Default)]
 pub(super) struct Limiters {
     rules: Rules,
-    by_key: HashMap<Name, Limiter>,
+    by_key: Table<Name, Limiter>,
     alarms: BTreeSet<(Timestamp, Name)>,
     /// When to see whether a key is idle; one look per limiter.
     looks: BinaryHeap<Reverse<(Timestamp, Name)>>,

@@ -3,13 +3,14 @@
 //! An engine keeps the runs themselves in memory, so this store only answers what users watch and
 //! list. It grows until `purge` forgets runs; the engine calls that for each run it evicts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::summary::Patch;
 use super::{Filter, Store, Summary, facts};
 use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
+use crate::table::Table;
 
 /// A store in RAM.
 #[derive(Default)]
@@ -21,7 +22,7 @@ pub struct RamStore {
 struct Inner {
     next_seq: u64,
     closed: bool,
-    runs: HashMap<RunId, Kept>,
+    runs: Table<RunId, Kept>,
     /// Submitted runs in order of their ids.
     listed: BTreeSet<RunId>,
     /// Where each run's facts stand in the order of all: (first number, run), one per record.

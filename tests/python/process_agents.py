@@ -258,18 +258,6 @@ def deaf(text: str, ready: str, go: str, ctx: goclaw.Context) -> str:
     return text
 
 
-@process
-def spend(unit: str, n: int, ctx: goclaw.Context) -> str:
-    ctx.charge(unit, n)
-    return unit
-
-
-@process
-async def aspend(unit: str, n: int, ctx: goclaw.Context) -> str:
-    ctx.charge(unit, n)
-    return unit
-
-
 @goclaw.agent
 def inner_double(x: int) -> int:
     return 2 * x
@@ -285,3 +273,22 @@ def nest(x: int) -> int:
 
     with goclaw.Engine() as engine:
         return sum(engine.run(flow, x) for _ in range(3))
+
+
+@goclaw.agent(isolation="process", retries=0)
+def spend(unit: str, n: int, ctx: goclaw.Context) -> str:
+    """Charges its lane; answers with what refused it."""
+    try:
+        ctx.charge(unit, n)
+    except goclaw.GoclawError as refused:
+        return refused.code
+    return "charged"
+
+
+@goclaw.agent(isolation="process", retries=0)
+async def aspend(unit: str, n: int, ctx: goclaw.Context) -> str:
+    try:
+        ctx.charge(unit, n)
+    except goclaw.GoclawError as refused:
+        return refused.code
+    return "charged"

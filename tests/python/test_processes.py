@@ -321,9 +321,9 @@ def test_a_message_that_the_worker_did_not_read_runs_by_itself(engine: goclaw.En
 def test_a_worker_charges_the_budget_of_its_lane(agent: Any) -> None:
     lane = goclaw.Lane("cpu", 2, budgets={"tokens": "1/h"})
     with goclaw.Engine(lanes=[lane]) as engine:
-        with pytest.raises(goclaw.TaskFailed, match="lane `cpu` has no budget of `pages`"):
-            engine.run(one(agent, unit="pages", n=1))
-        assert engine.run(one(agent, unit="tokens", n=1_000)) == "tokens"
+        agent = agent.options(lane="cpu")
+        assert engine.run(one(agent, unit="pages", n=1)) == "lane.budget"
+        assert engine.run(one(agent, unit="tokens", n=1_000)) == "charged"
         with pytest.raises(goclaw.TaskFailed, match="waited for its lane"):
             engine.run(one(agent.options(queue_timeout=0.05), unit="tokens", n=1))
 

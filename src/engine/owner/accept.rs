@@ -1,6 +1,6 @@
 //! Accepting runs: ids that clash, lanes that do not exist, lanes that are full.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +15,7 @@ use crate::engine::refusal;
 use crate::model::{Admission, Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
 use crate::plan::{Known, Plan};
 use crate::run::{self, Input, Turn};
+use crate::table::Table;
 
 /// Submits that may wait for places in lanes. A message that finds fewer there may go over.
 const BLOCKED_SUBMITS_MAX: usize = 65_536;
@@ -259,7 +260,7 @@ impl Owner {
             seat,
             letters: has_session.then(|| Arc::new(Letters::read_before(run.steered()))),
             cell,
-            calls: HashMap::new(),
+            calls: Table::default(),
             cancelled: Arc::new(cancelled.into()),
             trace_id,
             run,

@@ -23,7 +23,7 @@ mod stuck;
 mod timers;
 mod unwritable;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -54,13 +54,14 @@ use crate::model::{
 };
 use crate::run::{Input, Run, Turn, step};
 use crate::store::Store;
+use crate::table::Table;
 
 /// A live run.
 struct Slot {
     run: Run,
     cell: Arc<Cell>,
     /// What the calls of a node share, while the node is being worked on.
-    calls: HashMap<NodeIx, Arc<NodeCall>>,
+    calls: Table<NodeIx, Arc<NodeCall>>,
     cancelled: Arc<AtomicBool>,
     trace_id: Arc<str>,
     /// Runs of one session, or of none, go in this order in every lane.
@@ -91,7 +92,7 @@ pub(super) struct Owner {
 
     /// The moment of this turn.
     now: Timestamp,
-    runs: HashMap<RunId, Slot>,
+    runs: Table<RunId, Slot>,
     flights: Flights,
     stuck: StuckCalls,
     paces: Paces,
@@ -102,13 +103,13 @@ pub(super) struct Owner {
     returning: VecDeque<BatchId>,
     timers: Timers,
     /// Submits that wait for a place, by the lane that is full.
-    blocked: HashMap<usize, VecDeque<Blocked>>,
+    blocked: Table<usize, VecDeque<Blocked>>,
     parked: Parked,
     /// To be answered when this turn's decisions are durable.
     questions: Vec<Question>,
     /// Finished runs that an engine in memory keeps, oldest first.
     kept: VecDeque<Arc<Cell>>,
-    kept_by_id: HashMap<RunId, Arc<Cell>>,
+    kept_by_id: Table<RunId, Arc<Cell>>,
     staged: Staged,
     dice: u64,
     closing: Option<close::Closing>,
@@ -145,7 +146,7 @@ impl Owner {
             relaxed_window: options.relaxed_window,
             cancel_grace: options.cancel_grace,
             now,
-            runs: HashMap::new(),
+            runs: Table::default(),
             flights: Flights::default(),
             stuck: StuckCalls::new(options.stuck_threads_max),
             paces: Paces::default(),
@@ -153,11 +154,11 @@ impl Owner {
             adopted: 0,
             returning: VecDeque::new(),
             timers: Timers::default(),
-            blocked: HashMap::new(),
+            blocked: Table::default(),
             parked: Parked::default(),
             questions: Vec::new(),
             kept: VecDeque::new(),
-            kept_by_id: HashMap::new(),
+            kept_by_id: Table::default(),
             staged,
             dice: now.0 ^ (store.epoch() << 48),
             closing: None,

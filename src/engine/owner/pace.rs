@@ -6,11 +6,11 @@
 //! pass the interpreter's lock around make each other slower. Where many runs have one call each,
 //! more go out, until they add up to as much: a commit for every two runs would cost far more.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::Style;
+use crate::table::Table;
 
 /// Work that one thread gets at once, in nanoseconds.
 const BATCH_NS: u64 = 500_000;
@@ -48,7 +48,7 @@ impl Pace {
 
 #[derive(Debug, Default)]
 pub(super) struct Paces {
-    agents: HashMap<Arc<str>, Pace>,
+    agents: Table<Arc<str>, Pace>,
     wake_at: Option<Instant>,
 }
 

@@ -3,7 +3,7 @@
 //! Both make their run `incompatible`. The first go on as soon as what they miss is there; the second
 //! are for another version of goclaw, or for nobody: cancelling or purging them always works.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,14 +13,15 @@ use crate::engine::inbox::Missing;
 use crate::lane::Entry;
 use crate::model::{CancelCause, Error, Event, Record, RunId, RunState, Span};
 use crate::run::{Effect, Turn};
+use crate::table::Table;
 
 /// What is parked.
 #[derive(Default)]
 pub(super) struct Parked {
     /// Ready tasks of live runs that miss something.
-    tasks: HashMap<RunId, Vec<Entry>>,
+    tasks: Table<RunId, Vec<Entry>>,
     /// Runs that cannot be replayed.
-    unreadable: HashMap<RunId, Arc<Cell>>,
+    unreadable: Table<RunId, Arc<Cell>>,
 }
 
 impl Parked {

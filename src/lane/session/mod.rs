@@ -12,10 +12,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::model::{BlobHash, Collect, RunId, Timestamp};
+use crate::table::Table;
 
 /// Runs that wait in one session at most; more are refused with `session.full`.
 pub const SESSION_WAITING_MAX: usize = 10_000;
@@ -159,7 +160,7 @@ impl Session {
 /// The busy sessions of an engine.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    busy: HashMap<Arc<str>, Session>,
+    busy: Table<Arc<str>, Session>,
     waiting: usize,
     merges: u64,
 }

@@ -134,6 +134,7 @@ fn one_by_one(
         part.items_lo = batch.items_lo;
         part.letters.clone_from(&batch.letters);
         part.lane.clone_from(&batch.lane);
+        part.rate_key.clone_from(&batch.rate_key);
         part.measure(Arc::new(Stand { mark: Arc::clone(&desk.mark), batch: batch.id }));
         let part = Arc::new(part);
         if let Some(current) = &mut *desk.current() {

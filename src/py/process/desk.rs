@@ -81,10 +81,6 @@ impl Reports for Mouth {
                     // Nobody waits where the main thread has ended.
                     outcomes.into_iter().for_each(|outcome| drop(ended.send(outcome)));
                 }
-                Report::Charge { batch: ALONE, unit, n } => {
-                    let batch = self.batch(|_| true).map_or(ALONE, |batch| batch.id);
-                    rest.push(Report::Charge { batch, unit, n });
-                }
                 Report::LettersRead { run } => self.letters_read(run),
                 // An agent waits for an engine of its own, which has lanes of its own: nobody there
                 // needs the permit of this call, which is for the processor that the worker goes on to use.

@@ -120,7 +120,7 @@ impl Reader {
         let mut batch = Batch::new(id, call, span, work.attempt, Style::Thread, work.timeout);
         batch.items = work.items;
         batch.items_lo = work.lo;
-        batch.lane = work.lane.map(Arc::new);
+        (batch.lane, batch.rate_key) = (work.lane, work.rate_key);
         batch.letters = work.letters.map(|letters| {
             let of_run = Letters::default();
             letters.into_iter().for_each(|(from, message)| of_run.put(from, message));

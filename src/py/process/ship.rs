@@ -84,8 +84,9 @@ pub(super) fn parcel(
         len: span.len,
         attempt: batch.attempt,
         timeout: batch.timeout,
+        lane: batch.lane.clone(),
+        rate_key: batch.rate_key.clone(),
         items: items.transpose()?,
-        lane: batch.lane.as_deref().cloned(),
         letters: post.as_ref().map(|post| {
             post.collect(py, mode);
             post.take().0

@@ -7,8 +7,12 @@ use crate::agent::wire::settle;
 use crate::model::{Span, TaskRef};
 
 impl Worker {
-    /// A report as the engine is to see it; `None` for one about a batch that is not under way.
+    /// A report as the engine is to see it; `None` for one about a batch that is not under way, save
+    /// for what was used meanwhile.
     pub(super) fn pass(&mut self, report: Report) -> Option<Report> {
+        if let Report::Charge { .. } = report {
+            return Some(report);
+        }
         let running = self.running.as_mut()?;
         match report {
             Report::Done { batch, lo, ref outcomes, .. } => {

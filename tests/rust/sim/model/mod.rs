@@ -74,8 +74,6 @@ pub struct Item {
     pub retried: u16,
     /// Attempts that were told to wait, and repeated.
     pub throttled: u16,
-    /// Attempts that came back to the lane; of an at-most-once task, before anybody had begun them.
-    pub returned: u16,
     crashes: u32,
     output: Option<Payload>,
     /// Offered to its lane since it last became ready, in this life of the process.

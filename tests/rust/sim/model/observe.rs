@@ -297,7 +297,6 @@ impl Model {
             let item = self.under_way(task, attempt)?;
             item.state = S::Pending;
             item.crashes += u32::from(crash);
-            item.returned += 1;
             item.offered = false;
             (item.waits, item.wait_timed) = (Some(now), false);
         }

@@ -6,7 +6,7 @@ use goclaw::model::{Delivery, Event, RunState, Span, TaskRef, TaskState};
 
 use super::World;
 use super::line::Ack;
-use crate::sim::model::{Item, Model, Verdict, demand};
+use crate::sim::model::{Model, Verdict, demand};
 
 #[derive(Default)]
 pub struct Witness {
@@ -40,17 +40,23 @@ impl Witness {
         if node.task.delivery == Delivery::AtMostOnce {
             for task in span.tasks() {
                 let calls = self.once.entry(task).or_default();
-                // Every call before this one has a failure on record that the policy repeats, or came
-                // back from an executor that had not begun it.
-                let known = |item: &Item| item.retried + item.throttled + item.returned;
+                // Every call before this one has a failure on record that the policy repeats.
+                let failures = model.item(task).map_or(0, |item| item.retried + item.throttled);
                 demand!(
-                    *calls == model.item(task).map_or(0, known),
+                    *calls == failures,
                     "{task:?} was called {calls} times before, at most once"
                 );
                 *calls += 1;
             }
         }
         Ok(())
+    }
+
+    /// The executor hands a call back that nobody had begun: it was none.
+    pub fn returns(&mut self, task: TaskRef) {
+        if let Some(calls) = self.once.get_mut(&task) {
+            *calls = calls.saturating_sub(1);
+        }
     }
 
     /// Nothing was submitted yet, as far as anybody knows.
