@@ -347,7 +347,7 @@ def test_an_agent_in_a_worker_waits_for_an_engine_of_its_own() -> None:
 
 
 def test_workers_are_counted(tmp_path: Path) -> None:
-    options = goclaw.Processes(max_tasks=2, kill_grace=0.05)
+    options = goclaw.Processes(max_workers=1, max_tasks=2, kill_grace=0.05)
     names = ("live", "started_total", "crashed_total", "killed_total", "recycled_total")
     with goclaw.Engine(lanes=[goclaw.Lane("cpu", 1)], processes=options) as engine:
 
