@@ -302,7 +302,7 @@ impl World {
                 (false, Some(_)) => self.report(ends, id, attempt, task.into(), vec![outcome]),
                 (false, None) => {
                     if matches!(outcome, Outcome::Returned) {
-                        self.witness.not_called(task);
+                        self.witness.returns(task);
                     }
                     done.push((task, ends, outcome));
                 }

@@ -52,10 +52,10 @@ impl Witness {
         Ok(())
     }
 
-    /// The executor gives a call back that it never began.
-    pub fn not_called(&mut self, task: TaskRef) {
+    /// The executor hands a call back that nobody had begun: it was none.
+    pub fn returns(&mut self, task: TaskRef) {
         if let Some(calls) = self.once.get_mut(&task) {
-            *calls -= 1;
+            *calls = calls.saturating_sub(1);
         }
     }
 
