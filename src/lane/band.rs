@@ -15,7 +15,8 @@ use crate::table::Table;
 /// Entries of one flow and one key.
 #[derive(Debug, Default)]
 struct Strand {
-    entries: BTreeMap<Place, Entry>,
+    /// Boxed, since a node of the map has room for eleven: most strands have one.
+    entries: BTreeMap<Place, Box<Entry>>,
     /// Its key has no tokens; the limiter has its name.
     parked: bool,
     /// Its key has tokens again, and it has not used them yet.
@@ -91,7 +92,7 @@ impl Band {
         let first = strand.entries.keys().next().copied();
         let key = entry.key.clone();
         let parked = strand.parked;
-        strand.entries.insert(place, entry);
+        strand.entries.insert(place, Box::new(entry));
         if parked || first.is_some_and(|first| first < place) {
             return;
         }
@@ -206,7 +207,7 @@ impl Band {
 
     /// The first entry of a strand.
     pub(super) fn peek(&self, (flow, key): &Names) -> Option<&Entry> {
-        self.flows.get(flow)?.strands.get(key)?.entries.values().next()
+        self.flows.get(flow)?.strands.get(key)?.entries.values().next().map(|entry| &**entry)
     }
 
     /// Lets go of a strand, and of its flow, with nothing in them.
@@ -239,7 +240,8 @@ impl Band {
                 let range = Place::first_of(order)..=Place::last_of(order);
                 let found = strand.entries.range(range).filter(|(_, entry)| entry.run == run);
                 let places: Vec<Place> = found.map(|(place, _)| *place).collect();
-                out.extend(places.iter().filter_map(|place| strand.entries.remove_entry(place)));
+                let removed = places.iter().filter_map(|place| strand.entries.remove_entry(place));
+                out.extend(removed.map(|(place, entry)| (place, *entry)));
                 if strand.woken && strand.entries.is_empty() {
                     strand.woken = false;
                     woken.push(key.clone());
@@ -286,7 +288,7 @@ impl Band {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (Place, &Entry)> {
         let strands = self.flows.values().flat_map(|flow| flow.strands.values());
-        strands.flat_map(|strand| strand.entries.iter().map(|(place, entry)| (*place, entry)))
+        strands.flat_map(|strand| strand.entries.iter().map(|(place, entry)| (*place, &**entry)))
     }
 
     /// Where an entry of a run is looked for.
@@ -295,6 +297,6 @@ impl Band {
         let range = Place::first_of(order)..=Place::last_of(order);
         strands
             .flat_map(move |strand| strand.entries.range(range.clone()))
-            .map(|(place, entry)| (*place, entry))
+            .map(|(place, entry)| (*place, &**entry))
     }
 }
