@@ -9,7 +9,6 @@ pub mod math;
 pub mod model;
 pub mod plan;
 pub mod run;
-mod table;
 
 // Floor 1: what lasts.
 pub mod store;

@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::entry::{Entry, Name, Place};
+use crate::math::Table;
 use crate::model::RunId;
-use crate::table::Table;
 
 /// Entries of one flow and one key.
 #[derive(Debug, Default)]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::band::{Names, Parked};
 use super::entry::Name;
+use crate::math::Table;
 use crate::math::{Gcra, Tat};
 use crate::model::{LaneSpec, Priority, Rate, Timestamp};
-use crate::table::Table;
 
 /// Idle keys that one operation looks for at most.
 const IDLE_LOOKS: usize = 2;

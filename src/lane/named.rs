@@ -10,8 +10,8 @@ use super::limit::Limiters;
 use super::permit::Slots;
 use super::view::Counts;
 use crate::math::Sketch;
+use crate::math::Table;
 use crate::model::{LaneCard, LaneSpec, OnFull, Priority, RunId, Span, Style, Timestamp};
-use crate::table::Table;
 
 /// The styles, in the order of a lane's doors.
 pub(super) const STYLES: [Style; 3] = [Style::Thread, Style::Loop, Style::Process];

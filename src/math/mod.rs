@@ -3,7 +3,9 @@
 mod backoff;
 mod gcra;
 mod sketch;
+mod table;
 
 pub use backoff::backoff_ms;
 pub use gcra::{Gcra, Tat};
 pub use sketch::Sketch;
+pub use table::Table;

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::summary::Patch;
 use super::{Filter, Store, Summary, facts};
+use crate::math::Table;
 use crate::model::{Error, Fact, Record, Result, RunId, Timestamp};
-use crate::table::Table;
 
 /// A store in RAM.
 #[derive(Default)]

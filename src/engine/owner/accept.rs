@@ -12,10 +12,10 @@ use crate::engine::cell::{Cell, End};
 use crate::engine::inbox::Submits;
 use crate::engine::options::{OnConflict, Submit};
 use crate::engine::refusal;
+use crate::math::Table;
 use crate::model::{Admission, Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
 use crate::plan::{Known, Plan};
 use crate::run::{self, Input, Turn};
-use crate::table::Table;
 
 /// Submits that may wait for places in lanes. A message that finds fewer there may go over.
 const BLOCKED_SUBMITS_MAX: usize = 65_536;

@@ -7,9 +7,9 @@ use super::Owner;
 use super::timers::Due;
 use crate::agent::{Batch, Outcome, Report};
 use crate::lane::Permit;
+use crate::math::Table;
 use crate::model::{BatchId, Millis, RunId, Span, Stats, Style, TaskRef, Timestamp};
 use crate::run::Input;
-use crate::table::Table;
 
 /// How long a thread may sit on one call before the calls behind it are taken away from it.
 const HOLD_UP_MS: Millis = 5;

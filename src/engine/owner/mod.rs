@@ -49,12 +49,12 @@ use super::shared::{Plans, Views};
 use super::watch::Watch;
 use crate::agent::{Executor, Letters, NodeCall};
 use crate::lane::{Lanes, Sessions};
+use crate::math::Table;
 use crate::model::{
     BatchId, Durability, Event, NodeIx, RunId, RunState, Stats, TaskState, Timestamp,
 };
 use crate::run::{Input, Run, Turn, step};
 use crate::store::Store;
-use crate::table::Table;
 
 /// A live run.
 struct Slot {

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::math::Table;
 use crate::model::Style;
-use crate::table::Table;
 
 /// Work that one thread gets at once, in nanoseconds.
 const BATCH_NS: u64 = 500_000;

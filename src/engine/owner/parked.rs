@@ -11,9 +11,9 @@ use super::Owner;
 use crate::engine::cell::{Cell, End};
 use crate::engine::inbox::Missing;
 use crate::lane::Entry;
+use crate::math::Table;
 use crate::model::{CancelCause, Error, Event, Record, RunId, RunState, Span};
 use crate::run::{Effect, Turn};
-use crate::table::Table;
 
 /// What is parked.
 #[derive(Default)]

@@ -15,8 +15,8 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::math::Table;
 use crate::model::{BlobHash, Collect, RunId, Timestamp};
-use crate::table::Table;
 
 /// Runs that wait in one session at most; more are refused with `session.full`.
 pub const SESSION_WAITING_MAX: usize = 10_000;
