@@ -45,7 +45,7 @@ def sources() -> list[Path]:
 
 def codes() -> set[str]:
     """Every code that the sources mention."""
-    events = set(EVENT.findall((ROOT / "src" / "model" / "event.rs").read_text(encoding="utf-8")))
+    events = set(EVENT.findall((ROOT / "src" / "model" / "fact.rs").read_text(encoding="utf-8")))
     found = set()
     for path in sources():
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -55,7 +55,7 @@ def codes() -> set[str]:
                     sure = path.name == "errors.py"  # elsewhere: the name of a log
                 else:
                     near = " ".join(lines[max(0, number - 6) : number + 1])
-                    sure = code not in events or (path.stem != "event" and SAYS_CODE.search(near))
+                    sure = code not in events or (path.stem != "fact" and SAYS_CODE.search(near))
                 if sure:
                     found.add(code)
     return found

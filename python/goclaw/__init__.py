@@ -37,6 +37,7 @@ from .errors import (
     InputError,
     LaneDropped,
     LaneFull,
+    LaneNotFound,
     MergeFailed,
     MessageDropped,
     NotYetSupported,
@@ -69,8 +70,10 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
+from .explain import Explanation, LanePlace, Running, SessionPlace, TaskExplanation
 from .health import Health, Incident, StuckCall
-from .lane import Lane, LaneStats, Redirect, redirect
+from .lane import Lane, Redirect, redirect
+from .lanes import Lanes, LaneStats, LiveLane, WaitTimes
 from .memory import Memory, SessionMemory
 from .plan import Plan
 from .processes import Processes
@@ -97,6 +100,7 @@ __all__ = [
     "EngineForked",
     "Entry",
     "Event",
+    "Explanation",
     "Flow",
     "Forgotten",
     "GoclawError",
@@ -111,7 +115,11 @@ __all__ = [
     "Lane",
     "LaneDropped",
     "LaneFull",
+    "LaneNotFound",
+    "LanePlace",
     "LaneStats",
+    "Lanes",
+    "LiveLane",
     "Memory",
     "MemoryStats",
     "MergeFailed",
@@ -134,10 +142,12 @@ __all__ = [
     "RunConflict",
     "RunSummary",
     "RunTimedOut",
+    "Running",
     "SessionBusy",
     "SessionError",
     "SessionFull",
     "SessionMemory",
+    "SessionPlace",
     "SessionView",
     "Sessions",
     "Signal",
@@ -148,6 +158,7 @@ __all__ = [
     "StoreLocked",
     "StoreTooNew",
     "StuckCall",
+    "TaskExplanation",
     "TaskFailed",
     "TaskTimedOut",
     "TaskView",
@@ -157,6 +168,7 @@ __all__ = [
     "UnknownDependency",
     "UnknownLane",
     "UnknownRun",
+    "WaitTimes",
     "Workflow",
     "WorkflowError",
     "WouldDeadlock",

@@ -239,7 +239,7 @@ def write(model: Mapping[str, Any], constants: list[Any], defaults: Mapping[str,
     if model.get("output") is not None:
         document["output"] = _shown(model["output"], None)
     if model.get("lanes"):
-        document["lanes"] = {lane["name"]: _write_lane(lane) for lane in model["lanes"]}
+        document["lanes"] = {lane["name"]: lane_options(lane) for lane in model["lanes"]}
     return document
 
 
@@ -258,7 +258,8 @@ def _fields(params: list[dict[str, Any]], defaults: Mapping[str, Any]) -> dict[s
     return fields
 
 
-def _write_lane(lane: Mapping[str, Any]) -> dict[str, Any]:
+def lane_options(lane: Mapping[str, Any]) -> dict[str, Any]:
+    """A lane's model as documents write it; `lane_of` reads it."""
     shown = {
         key: lane[key]
         for key in ("concurrency", "capacity", "threads", "rate_key", "on_full", "isolation", "fair")

@@ -170,3 +170,14 @@ def _priority(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not -_PRIORITY_MAX <= value <= _PRIORITY_MAX:
         raise ConfigError(f"`priority` is {value!r}", code="config.priority", help="give a whole number")
     return value
+
+
+def whole_number(what: str, value: int, most: int) -> int:
+    """Checks a bound.
+
+    Raises:
+        ConfigError: `config.invalid`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ConfigError(f"`{what}` is {value!r}", code="config.invalid", help=f"give a whole number from 1 to {most}")
+    return value

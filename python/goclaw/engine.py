@@ -2,60 +2,53 @@
 
 from __future__ import annotations
 
-import atexit
-import builtins
 import json
 import os
-import sys
-import threading
-import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING
 
-from . import _goclaw, _guard, _registry, _sigterm
-from ._options import DURABILITIES, Durability, _priority, one_of
-from ._stream import EventStream, Fact
-from .definition import Definition
-from .durations import Duration, to_ms
+from . import _goclaw, _guard, _life, _sigterm
+from . import config as _config
+from ._life import run as run
+from ._options import DURABILITIES, Durability, one_of, whole_number
+from ._submitting import Submitting
+from .config import Config
+from .durations import Duration, to_ms, to_positive_ms
 from .embedders import name_of
-from .errors import ConfigError, EngineForked, GoclawError
-from .health import Health, _health
-from .lane import Lane, LaneStats, sized
+from .errors import ConfigError
+from .lane import Lane, sized
 from .memory import Memory
 from .processes import Processes
-from .run import Run, RunSummary
-from .session import OnRetry, Sessions, WhenBusy, _mode, _place
+from .session import WhenBusy, _mode
 
 if TYPE_CHECKING:
     from typing import Self
 
     from .embedders import Embedder
 
-R = TypeVar("R")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAYLOAD_MAX = 16 * 2**20
-_CONFLICTS = ("error", "existing")
-_open: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-class Engine:
+class Engine(Submitting):
     """Runs workflows; a context manager, sync and async.
 
     Args:
         path: Directory of the store, ``~`` allowed; `None` keeps everything in memory.
         lanes: Lanes beside the built-in ones (``default io cpu memory gpu``), or in their place.
-        durability: How much a crash may cost: ``"strict"`` nothing, ``"relaxed"`` the last few
+        durability: How much a crash may cost: ``"strict"`` nothing (the default), ``"relaxed"`` the last few
             milliseconds, ``"none"`` for engines in memory.
+        relaxed_window: How long a relaxed event waits for its commit; 10 ms by default.
         concurrency: Bound on everything that runs at once.
-        drain_timeout: How long closing waits for running work.
-        payload_max: Bound of one encoded value, in bytes.
+        drain_timeout: How long closing waits for running work; 10 s by default.
+        payload_max: Bound of one encoded value, in bytes; 16 MiB by default.
+        config: A file (``.yaml .toml .json``) or a mapping with the same options. The environment
+            (``GOCLAW_LANES__CPU__CONCURRENCY=8``) outranks it, arguments outrank both.
         embedder: Makes the vectors of what is memorized: a callable of a list of texts, sync or async.
-        when_busy: What a submit does while its session is busy, unless it or the session says so itself.
-        cancel_grace: How long agents of a cancelled run get to stop before they are given up.
-        stuck_threads_max: Threads that may be stuck before their lane starts no more of them.
+        when_busy: What a submit does while its session is busy, unless it or the session says so itself;
+            ``"followup"`` by default.
+        cancel_grace: How long agents of a cancelled run get to stop before they are given up; 5 s by default.
+        stuck_threads_max: Threads that may be stuck before their lane starts no more of them; 32 by default.
         handle_sigterm: SIGTERM closes the engine and ends the process with exit code 0; a second one
             does not wait for running work. Where the engine is opened outside the main thread, or
             the program handles SIGTERM itself, nothing is changed.
@@ -85,44 +78,61 @@ class Engine:
         path: str | os.PathLike[str] | None = None,
         *,
         lanes: Iterable[Lane] = (),
-        durability: Durability = "strict",
+        durability: Durability | None = None,
+        relaxed_window: Duration | None = None,
         concurrency: int | None = None,
-        drain_timeout: Duration = "10s",
-        payload_max: int = _PAYLOAD_MAX,
+        drain_timeout: Duration | None = None,
+        payload_max: int | None = None,
+        config: Config | None = None,
         embedder: Embedder | None = None,
-        when_busy: WhenBusy = "followup",
-        cancel_grace: Duration = "5s",
-        stuck_threads_max: int = 32,
+        when_busy: WhenBusy | None = None,
+        cancel_grace: Duration | None = None,
+        stuck_threads_max: int | None = None,
         handle_sigterm: bool = True,
         processes: Processes | None = None,
     ) -> None:
         _guard.refuse_main_replay()
-        one_of("durability", durability, DURABILITIES)
-        if path is None and durability == "relaxed":
+        given = {
+            "durability": durability,
+            "relaxed_window": relaxed_window,
+            "concurrency": concurrency,
+            "drain_timeout": drain_timeout,
+            "payload_max": payload_max,
+            "when_busy": when_busy,
+            "cancel_grace": cancel_grace,
+            "stuck_threads_max": stuck_threads_max,
+        }
+        settings = _config.read(config, lanes=lanes, arguments=given)
+        told = settings.values
+        # What a file or the environment says of durability is meant for engines that have a path.
+        wanted = durability if path is None else told.get("durability")
+        level = one_of("durability", "strict" if wanted is None else wanted, DURABILITIES)
+        if path is None and level == "relaxed":
             raise ConfigError(
                 'an engine in memory cannot have durability="relaxed"',
                 code="config.contradiction",
                 help="give the engine a path, or leave durability out",
             )
-        if path is not None and durability == "none":
+        if path is not None and level == "none":
             raise ConfigError(
                 'an engine with a path cannot have durability="none"',
                 code="config.contradiction",
                 help='leave the path out, or use durability="relaxed"',
             )
         self._path = None if path is None else os.path.expanduser(os.fspath(path))
-        self._drain_ms = to_ms(drain_timeout, what="drain_timeout")
+        self._drain_ms = to_ms(told.get("drain_timeout", "10s"), what="drain_timeout")
         self._pid = os.getpid()
-        specs = _lane_specs(lanes)
+        concurrency = told.get("concurrency")
         self._native = _goclaw.Engine(
             self._path,
-            json.dumps(specs),
-            None if concurrency is None else _bound("concurrency", concurrency, 2**31 - 1),
-            durability,
-            _bound("payload_max", payload_max, 2**31 - 1),
-            _mode(when_busy, memory=self._path is None),
-            to_ms(cancel_grace, what="cancel_grace"),
-            _bound("stuck_threads_max", stuck_threads_max, 100_000),
+            json.dumps([sized(lane._to_model()) for lane in settings.lanes]),
+            None if concurrency is None else whole_number("concurrency", concurrency, 2**31 - 1),
+            level,
+            to_positive_ms(told.get("relaxed_window", "10ms"), what="relaxed_window"),
+            whole_number("payload_max", told.get("payload_max", _PAYLOAD_MAX), 2**31 - 1),
+            _mode(told.get("when_busy", "followup"), memory=self._path is None),
+            to_ms(told.get("cancel_grace", "5s"), what="cancel_grace"),
+            whole_number("stuck_threads_max", told.get("stuck_threads_max", 32), 100_000),
             None if processes is None else json.dumps(_checked(processes)._to_model()),
             embedder,
         )
@@ -133,7 +143,7 @@ class Engine:
             except BaseException:
                 self._native.close(0)
                 raise
-        _open.add(self)
+        _life.opened.add(self)
         if handle_sigterm:
             _sigterm.watch(self)
 
@@ -147,288 +157,11 @@ class Engine:
         """Unfinished runs that this opening resumed."""
         return self._alive().recovered
 
-    def submit(
-        self,
-        flow: Definition[R],
-        input: Any = None,
-        *,
-        run_id: str | None = None,
-        on_conflict: Literal["error", "existing"] = "error",
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        durability: Durability | None = None,
-        session: str | None = None,
-        when_busy: WhenBusy | None = None,
-        on_retry: OnRetry = "hold",
-        weight: int | None = None,
-    ) -> Run[R]:
-        """Starts a run.
-
-        Args:
-            flow: The workflow.
-            input: Its input, a dict by names; a workflow with one parameter also takes the value alone.
-            run_id: A ULID of your own, so that submitting again is recognised.
-            on_conflict: What happens where a run has that id: ``"error"``, or ``"existing"`` for a handle of it.
-            priority: Higher runs first.
-            tags: Words to find the run by.
-            durability: The level of this run, where it differs from the engine's.
-            session: Runs with the same key go one at a time, in the order of their submits.
-            when_busy: What to do while the session is busy: ``"followup"`` waits, ``"reject"`` refuses,
-                ``"interrupt"`` cancels what is there, ``"steer"`` hands the message to the running agent,
-                ``"collect"`` or a `Collect` merges it with others. The session's or the engine's by default.
-            on_retry: Whether it keeps its session while it waits for a retry (``"hold"``), or lets the
-                next run start (``"park"``).
-            weight: Turns that its session gets where others get one.
-
-        Returns:
-            A handle, as soon as the run is durable at its level.
-
-        Raises:
-            WorkflowError: where the workflow is refused.
-            InputError: `workflow.input` where the input does not fit.
-            PayloadError: where the input cannot be encoded.
-            LaneFull: `lane.full`.
-            RunConflict: `run.conflict`.
-            SessionBusy: `session.busy` with ``when_busy="reject"``.
-            SessionFull: `session.full`.
-            EngineClosed: `engine.closed`.
-        """
-        place = _place(session, when_busy, on_retry, weight, inputs=1, memory=self._path is None)
-        block = not _guard.in_loop()
-        return self._submit(flow, [input], run_id, on_conflict, priority, tags, durability, block, place)[0]
-
-    def submit_many(
-        self,
-        flow: Definition[R],
-        inputs: Iterable[Any],
-        *,
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        durability: Durability | None = None,
-        session: str | Sequence[str] | None = None,
-        when_busy: WhenBusy | None = None,
-        on_retry: OnRetry = "hold",
-        weight: int | None = None,
-    ) -> builtins.list[Run[R]]:
-        """Starts one run per input, with one message and one commit.
-
-        Where some are refused, the others go on: the error of the first refusal has their handles in `accepted`, by
-        the position of their input. What was not accepted never was.
-
-        Args:
-            flow: The workflow.
-            inputs: The inputs.
-            priority: Higher runs first.
-            tags: Words to find the runs by.
-            durability: The level of these runs, where it differs from the engine's.
-            session: One key for all, or one key per input.
-            when_busy: What to do while a session is busy.
-            on_retry: Whether a run keeps its session while it waits for a retry.
-            weight: Turns that the sessions get where others get one.
-
-        Returns:
-            The handles in the order of the inputs.
-
-        Raises:
-            GoclawError: as `submit`.
-        """
-        given, memory = list(inputs), self._path is None
-        place = _place(session, when_busy, on_retry, weight, inputs=len(given), memory=memory)
-        return self._submit(flow, given, None, "error", priority, tags, durability, not _guard.in_loop(), place)
-
-    def run(
-        self,
-        flow: Definition[R],
-        input: Any = None,
-        *,
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        session: str | None = None,
-        when_busy: WhenBusy | None = None,
-    ) -> R:
-        """Submits a run and waits for its result.
-
-        Args:
-            flow: The workflow.
-            input: Its input.
-            priority: Higher runs first.
-            tags: Words to find the run by.
-            session: Runs with the same key go one at a time.
-            when_busy: What to do while the session is busy.
-
-        Returns:
-            What `Run.result` returns.
-
-        Raises:
-            GoclawError: as `submit` and `Run.result`.
-        """
-        _guard.refuse_own_loop("run a workflow")
-        started = self.submit(flow, input, priority=priority, tags=tags, session=session, when_busy=when_busy)
-        # This thread has nothing to do until the run ends, so it works on the run's tasks.
-        self._native.help(started._handle)
-        return started.result()
-
-    async def arun(
-        self,
-        flow: Definition[R],
-        input: Any = None,
-        *,
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        session: str | None = None,
-        when_busy: WhenBusy | None = None,
-    ) -> R:
-        """Submits a run and awaits its result, in any asyncio loop.
-
-        Args:
-            flow: The workflow.
-            input: Its input.
-            priority: Higher runs first.
-            tags: Words to find the run by.
-            session: Runs with the same key go one at a time.
-            when_busy: What to do while the session is busy.
-
-        Returns:
-            What `Run.result` returns. Cancelling the awaiting task does not cancel the run.
-
-        Raises:
-            GoclawError: as `submit` and `Run.result`.
-        """
-        import asyncio
-
-        place = _place(session, when_busy, "hold", None, inputs=1, memory=self._path is None)
-        started = partial(self._submit, flow, [input], None, "error", priority, tags, None, True, place)
-        return await (await asyncio.to_thread(started))[0]
-
-    def get(self, run_id: str) -> Run[Any]:
-        """A handle of a run that the engine knows.
-
-        Args:
-            run_id: Its id.
-
-        Returns:
-            The handle.
-
-        Raises:
-            UnknownRun: `run.unknown`.
-        """
-        return Run(self, self._alive().get(run_id))
-
-    def list(
-        self,
-        *,
-        state: str | None = None,
-        workflow: str | None = None,
-        tag: str | None = None,
-        session: str | None = None,
-        limit: int = 50,
-        after: str | None = None,
-    ) -> builtins.list[RunSummary]:
-        """Runs, newest first.
-
-        Args:
-            state: Only runs in this state.
-            workflow: Only runs of the workflow of this name.
-            tag: Only runs with this tag.
-            session: Only runs of this session.
-            limit: How many at most.
-            after: Id of the last run of the page before.
-
-        Returns:
-            One summary per run.
-
-        Raises:
-            ConfigError: `config.choice` for a state that does not exist.
-        """
-        rows = self._alive().list(state, workflow, tag, session, after, _bound("limit", limit, 100_000))
-        return [
-            RunSummary(id, name, found, tuple(tags), _at(submitted), None if ended is None else _at(ended), key)
-            for id, name, found, tags, submitted, ended, key in rows
-        ]
-
-    def cancel(self, run_id: str, reason: str = "") -> None:
-        """Cancels a run.
-
-        Args:
-            run_id: Its id.
-            reason: Why, for the record.
-
-        Raises:
-            UnknownRun: `run.unknown`.
-        """
-        self.get(run_id).cancel(reason)
-
-    def kill(self, run_id: str, reason: str = "") -> None:
-        """Stops a run without waiting for anything of it.
-
-        Args:
-            run_id: Its id.
-            reason: Why, for the record.
-
-        Raises:
-            UnknownRun: `run.unknown`.
-        """
-        self.get(run_id).kill(reason)
-
-    def purge(self, run_id: str | None = None, *, older_than: Duration = 0.0) -> int:
-        """Forgets finished runs.
-
-        Args:
-            run_id: Only this run; `None`: all finished ones.
-            older_than: Only runs that ended at least so long ago.
-
-        Returns:
-            How many were forgotten.
-        """
-        before = datetime.now(UTC) - timedelta(milliseconds=to_ms(older_than, what="older_than"))
-        return self._alive().purge(run_id, (before - _EPOCH) // timedelta(milliseconds=1) + 1)
-
-    @property
-    def lanes(self) -> dict[str, LaneStats]:
-        """The lanes by name, as they are now."""
-        return {row[0]: LaneStats(*row) for row in self._alive().lanes()}
-
     @property
     def memory(self) -> Memory:
         """What agents remember in this engine's store."""
         self._alive()
         return self._memory
-
-    @property
-    def sessions(self) -> Sessions:
-        """The sessions by key: who holds each, who waits, and how it is configured."""
-        return Sessions(self)
-
-    def stats(self) -> dict[str, int]:
-        """The engine's counters since it was opened, under the names that metrics have.
-
-        Returns:
-            Counts by name.
-        """
-        return self._alive().stats()
-
-    def health(self) -> Health:
-        """How the engine is: what is stuck, who holds up everybody, what is missing.
-
-        Returns:
-            What was found; ``str()`` of it is one readable line.
-
-        Raises:
-            EngineClosed: `engine.closed`.
-        """
-        return _health(self._alive().health())
-
-    def events(self, *, follow: bool = True, start: int = 0) -> EventStream:
-        """Events of all runs.
-
-        Args:
-            follow: Wait for news until the engine closes; otherwise stop with what is there.
-            start: First sequence number of interest.
-
-        Returns:
-            An iterator, for `for` and `async for`.
-        """
-        return EventStream(partial(self._pull, None), start=start, follow=follow, whole_run=False)
 
     def close(self, *, drain_timeout: Duration | None = None) -> None:
         """Refuses new work, lets running work finish, interrupts the rest (it costs no retry). Again: does nothing.
@@ -464,119 +197,10 @@ class Engine:
     def __repr__(self) -> str:
         return f"<Engine {self._path or 'in memory'}>"
 
-    def _submit(
-        self,
-        flow: Definition[R],
-        inputs: builtins.list[Any],
-        run_id: str | None,
-        on_conflict: str,
-        priority: int,
-        tags: Sequence[str],
-        durability: str | None,
-        block: bool,
-        place: _goclaw._PlaceRow = (None, None, False, None),
-    ) -> builtins.list[Run[R]]:
-        native = self._alive()
-        if not isinstance(flow, Definition):
-            raise ConfigError(
-                f"{flow!r} is no workflow", code="config.flow", help="submit a @goclaw.workflow or a goclaw.Workflow"
-            )
-        one_of("on_conflict", on_conflict, _CONFLICTS)
-        if durability is not None:
-            one_of("durability", durability, DURABILITIES)
-        if isinstance(tags, str):
-            raise ConfigError("`tags` is a text", code="config.tags", help=f'write tags=["{tags}"]')
-        if isinstance(tags, Mapping):
-            raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
-        plan = flow._compile(native.lane_specs(), memory=self._path is None)
-        answers = native.submit(
-            plan,
-            [flow._input(given) for given in inputs],
-            run_id,
-            on_conflict == "existing",
-            _priority(priority),
-            list(tags),
-            durability,
-            block,
-            place,
-        )
-        refused = [answer for answer in answers if isinstance(answer, BaseException)]
-        runs = {at: Run[R](self, answer) for at, answer in enumerate(answers) if not isinstance(answer, BaseException)}
-        if not refused:
-            return builtins.list(runs.values())
-        error = refused[0]
-        if isinstance(error, GoclawError) and len(answers) > 1:
-            error.accepted = runs
-            error.add_note(f"{len(refused)} of {len(answers)} runs were refused; the others are in `error.accepted`")
-        raise error
-
-    def _pull(self, run_id: str | None, start: int, limit: int, wait: float) -> builtins.list[Fact]:
-        return self._alive().facts(run_id, start, limit, wait)
-
-    def _check_fork(self) -> None:
-        if self._pid != os.getpid():
-            raise EngineForked(
-                f"{self!r} belongs to process {self._pid}; this is a forked child",
-                help='open an engine in the child, or start children with the "spawn" method',
-            )
-
-    def _alive(self) -> _goclaw.Engine:
-        self._check_fork()
-        return self._native
-
     def _close(self, drain_ms: int) -> None:
         self._native.close(drain_ms)
-        _open.discard(self)
+        _life.opened.discard(self)
         _sigterm.unwatch(self)
-
-
-def run(flow: Definition[R], input: Any = None) -> R:
-    """Runs a workflow on the process's in-memory engine and returns its result.
-
-    Args:
-        flow: The workflow.
-        input: Its input.
-
-    Returns:
-        What `Run.result` returns.
-
-    Raises:
-        GoclawError: as `Engine.run`.
-
-    Example:
-        >>> import goclaw
-        >>> @goclaw.agent
-        ... def double(x: int) -> int:
-        ...     return 2 * x
-        >>> @goclaw.workflow
-        ... def once(x: int) -> int:
-        ...     return double(x)
-        >>> goclaw.run(once, {"x": 4})
-        8
-    """
-    return _shared().run(flow, input)
-
-
-_shared_lock = threading.Lock()
-_shared_engine: Engine | None = None
-
-
-def _shared() -> Engine:
-    global _shared_engine
-    with _shared_lock:
-        if _shared_engine is None or _shared_engine not in _open:
-            # Nothing of it lasts, so SIGTERM may end it as it ends any program.
-            _shared_engine = Engine(drain_timeout=0, handle_sigterm=False)
-        return _shared_engine
-
-
-def _lane_specs(lanes: Iterable[Lane]) -> list[dict[str, Any]]:
-    specs = []
-    for lane in lanes:
-        if not isinstance(lane, Lane):
-            raise ConfigError(f"`lanes` holds {lane!r}", code="config.lane", help='give goclaw.Lane("io", 64)')
-        specs.append(sized(lane._to_model()))
-    return specs
 
 
 def _checked(processes: Processes) -> Processes:
@@ -585,44 +209,3 @@ def _checked(processes: Processes) -> Processes:
             f"`processes` is {processes!r}", code="config.invalid", help="give goclaw.Processes(max_tasks=1000, ...)"
         )
     return processes
-
-
-def _bound(what: str, value: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ConfigError(f"`{what}` is {value!r}", code="config.invalid", help=f"give a whole number from 1 to {most}")
-    return value
-
-
-def _at(ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
-def _wake_all() -> None:
-    for engine in list(_open):
-        engine._native.wake()
-
-
-def _close_all() -> None:
-    for engine in list(_open):
-        if engine._pid == os.getpid():
-            engine._close(engine._drain_ms)
-
-
-def _after_fork() -> None:
-    global _shared_engine, _shared_lock
-    # The child has none of the threads: nothing of the parent's engines may be touched or dropped.
-    for engine in list(_open):
-        engine._native.leak()
-    _open.clear()
-    _sigterm.forget()
-    _goclaw._Feeder.forked()
-    loop = sys.modules.get("goclaw._loop")
-    if loop is not None:
-        loop.forget()
-    _shared_engine = None
-    _shared_lock = threading.Lock()
-
-
-_registry.listeners.append(_wake_all)
-atexit.register(_close_all)
-os.register_at_fork(after_in_child=_after_fork)

@@ -284,6 +284,12 @@ class LaneFull(GoclawError):
     code = "lane.full"
 
 
+class LaneNotFound(GoclawError, LookupError):
+    """The engine has no lane of that name (`lane.unknown`)."""
+
+    code = "lane.unknown"
+
+
 class LaneDropped(GoclawError):
     """A full lane dropped the task: the cause of its failure (`lane.dropped`)."""
 
@@ -407,6 +413,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     IdleTimedOut,
     TotalTimedOut,
     LaneFull,
+    LaneNotFound,
     LaneDropped,
     SessionBusy,
     SessionFull,

@@ -49,7 +49,8 @@ class StuckCall:
         task: Its task.
         run: Its run.
         lane: Its lane.
-        where: ``"thread"`` where it keeps a thread, ``"loop"`` where it is a coroutine.
+        where: ``"thread"`` where it keeps a thread, ``"loop"`` where it is a coroutine,
+            ``"process"`` where it keeps a worker process.
         since: When it was given up (UTC).
     """
 
@@ -74,10 +75,12 @@ class Health:
         gil_held: What keeps the interpreter to itself now.
         stuck: Calls that were given up and have not come back, oldest first.
         held_lanes: Lanes that start no more threads, with how many of their threads are stuck.
+        paused_lanes: Lanes that somebody has paused, by name; that alone is no bad health.
         store: Code of why the store takes nothing now, such as ``store.full``.
         missing_agents: Agents that runs wait for and nobody has registered.
         incompatible_runs: How many runs wait for an agent or a lane that is not there.
         runs: How many runs are under way.
+        workers: How many worker processes live.
         closing: The engine is closing.
         incidents: The latest incidents, oldest first, over or not.
 
@@ -93,10 +96,12 @@ class Health:
     gil_held: Incident | None
     stuck: tuple[StuckCall, ...]
     held_lanes: dict[str, int]
+    paused_lanes: tuple[str, ...]
     store: str | None
     missing_agents: tuple[str, ...]
     incompatible_runs: int
     runs: int
+    workers: int
     closing: bool
     incidents: tuple[Incident, ...]
 
@@ -113,6 +118,7 @@ class Health:
             agents = ", ".join(sorted({call.agent for call in self.stuck}))
             found.append(f"{len(self.stuck)} calls do not come back ({agents})")
         found += [f"lane {lane} starts no more threads ({stuck} are stuck)" for lane, stuck in self.held_lanes.items()]
+        found += [f"lane {lane} is paused" for lane in self.paused_lanes]
         if self.missing_agents:
             found.append(f"agents are missing: {', '.join(self.missing_agents)}")
         if self.incompatible_runs:
@@ -142,10 +148,12 @@ def _health(row: dict[str, Any]) -> Health:
         gil_held=now.get("gil_held"),
         stuck=stuck,
         held_lanes=dict(row["held_lanes"]),
+        paused_lanes=tuple(row["paused_lanes"]),
         store=store,
         missing_agents=tuple(row["missing_agents"]),
         incompatible_runs=row["incompatible_runs"],
         runs=row["runs"],
+        workers=row["workers"],
         closing=row["closing"],
         incidents=incidents,
     )

@@ -207,24 +207,3 @@ def sized(model: dict[str, Any]) -> dict[str, Any]:
     own = model.get("threads")
     threads = threads if own is None else min(own, concurrency)
     return {**model, "concurrency": concurrency, **({} if threads is None else {"threads": threads})}
-
-
-@dataclass(frozen=True, slots=True)
-class LaneStats:
-    """A lane at one moment.
-
-    Attributes:
-        name: The lane.
-        concurrency: Tasks that may run at once.
-        capacity: Tasks that may wait in its queue.
-        running: Tasks that hold a permit.
-        queued: Tasks that have a place in the queue.
-        waiting: Tasks that wait for a place in the queue.
-    """
-
-    name: str
-    concurrency: int
-    capacity: int
-    running: int
-    queued: int
-    waiting: int

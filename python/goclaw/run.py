@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from . import _goclaw
+    from ._looking import Looking
     from .agent import Agent
     from .builder import Workflow
-    from .engine import Engine
     from .retry import Retry
 
 R_co = TypeVar("R_co", covariant=True)
@@ -131,7 +131,7 @@ class Run(Generic[R_co]):
 
     __slots__ = ("__weakref__", "_engine", "_handle")
 
-    def __init__(self, engine: Engine, handle: _goclaw.Run) -> None:
+    def __init__(self, engine: Looking, handle: _goclaw.Run) -> None:
         self._engine = engine
         self._handle = handle
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from . import _goclaw
-    from .engine import Engine
+    from ._looking import Looking
 
 Merge: TypeAlias = Callable[[list[Any]], Any]
 Overflow: TypeAlias = Literal["old", "new", "summarize"]
@@ -206,7 +206,7 @@ class Sessions(Mapping[str, SessionView]):
 
     __slots__ = ("_engine",)
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Looking) -> None:
         self._engine = engine
 
     def __getitem__(self, key: str) -> SessionView:
@@ -235,7 +235,7 @@ class Sessions(Mapping[str, SessionView]):
         Raises:
             ConfigError: for options that make no sense.
         """
-        memory = self._engine.path is None
+        memory = self._engine._path is None
         mode = None if when_busy is None else _mode(when_busy, memory=memory)
         self._engine._alive().set_up_session(_key(key), mode, _weight(weight))
 

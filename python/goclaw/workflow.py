@@ -49,7 +49,7 @@ class Flow(Definition[R], Generic[P, R]):
         if tracer is not None:
             with tracer.inlined(self.__name__):
                 return cast("Callable[..., R]", self.fn)(**arguments)
-        from .engine import run
+        from ._life import run
 
         return run(self, arguments)
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::model::{Payload, RunId};
@@ -14,6 +14,12 @@ use crate::model::{Payload, RunId};
 pub type Letter = (RunId, Payload);
 
 type Waker = Box<dyn FnOnce() + Send>;
+
+/// Somebody who passes letters on to where they cannot be read directly.
+pub trait Postman: Send + Sync {
+    /// Letters came or were withdrawn. On the owner's thread: cheap, and must not block.
+    fn changed(self: Arc<Self>);
+}
 
 /// The letters of one run.
 #[derive(Default)]
@@ -32,6 +38,15 @@ struct Inner {
     /// Of these the owner knows that they are read.
     noted: usize,
     wakers: Vec<Waker>,
+    postmen: Vec<Weak<dyn Postman>>,
+}
+
+impl Inner {
+    /// Those who are still there.
+    fn postmen(&mut self) -> Vec<Arc<dyn Postman>> {
+        self.postmen.retain(|postman| postman.strong_count() > 0);
+        self.postmen.iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
 impl fmt::Debug for Letters {
@@ -48,7 +63,7 @@ impl Letters {
             letters: letters.to_vec(),
             read: letters.len(),
             noted: letters.len(),
-            wakers: Vec::new(),
+            ..Inner::default()
         };
         Self { inner: Mutex::new(inner), ..Self::default() }
     }
@@ -62,9 +77,11 @@ impl Letters {
         let mut inner = self.lock();
         inner.letters.push((from, message));
         let wakers = std::mem::take(&mut inner.wakers);
+        let postmen = inner.postmen();
         drop(inner);
         self.arrived.notify_all();
         wakers.into_iter().for_each(|wake| wake());
+        postmen.into_iter().for_each(Postman::changed);
     }
 
     /// Takes a letter out that nobody has read.
@@ -74,6 +91,35 @@ impl Letters {
         let found = inner.letters.iter().skip(read).position(|(run, _)| *run == from);
         if let Some(at) = found {
             inner.letters.remove(read + at);
+            let postmen = inner.postmen();
+            drop(inner);
+            postmen.into_iter().for_each(Postman::changed);
+        }
+    }
+
+    /// All letters, read or not.
+    pub fn all(&self) -> Vec<Letter> {
+        self.lock().letters.clone()
+    }
+
+    /// From now on the postman hears of every change, for as long as somebody keeps it.
+    pub fn hire(&self, postman: &Arc<impl Postman + 'static>) {
+        let postman: Weak<dyn Postman> = Arc::downgrade(postman) as _;
+        let mut inner = self.lock();
+        if inner.postmen.len() == inner.postmen.capacity() {
+            inner.postmen.retain(|postman| postman.strong_count() > 0);
+        }
+        inner.postmen.push(postman);
+    }
+
+    /// Letters were read where a postman had brought them, and so were all before them. What has been
+    /// withdrawn meanwhile is passed over.
+    pub fn read_elsewhere(&self, by_run: &[RunId]) {
+        let mut inner = self.lock();
+        let last = inner.letters.iter().rposition(|(run, _)| by_run.contains(run));
+        if let Some(last) = last.filter(|&last| last >= inner.read) {
+            inner.read = last + 1;
+            self.news.store(true, Ordering::Release);
         }
     }
 
@@ -156,6 +202,33 @@ mod tests {
         letters.withdraw(letter(1).0);
         letters.withdraw(letter(2).0);
         assert_eq!(letters.read(0, 9).0, [letter(1), letter(3)]);
+    }
+
+    #[test]
+    fn a_postman_hears_of_changes_and_what_was_read_elsewhere_counts_once() {
+        struct Counting(std::sync::atomic::AtomicUsize);
+        impl Postman for Counting {
+            fn changed(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (letters, postman) = (Letters::default(), Arc::new(Counting(0.into())));
+        letters.hire(&postman);
+        [1, 2, 3].map(letter).into_iter().for_each(|(from, message)| letters.put(from, message));
+        letters.withdraw(letter(2).0);
+        letters.withdraw(letter(9).0);
+        assert_eq!(postman.0.load(Ordering::Relaxed), 4, "nothing changed by the last");
+        assert_eq!(letters.all(), [letter(1), letter(3)]);
+        letters.read_elsewhere(&[letter(1).0, letter(2).0]);
+        assert_eq!(letters.note(), [letter(1)]);
+        letters.read_elsewhere(&[letter(1).0]);
+        letters.read_elsewhere(&[letter(2).0]);
+        assert!(!letters.has_news() && letters.note().is_empty());
+        letters.withdraw(letter(1).0);
+        letters.read_elsewhere(&[letter(3).0]);
+        assert_eq!(letters.note(), [letter(3)]);
+        drop(postman);
+        letters.put(letter(4).0, letter(4).1);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::model::{
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
-pub use letters::{Letter, Letters};
+pub use letters::{Letter, Letters, Postman};
 
 /// What the calls of one node share: its plan and everything its arguments may refer to.
 ///
@@ -86,6 +86,8 @@ pub struct Batch {
     pub timeout: Option<Millis>,
     /// The lane whose permits it holds, and whose budgets it charges.
     pub lane: Option<Arc<LaneCard>>,
+    /// The key in it that it counts against.
+    pub rate_key: Option<Arc<str>>,
     /// Next child that nobody has begun, counted from `span.lo`. Threads claim with `claim`; the
     /// engine takes the rest back with `take_back`.
     cursor: AtomicU32,
@@ -107,6 +109,8 @@ pub struct Batch {
     pub items: Option<Payload>,
     /// The child that gets the first of them.
     pub items_lo: u32,
+    /// The run's letters as a postman brings them: in a worker process.
+    pub letters: Option<Arc<Letters>>,
     /// Where calls are noted, for batches in worker processes.
     gauge: OnceLock<Arc<dyn Gauge>>,
     pause: Pause,
@@ -169,6 +173,7 @@ impl Batch {
             style,
             timeout,
             lane: None,
+            rate_key: None,
             cursor: AtomicU32::new(0),
             taken_back: AtomicU32::new(u32::MAX),
             under_way: AtomicU64::new(0),
@@ -179,6 +184,7 @@ impl Batch {
             memory: Mutex::default(),
             items: None,
             items_lo: span.lo,
+            letters: None,
             gauge: OnceLock::new(),
             pause: Pause::default(),
         }
@@ -190,9 +196,14 @@ impl Batch {
         let _ = self.gauge.set(gauge);
     }
 
-    /// The same, holding permits of a lane.
-    pub fn in_lane(self, lane: Arc<LaneCard>) -> Self {
-        Self { lane: Some(lane), ..self }
+    /// Messages to the session that its calls may read; `None` without a session.
+    pub fn letters(&self) -> Option<&Arc<Letters>> {
+        self.letters.as_ref().or(self.call.letters.as_ref())
+    }
+
+    /// The same, holding permits of a lane and counting against a key in it.
+    pub fn in_lane(self, lane: Arc<LaneCard>, rate_key: Option<Arc<str>>) -> Self {
+        Self { lane: Some(lane), rate_key, ..self }
     }
 
     /// Waits until an agent that lent its permit may go on, up to `patience`; true when it may.
@@ -376,9 +387,11 @@ pub enum Report {
     Returning {
         batch: BatchId,
     },
-    /// An agent used `n` units of its lane's budget.
+    /// An agent used `n` units of its lane's budget. It names the lane, since what was used counts
+    /// also where the batch has been given up meanwhile.
     Charge {
-        batch: BatchId,
+        lane: Arc<str>,
+        key: Option<Arc<str>>,
         unit: Arc<str>,
         n: u64,
     },

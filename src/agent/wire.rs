@@ -4,11 +4,13 @@
 //! names, since nouns leave fields out that say nothing. Nothing here reads or writes a socket: [`seal`] makes bytes,
 //! [`Framer`] makes frames of whatever bytes came.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Report, Rung};
-use crate::model::{Failure, Millis, Payload, RunId, Span, Task, Timestamp};
+use super::{Letter, Report, Rung};
+use crate::model::{Failure, LaneCard, Millis, Payload, RunId, Span, Task, Timestamp};
 
 /// Nodes that a worker keeps, the latest ones. Both ends count alike, so nobody says "forget".
 pub const NODES_KEPT: usize = 32;
@@ -51,8 +53,13 @@ pub struct Work {
     pub len: u32,
     pub attempt: u32,
     pub timeout: Option<Millis>,
+    /// Whose budgets it charges.
+    pub lane: Option<Arc<LaneCard>>,
+    pub rate_key: Option<Arc<str>>,
     /// A map's items of this span alone.
     pub items: Option<Payload>,
+    /// Messages to the session so far; `None` without a session.
+    pub letters: Option<Vec<Letter>>,
 }
 
 /// From the engine to a worker.
@@ -69,6 +76,12 @@ pub enum Order {
         call: Box<Call>,
     },
     Work(Work),
+    /// Messages to the session came, others were withdrawn, while the batch was there.
+    Letters {
+        batch: u64,
+        put: Vec<Letter>,
+        withdrawn: Vec<RunId>,
+    },
     /// The batch's run was cancelled: ask the call under way to stop, begin no other.
     Cancel {
         batch: u64,
@@ -88,6 +101,11 @@ pub enum News {
     /// The worker takes work.
     Ready,
     Reports(Vec<Report>),
+    /// The batch's calls have read these letters for the first time.
+    LettersRead {
+        batch: u64,
+        by_run: Vec<RunId>,
+    },
     /// Nothing of the batch is left here.
     /// `beats` heartbeats were given meanwhile.
     Rested {

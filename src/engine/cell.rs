@@ -25,6 +25,7 @@ type Acceptance = Result<Option<Arc<Cell>>>;
 struct Inner {
     /// `None` inside: this very cell, which must not hold itself.
     acceptance: Option<Acceptance>,
+    at_answer: Vec<Box<dyn FnOnce() + Send>>,
     end: Option<End>,
     at_end: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -68,8 +69,27 @@ impl Cell {
     /// answer stands.
     pub(super) fn accept(&self, answer: Result<Arc<Cell>>) {
         let answer = answer.map(|cell| (!std::ptr::eq(self, Arc::as_ptr(&cell))).then_some(cell));
-        self.lock().acceptance.get_or_insert(answer);
+        let mut inner = self.lock();
+        inner.acceptance.get_or_insert(answer);
+        self.answered(inner);
+    }
+
+    fn answered(&self, mut inner: MutexGuard<'_, Inner>) {
+        let at_answer = std::mem::take(&mut inner.at_answer);
+        drop(inner);
         self.changed.notify_all();
+        at_answer.into_iter().for_each(|call| call());
+    }
+
+    /// Calls `f` when the submitter has an answer; at once where there is one.
+    pub(super) fn at_answer(&self, f: Box<dyn FnOnce() + Send>) {
+        let mut inner = self.lock();
+        if inner.acceptance.is_none() {
+            inner.at_answer.push(f);
+        } else {
+            drop(inner);
+            f();
+        }
     }
 
     /// True for a run that ended before `before`, where its end is kept in memory.
@@ -91,8 +111,12 @@ impl Cell {
             inner.end = Some(end);
         }
         let at_end = std::mem::take(&mut inner.at_end);
-        drop(inner);
-        self.changed.notify_all();
+        if inner.acceptance.is_some() {
+            self.answered(inner);
+        } else {
+            drop(inner);
+            self.changed.notify_all();
+        }
         at_end.into_iter().for_each(|call| call());
     }
 
@@ -101,8 +125,7 @@ impl Cell {
         let mut inner = self.lock();
         if inner.acceptance.is_none() {
             inner.acceptance = Some(Err(refusal::closed()));
-            drop(inner);
-            self.changed.notify_all();
+            self.answered(inner);
         }
     }
 

@@ -23,6 +23,8 @@ use crate::store::{self, Store, Summary};
 
 /// How long a submit without patience tries to get into the inbox.
 const NO_PATIENCE: Duration = Duration::ZERO;
+/// How long one that blocks does.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longest wait for news, so that adding it to the clock cannot overflow: 34 years.
 const WAIT_MAX: Duration = Duration::from_secs(1 << 30);
@@ -125,6 +127,19 @@ impl Engine {
     /// # Errors
     /// As `submit`; then none of them was accepted.
     pub fn submit_many(&self, requests: Vec<Submit>) -> Result<Vec<Ticket>> {
+        let patient = requests.iter().any(|request| request.block);
+        self.put(requests, if patient { PATIENCE } else { NO_PATIENCE })
+    }
+
+    /// As `submit_many`, and never waits for room in the engine's inbox.
+    ///
+    /// # Errors
+    /// As `submit`; then none of them was accepted.
+    pub fn offer_many(&self, requests: Vec<Submit>) -> Result<Vec<Ticket>> {
+        self.put(requests, NO_PATIENCE)
+    }
+
+    fn put(&self, requests: Vec<Submit>, patience: Duration) -> Result<Vec<Ticket>> {
         let mut tickets = Vec::with_capacity(requests.len());
         let mut submits = Vec::with_capacity(requests.len());
         for request in requests {
@@ -134,8 +149,6 @@ impl Engine {
             tickets.push(Ticket { cell: Arc::clone(&cell), shared: Arc::clone(&self.shared) });
             submits.push((request, cell));
         }
-        let patient = submits.iter().any(|(request, _)| request.block);
-        let patience = if patient { Duration::from_secs(60) } else { NO_PATIENCE };
         match self.shared.inbox.push_submits(submits, patience)? {
             None => Ok(tickets),
             Some(_) => Err(Error::new(
@@ -346,7 +359,7 @@ impl Engine {
         }
     }
 
-    fn ask<T>(&self, message: impl FnOnce(mpsc::SyncSender<T>) -> Message) -> Result<T> {
+    pub(super) fn ask<T>(&self, message: impl FnOnce(mpsc::SyncSender<T>) -> Message) -> Result<T> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.shared.inbox.push(message(reply))?;
         answer.recv().map_err(|_| refusal::closed())

@@ -13,6 +13,8 @@ pub struct Pulse {
     pub stuck: Vec<StuckCall>,
     /// Lanes that start no threads until some of their stuck ones come back.
     pub held: Vec<Held>,
+    /// Lanes that somebody has paused.
+    pub paused: Vec<String>,
     /// Agents that runs wait for because nobody has registered them.
     pub missing_agents: Vec<String>,
     /// Runs that wait for an agent or a lane that is not there.

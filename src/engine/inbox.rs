@@ -5,7 +5,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::cell::Cell;
+use super::explain::Explanation;
 use super::health::{Beat, Pulse};
+use super::lanes::LaneAsk;
 use super::options::{Closed, Submit};
 use super::refusal;
 use super::sessions::SessionAsk;
@@ -83,6 +85,13 @@ pub(super) enum Message {
     },
     Lanes {
         reply: Reply<Vec<LaneView>>,
+    },
+    Lane(LaneAsk),
+    Explain {
+        run: RunId,
+        /// `None`: the whole run.
+        task: Option<String>,
+        reply: Reply<Result<Option<Explanation>>>,
     },
     Sessions(SessionAsk),
     /// Forgets ended runs that an engine in memory keeps: the one named, or all that ended before.

@@ -8,10 +8,13 @@
 
 mod cell;
 mod clock;
+mod explain;
 mod handle;
 mod health;
 mod inbox;
 mod incompatible;
+mod lanes;
+mod machine;
 mod options;
 mod owner;
 mod sessions;
@@ -22,8 +25,10 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use explain::{Explanation, SessionPlace, Standing, TaskPlace, Why};
 pub use handle::Engine;
 pub use health::{Beat, Held, Pulse, StuckCall};
+pub use lanes::Draining;
 pub use options::{
     CANCEL_GRACE_MS, Closed, OnConflict, Options, STUCK_THREADS_MAX, Submit, all_lanes,
     builtin_lanes,
@@ -48,6 +53,14 @@ mod refusal {
             "run.incompatible",
             format!("run `{run}` cannot be taken up by this version of goclaw: {why}"),
             "open the store with the version that wrote it, or give the run up: cancel it, or purge it by its id",
+        )
+    }
+
+    pub(super) fn unknown_task(run: RunId, task: &str) -> Error {
+        Error::new(
+            "run.unknown_task",
+            format!("run `{run}` has no task `{task}`"),
+            "run.tasks names them; a child of a map is `id[3]`",
         )
     }
 

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
+use super::machine::Machine;
 use crate::lane::Lanes;
 use crate::model::{
     Durability, Error, LaneSpec, Millis, OnRetry, Payload, Priority, Result, RunId, WhenBusy,
@@ -61,24 +61,36 @@ pub enum OnConflict {
     Existing,
 }
 
-/// Lanes that every engine has: `default`, and one per resource class.
+/// Memory that one task of the `memory` lane is reckoned to need, in bytes.
+const MEMORY_PER_TASK: u64 = 2 << 30;
+
+/// Lanes that every engine has: `default`, and one per resource class, as large as the machine is for
+/// this process (containers' limits count).
 ///
 /// `default` and `io` let a thousand coroutines wait at once, and as many threads as are useful for
-/// agents that mostly wait; `cpu` is as wide as the machine; `memory` half of that; `gpu` one at a time.
+/// agents that mostly wait; `cpu` is as wide as there are CPUs; `memory` has one place per 2 GiB, at
+/// most one per CPU (half the CPUs where the system does not tell its memory); `gpu` one per GPU.
 pub fn builtin_lanes() -> Vec<LaneSpec> {
-    let cpus = available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX));
-    let lane = |name: &str, concurrency, threads| LaneSpec {
+    sized(Machine::read())
+}
+
+fn sized(machine: Machine) -> Vec<LaneSpec> {
+    let cpus = machine.cpus;
+    let lane = |name: &str, concurrency: u32, threads| LaneSpec {
         name: name.into(),
-        concurrency,
+        concurrency: concurrency.max(1),
         threads,
         ..LaneSpec::default()
     };
+    let memory = machine.memory.map_or(cpus / 2, |bytes| {
+        u32::try_from(bytes / MEMORY_PER_TASK).unwrap_or(u32::MAX).min(cpus)
+    });
     vec![
         lane("default", 1_024, Some(cpus.saturating_add(28).min(64))),
         lane("io", 1_024, Some(64)),
         lane("cpu", cpus, None),
-        lane("memory", (cpus / 2).max(1), None),
-        lane("gpu", 1, None),
+        lane("memory", memory, None),
+        lane("gpu", machine.gpus, None),
     ]
 }
 
@@ -143,4 +155,30 @@ pub(super) fn lanes(options: &Options) -> Result<Lanes> {
         }
     }
     Lanes::new(all_lanes(specs), options.global)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn concurrency(machine: Machine, name: &str) -> Option<u32> {
+        sized(machine).into_iter().find(|lane| lane.name == name).map(|lane| lane.concurrency)
+    }
+
+    #[test]
+    fn lanes_are_as_wide_as_what_they_stand_for() {
+        let machine = Machine { cpus: 8, memory: Some(9 << 30), gpus: 2 };
+        let of = |name| concurrency(machine, name);
+        assert_eq!((of("cpu"), of("memory"), of("gpu")), (Some(8), Some(4), Some(2)));
+        let large = Machine { memory: Some(1 << 40), ..machine };
+        assert_eq!(concurrency(large, "memory"), Some(8));
+        let unknown = Machine { memory: None, ..machine };
+        assert_eq!(concurrency(unknown, "memory"), Some(4));
+    }
+
+    #[test]
+    fn every_lane_lets_something_through_on_the_smallest_machine() {
+        let small = Machine { cpus: 1, memory: Some(1 << 20), gpus: 0 };
+        assert!(sized(small).iter().all(|lane| lane.concurrency >= 1));
+    }
 }

@@ -38,9 +38,27 @@ impl Ticket {
         }))
     }
 
-    /// Withdraws the submit if the run is not accepted yet.
+    /// Calls `f` once there is an answer (`wait` then has it). It may be called on the owner thread:
+    /// it must be cheap, must not block and must not attach to Python.
+    pub fn on_answer(&self, f: Box<dyn FnOnce() + Send>) {
+        self.cell.at_answer(f);
+    }
+
+    /// Withdraws the submit. Where its run was accepted in the meantime, the run is cancelled: nobody
+    /// has a handle of it.
     pub fn give_up(&self) {
         self.cell.given_up.store(true, Ordering::Release);
+        let (cell, inbox) = (Arc::downgrade(&self.cell), Arc::clone(&self.shared.inbox));
+        self.cell.at_answer(Box::new(move || {
+            let Some(cell) = cell.upgrade() else { return };
+            // Only a run of this very submit: one that existed before belongs to somebody else.
+            if let Some(Ok(None)) = cell.wait_accepted(Some(Duration::ZERO)) {
+                let (reply, _) = mpsc::sync_channel(1);
+                let reason = "whoever submitted it gave up".into();
+                // A closed engine has stopped the run already.
+                let _ = inbox.push(Message::Cancel { run: cell.id, reason, reply });
+            }
+        }));
     }
 }
 

@@ -6,15 +6,17 @@
 //! A flow keeps its entries apart by key of the rate: a strand. A strand whose key has no tokens is
 //! parked, by name, until the limiter wakes it; nobody walks past it meanwhile.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::entry::{Entry, Name, Place};
+use crate::math::Table;
 use crate::model::RunId;
 
 /// Entries of one flow and one key.
 #[derive(Debug, Default)]
 struct Strand {
-    entries: BTreeMap<Place, Entry>,
+    /// Boxed, since a node of the map has room for eleven: most strands have one.
+    entries: BTreeMap<Place, Box<Entry>>,
     /// Its key has no tokens; the limiter has its name.
     parked: bool,
     /// Its key has tokens again, and it has not used them yet.
@@ -23,7 +25,7 @@ struct Strand {
 
 #[derive(Debug, Default)]
 struct Flow {
-    strands: HashMap<Name, Strand>,
+    strands: Table<Name, Strand>,
     /// The first entries of the strands that are not parked.
     ready: BTreeMap<Place, Name>,
     /// Permits that are left of its turn.
@@ -33,7 +35,7 @@ struct Flow {
 
 #[derive(Debug, Default)]
 pub(super) struct Band {
-    flows: HashMap<Name, Flow>,
+    flows: Table<Name, Flow>,
     /// Flows with something ready, the one whose turn it is in front; others may be among them
     /// further back.
     ring: VecDeque<Name>,
@@ -47,6 +49,8 @@ pub(super) type Names = (Name, Name);
 pub(super) struct Taken {
     pub(super) entry: Entry,
     pub(super) place: Place,
+    /// Nothing is left of it in its place.
+    pub(super) gone: bool,
     /// The strand had been woken for this.
     pub(super) woken: bool,
 }
@@ -88,7 +92,7 @@ impl Band {
         let first = strand.entries.keys().next().copied();
         let key = entry.key.clone();
         let parked = strand.parked;
-        strand.entries.insert(place, entry);
+        strand.entries.insert(place, Box::new(entry));
         if parked || first.is_some_and(|first| first < place) {
             return;
         }
@@ -148,13 +152,15 @@ impl Band {
             flow.line_up(&key);
         }
         self.tasks -= entry.tasks();
-        self.tidy(&name, &key);
         // One with nothing ready leaves, and comes back behind the others.
-        if over && self.flows.get(&name).is_some_and(|flow| !flow.ready.is_empty()) {
+        if over && !flow.ready.is_empty() {
             self.ring.rotate_left(1);
         }
+        if gone {
+            self.tidy(&name, &key);
+        }
         self.turn();
-        Some(Taken { entry, place, woken })
+        Some(Taken { entry, place, gone, woken })
     }
 
     /// Goes on to the next flow that has something ready.
@@ -201,7 +207,7 @@ impl Band {
 
     /// The first entry of a strand.
     pub(super) fn peek(&self, (flow, key): &Names) -> Option<&Entry> {
-        self.flows.get(flow)?.strands.get(key)?.entries.values().next()
+        self.flows.get(flow)?.strands.get(key)?.entries.values().next().map(|entry| &**entry)
     }
 
     /// Lets go of a strand, and of its flow, with nothing in them.
@@ -234,7 +240,8 @@ impl Band {
                 let range = Place::first_of(order)..=Place::last_of(order);
                 let found = strand.entries.range(range).filter(|(_, entry)| entry.run == run);
                 let places: Vec<Place> = found.map(|(place, _)| *place).collect();
-                out.extend(places.iter().filter_map(|place| strand.entries.remove_entry(place)));
+                let removed = places.iter().filter_map(|place| strand.entries.remove_entry(place));
+                out.extend(removed.map(|(place, entry)| (place, *entry)));
                 if strand.woken && strand.entries.is_empty() {
                     strand.woken = false;
                     woken.push(key.clone());
@@ -281,7 +288,7 @@ impl Band {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (Place, &Entry)> {
         let strands = self.flows.values().flat_map(|flow| flow.strands.values());
-        strands.flat_map(|strand| strand.entries.iter().map(|(place, entry)| (*place, entry)))
+        strands.flat_map(|strand| strand.entries.iter().map(|(place, entry)| (*place, &**entry)))
     }
 
     /// Where an entry of a run is looked for.
@@ -290,6 +297,6 @@ impl Band {
         let range = Place::first_of(order)..=Place::last_of(order);
         strands
             .flat_map(move |strand| strand.entries.range(range.clone()))
-            .map(|(place, entry)| (*place, entry))
+            .map(|(place, entry)| (*place, &**entry))
     }
 }

@@ -4,11 +4,12 @@
 //! or somebody waits for it; an idle key leaves nothing behind.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::band::{Names, Parked};
 use super::entry::Name;
+use crate::math::Table;
 use crate::math::{Gcra, Tat};
 use crate::model::{LaneSpec, Priority, Rate, Timestamp};
 
@@ -65,7 +66,7 @@ impl Limiter {
 #[derive(Debug, Default)]
 pub(super) struct Limiters {
     rules: Rules,
-    by_key: HashMap<Name, Limiter>,
+    by_key: Table<Name, Limiter>,
     alarms: BTreeSet<(Timestamp, Name)>,
     /// When to see whether a key is idle; one look per limiter.
     looks: BinaryHeap<Reverse<(Timestamp, Name)>>,

@@ -1,6 +1,6 @@
 //! One named lane: places, order, limits, what happens when it is full.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::band::Names;
@@ -10,6 +10,7 @@ use super::limit::Limiters;
 use super::permit::Slots;
 use super::view::Counts;
 use crate::math::Sketch;
+use crate::math::Table;
 use crate::model::{LaneCard, LaneSpec, OnFull, Priority, RunId, Span, Style, Timestamp};
 
 /// The styles, in the order of a lane's doors.
@@ -67,7 +68,7 @@ pub struct Lane {
     pub(super) backlog: VecDeque<Entry>,
     /// Tasks in the backlog.
     pub(super) waiting: u64,
-    pub(super) members: HashMap<RunId, Member>,
+    pub(super) members: Table<RunId, Member>,
     /// By age, where the lane drops its oldest: who would go.
     by_age: BTreeMap<Age, Spot>,
     next_ticket: u64,
@@ -94,7 +95,7 @@ impl Lane {
             queued: 0,
             backlog: VecDeque::new(),
             waiting: 0,
-            members: HashMap::new(),
+            members: Table::default(),
             by_age: BTreeMap::new(),
             next_ticket: 0,
             reserved: 0,
@@ -109,6 +110,10 @@ impl Lane {
 
     pub fn spec(&self) -> &LaneSpec {
         &self.spec
+    }
+    /// Slots that are taken.
+    pub fn running(&self) -> u32 {
+        self.slots.taken()
     }
     pub fn card(&self) -> &Arc<LaneCard> {
         &self.card
@@ -363,16 +368,11 @@ impl Lane {
         self.queued -= entry.tasks();
         self.counts.granted += entry.tasks();
         self.waits.record(now.since(entry.since), entry.tasks());
-        self.forget_place(&taken.place, &entry, (self.flow_of(&entry.flow), key));
-        Some(entry)
-    }
-
-    /// An entry lost tasks; where none is left of it, nobody knows it any more.
-    fn forget_place(&mut self, place: &Place, entry: &Entry, names: Names) {
-        if !self.doors[entry.style as usize].has(entry.priority, &names, *place) {
-            self.by_age.remove(&place.age());
+        if taken.gone {
+            self.by_age.remove(&taken.place.age());
             self.left(entry.run);
         }
+        Some(entry)
     }
 
     /// Takes tasks of a run out, all or those of a span; the rest stays where it is.

@@ -141,6 +141,10 @@ impl Lanes {
     pub fn resume(&mut self, lane: usize) {
         self.lanes[lane].paused = false;
     }
+    /// Names of the lanes that are paused.
+    pub fn paused(&self) -> impl Iterator<Item = &str> {
+        self.lanes.iter().filter(|lane| lane.paused).map(|lane| lane.spec.name.as_str())
+    }
     pub fn is_paused(&self, lane: usize) -> bool {
         self.lanes[lane].paused
     }

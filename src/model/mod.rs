@@ -7,6 +7,7 @@ mod card;
 pub mod envelope;
 mod error;
 mod event;
+mod fact;
 mod failure;
 mod id;
 mod memory;
@@ -20,9 +21,8 @@ mod workflow;
 
 pub use card::LaneCard;
 pub use error::{Error, Problem, Result};
-pub use event::{
-    CancelCause, Detail, Event, Fact, FactKind, Growth, Record, SkipReason, Submitted, WHOLE,
-};
+pub use event::{CancelCause, Event, Growth, Record, SkipReason, Submitted};
+pub use fact::{Detail, Fact, FactKind, WHOLE};
 pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, NodeIx, RunId, Span, TaskRef};
 pub use memory::{Content, Entry, EntryId, Grade, Memorized, MemoryOp, NO_RUN, VectorModel};

@@ -44,6 +44,15 @@ counters! {
     results_late => "goclaw_results_late_total",
     /// Gauge: threads that do not come back from a timed-out or cancelled attempt.
     threads_stuck => "goclaw_threads_stuck",
+    /// Gauge: worker processes that live.
+    workers_live => "goclaw_workers_live",
+    workers_started => "goclaw_workers_started_total",
+    /// Worker processes that died and nobody had asked them to.
+    workers_crashed => "goclaw_workers_crashed_total",
+    /// Worker processes that did not end when asked to, and were killed.
+    workers_killed => "goclaw_workers_killed_total",
+    /// Worker processes that were replaced after their share of calls or of memory.
+    workers_recycled => "goclaw_workers_recycled_total",
     heartbeats => "goclaw_heartbeats_total",
     /// Times that the event loop of the process was blocked.
     loop_blocked => "goclaw_loop_blocked_total",

@@ -305,17 +305,19 @@ impl Context {
     /// Charges `n` units to a budget of the task's lane, such as the tokens that a call has used. What
     /// is over the budget is a debt: the lane begins no task of the same key until it is paid.
     fn charge(&self, py: Python<'_>, unit: &str, n: u64) -> PyResult<()> {
-        let lane = self.batch.lane.as_ref();
-        if !lane.is_some_and(|lane| lane.units.iter().any(|known| known == unit)) {
-            let name = lane.map_or("?", |lane| lane.lane.as_str());
+        let card = self.batch.lane.as_ref();
+        let lane = card.filter(|card| card.units.iter().any(|known| known == unit));
+        let Some(lane) = lane else {
+            let name = card.map_or("?", |card| card.lane.as_str());
             let error = Error::new(
                 "lane.budget",
                 format!("lane `{name}` has no budget of `{unit}`"),
                 "declare it with the lane: Lane(…, budgets={\"tokens\": \"90000/m\"})",
             );
             return Err(errors::raised(py, &error));
-        }
-        let report = Report::Charge { batch: self.batch.id, unit: unit.into(), n };
+        };
+        let (lane, key) = (lane.lane.as_str().into(), self.batch.rate_key.clone());
+        let report = Report::Charge { lane, key, unit: unit.into(), n };
         self.core.reports.report(vec![report]);
         Ok(())
     }

@@ -13,7 +13,7 @@ use pyo3::types::PyDict;
 
 use super::executor::{PythonExecutor, Recall};
 use super::facts::{self, FactRow};
-use super::lanes::LaneBook;
+use super::lanes::{LaneBook, PyLanes};
 use super::memory::PyMemory;
 use super::notify::Notifier;
 use super::object::{self, Mode};
@@ -21,9 +21,10 @@ use super::plan::{PyPlan, parse};
 use super::process::ProcessOptions;
 use super::run::{PyRun, wait};
 use super::session::{ModeRow, PlaceRow, Places, SessionRow};
-use super::{errors, health, incidents, logging, registry, session, watchdog};
+use super::submit::PyTickets;
+use super::{errors, explain, health, incidents, logging, registry, session, watchdog};
 use crate::agent::Executor;
-use crate::engine::{self, Engine, OnConflict, Options, Submit, Ticket, all_lanes};
+use crate::engine::{self, Engine, OnConflict, Options, Submit, all_lanes};
 use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
 use crate::plan::Plan;
 use crate::store::{Filter, Summary};
@@ -31,7 +32,6 @@ use crate::store::{Filter, Summary};
 /// Plans of recent runs, for the names of tasks in events.
 const PLANS_MAX: usize = 16_384;
 
-type LaneRow = (String, u32, u32, u32, u64, u64);
 type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>, Option<String>);
 
 /// A handle on an open engine.
@@ -99,29 +99,15 @@ impl PyEngine {
         Ok(Some(plan))
     }
 
-    /// Waits for the answers to submits, each a run or a refusal; gives them up when a signal ends
-    /// the wait.
-    fn answers(
-        &self,
-        py: Python<'_>,
-        tickets: &[Ticket],
-        plan: &Arc<Plan>,
-    ) -> PyResult<Vec<Py<PyAny>>> {
-        let mut answers = Vec::with_capacity(tickets.len());
-        for ticket in tickets {
-            let answer = wait(py, None, |slice| ticket.wait(Some(slice))).inspect_err(|_| {
-                tickets.iter().for_each(Ticket::give_up);
-            })?;
-            answers.push(match answer.expect("there is no time limit") {
-                Ok(handle) => {
-                    let gone = self.plans().insert(handle.id(), Arc::clone(plan));
-                    drop(gone);
-                    Py::new(py, self.wrap(handle))?.into_any()
-                }
-                Err(error) => errors::raised(py, &error).into_value(py).into_any(),
-            });
-        }
-        Ok(answers)
+    pub(super) fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
+    }
+
+    /// The run of an accepted submit.
+    pub(super) fn started(&self, handle: engine::Handle, plan: &Arc<Plan>) -> PyRun {
+        let gone = self.plans().insert(handle.id(), Arc::clone(plan));
+        drop(gone);
+        self.wrap(handle)
     }
 }
 
@@ -135,6 +121,7 @@ impl PyEngine {
         lanes_json: &str,
         concurrency: Option<u32>,
         durability: &str,
+        relaxed_window_ms: u64,
         payload_max: usize,
         when_busy: ModeRow,
         cancel_grace: u64,
@@ -152,10 +139,10 @@ impl PyEngine {
             lanes,
             global: concurrency,
             durability: level(py, durability)?,
+            relaxed_window: relaxed_window_ms,
             when_busy: session::mode(py, when_busy)?,
             cancel_grace,
             stuck_threads_max,
-            ..Options::default()
         };
         let processes = match processes_json {
             Some(json) => parse(py, json)?,
@@ -198,12 +185,11 @@ impl PyEngine {
         self.engine.recovered()
     }
 
-    /// Starts one run per input; answers when they are durable at their level, with a run or an
-    /// exception for each.
+    /// Asks for one run per input. `block`: a full lane makes it wait; `soon`: even where the engine has
+    /// no room for the question, this call does not.
     #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn submit(
-        &self,
-        py: Python<'_>,
+        this: Bound<'_, Self>,
         plan: &PyPlan,
         inputs: Vec<Bound<'_, PyAny>>,
         run_id: Option<&str>,
@@ -212,8 +198,11 @@ impl PyEngine {
         tags: Vec<String>,
         durability: Option<&str>,
         block: bool,
+        soon: bool,
         place: PlaceRow,
-    ) -> PyResult<Vec<Py<PyAny>>> {
+    ) -> PyResult<PyTickets> {
+        let py = this.py();
+        let own = this.get();
         refuse_processes(py, &plan.0)?;
         let id = run_id.map(|id| run_of(py, id)).transpose()?;
         let durability = durability.map(|name| level(py, name)).transpose()?;
@@ -221,7 +210,7 @@ impl PyEngine {
         let places = Places::read(py, place)?;
         let mut requests = Vec::with_capacity(inputs.len());
         for (at, input) in inputs.iter().enumerate() {
-            let input = object::to_payload(input, &self.mode);
+            let input = object::to_payload(input, &own.mode);
             requests.push(Submit {
                 id,
                 plan: Arc::clone(&plan.0),
@@ -238,9 +227,12 @@ impl PyEngine {
                 block,
             });
         }
-        let tickets = py.detach(|| self.engine.submit_many(requests));
+        let tickets = py.detach(|| match soon {
+            true => own.engine.offer_many(requests),
+            false => own.engine.submit_many(requests),
+        });
         let tickets = tickets.map_err(|error| errors::raised(py, &error))?;
-        self.answers(py, &tickets, &plan.0)
+        Ok(PyTickets { engine: this.unbind(), tickets, plan: Arc::clone(&plan.0) })
     }
 
     /// Works on the run's tasks with the calling thread until the run has ended.
@@ -310,6 +302,7 @@ impl PyEngine {
         // What only the executor and the watchdog know. The latter is of the whole process.
         let (blocked, hogs) = incidents::counts();
         stats.heartbeats.store(self.executor.heartbeats(), Ordering::Relaxed);
+        self.executor.workers().tell(&stats);
         stats.loop_blocked.store(blocked, Ordering::Relaxed);
         stats.gil_hogs.store(hogs, Ordering::Relaxed);
         let by_name = PyDict::new(py);
@@ -321,16 +314,20 @@ impl PyEngine {
 
     /// How the engine is, by the names of `goclaw.Health`.
     fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        health::of(py, &self.engine)
+        health::of(py, &self.engine, self.executor.workers().live())
     }
 
-    fn lanes(&self, py: Python<'_>) -> PyResult<Vec<LaneRow>> {
-        let lanes =
-            py.detach(|| self.engine.lanes()).map_err(|error| errors::raised(py, &error))?;
-        let row = |lane: crate::lane::LaneView| {
-            (lane.name, lane.concurrency, lane.capacity, lane.running, lane.queued, lane.backlog)
-        };
-        Ok(lanes.into_iter().map(row).collect())
+    /// The lanes, to be looked at and handled.
+    fn lanes(&self) -> PyLanes {
+        PyLanes { engine: Arc::clone(&self.engine), book: Arc::clone(&self.lanes) }
+    }
+
+    /// Why a live run, or a task of it, is not running, as JSON; `None` where the run has ended.
+    fn explain(&self, py: Python<'_>, run: &str, task: Option<&str>) -> PyResult<Option<String>> {
+        let id = run_of(py, run)?;
+        let found = py.detach(|| self.engine.explain(id, task));
+        let found = found.map_err(|error| errors::raised(py, &error))?;
+        Ok(found.as_ref().map(explain::written))
     }
 
     /// What agents remember in this engine's store.

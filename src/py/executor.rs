@@ -98,6 +98,11 @@ impl PythonExecutor {
         self.core.heartbeats.load(Ordering::Relaxed)
     }
 
+    /// What became of worker processes.
+    pub(super) fn workers(&self) -> &process::Counts {
+        self.processes.counts()
+    }
+
     /// Called, on a worker thread, whenever importing a module made a missing agent known.
     pub(crate) fn on_registered(&self, tell: impl Fn() + Send + Sync + 'static) {
         let _ = self.core.on_registered.set(Box::new(tell));

@@ -9,7 +9,11 @@ use crate::engine::Engine;
 use crate::model::Style;
 
 /// The fields of `goclaw.Health`, by name.
-pub(super) fn of<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, PyDict>> {
+pub(super) fn of<'py>(
+    py: Python<'py>,
+    engine: &Engine,
+    workers: u64,
+) -> PyResult<Bound<'py, PyDict>> {
     let pulse = py.detach(|| engine.pulse()).map_err(|error| errors::raised(py, &error))?;
     let fields = PyDict::new(py);
     let stuck: Vec<_> = pulse
@@ -28,11 +32,13 @@ pub(super) fn of<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Bound<'py, P
     fields.set_item("stuck", stuck)?;
     let held: Vec<_> = pulse.held.iter().map(|held| (&held.lane, held.stuck)).collect();
     fields.set_item("held_lanes", held)?;
+    fields.set_item("paused_lanes", pulse.paused)?;
     let store = pulse.store.as_ref().map(|error| (error.code, &error.message));
     fields.set_item("store", store)?;
     fields.set_item("missing_agents", pulse.missing_agents)?;
     fields.set_item("incompatible_runs", pulse.incompatible)?;
     fields.set_item("runs", pulse.runs)?;
+    fields.set_item("workers", workers)?;
     fields.set_item("closing", pulse.closing)?;
     let incidents = incidents::latest();
     fields.set_item("incidents", incidents.iter().map(row).collect::<Vec<_>>())?;

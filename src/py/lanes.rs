@@ -1,8 +1,17 @@
-//! An engine's lanes as Python sees them.
+//! An engine's lanes as Python sees them: looked at, paused, drained, declared, changed.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use crate::model::LaneSpec;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::errors;
+use super::plan::parse;
+use super::run::wait;
+use crate::engine::Engine;
+use crate::lane::LaneView;
+use crate::model::{LaneSpec, OnFull, Result};
 
 /// The lanes of an engine as they were declared, for the compiler.
 #[derive(Debug, Default)]
@@ -15,5 +24,111 @@ impl LaneBook {
 
     pub(super) fn specs(&self) -> Vec<LaneSpec> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, spec: LaneSpec) {
+        let mut specs = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        specs.retain(|other| other.name != spec.name);
+        specs.push(spec);
+    }
+}
+
+/// The lanes of an open engine.
+#[pyclass(frozen, name = "Lanes", module = "goclaw._goclaw")]
+pub(super) struct PyLanes {
+    pub(super) engine: Arc<Engine>,
+    pub(super) book: Arc<LaneBook>,
+}
+
+impl PyLanes {
+    fn ask<T: Send>(
+        &self,
+        py: Python<'_>,
+        ask: impl FnOnce(&Engine) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        py.detach(|| ask(&self.engine)).map_err(|error| errors::raised(py, &error))
+    }
+}
+
+#[pymethods]
+impl PyLanes {
+    /// The stats of all lanes, in the order of their declaration.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let lanes = self.ask(py, Engine::lanes)?;
+        lanes.iter().map(|view| row(py, view)).collect()
+    }
+
+    /// What the lane was declared with, or changed to, as JSON.
+    fn spec(&self, py: Python<'_>, lane: &str) -> PyResult<String> {
+        let spec = self.ask(py, |engine| engine.lane_spec(lane))?;
+        Ok(serde_json::to_string(&spec).expect("numbers and texts can be written down"))
+    }
+
+    fn declare(&self, py: Python<'_>, spec_json: &str) -> PyResult<()> {
+        let spec: LaneSpec = parse(py, spec_json)?;
+        self.ask(py, |engine| engine.declare_lane(spec.clone()))?;
+        self.book.put(spec);
+        Ok(())
+    }
+
+    fn change(&self, py: Python<'_>, spec_json: &str) -> PyResult<()> {
+        let spec: LaneSpec = parse(py, spec_json)?;
+        self.ask(py, |engine| engine.change_lane(spec.clone()))?;
+        self.book.put(spec);
+        Ok(())
+    }
+
+    fn pause(&self, py: Python<'_>, lane: &str, paused: bool) -> PyResult<()> {
+        self.ask(py, |engine| engine.pause_lane(lane, paused))
+    }
+
+    /// Pauses the lane and waits until nothing of it runs; false when the time (seconds) is over first.
+    #[pyo3(signature = (lane, timeout=None))]
+    fn drain(&self, py: Python<'_>, lane: &str, timeout: Option<f64>) -> PyResult<bool> {
+        let draining = self.ask(py, |engine| engine.drain_lane(lane))?;
+        let timeout =
+            timeout.map(|s| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX));
+        // The receiver moves into the closure: it may not be shared.
+        let quiet = wait(py, timeout, move |slice| draining.wait(slice))?;
+        quiet.transpose().map(|quiet| quiet.is_some()).map_err(|error| errors::raised(py, &error))
+    }
+}
+
+fn row<'py>(py: Python<'py>, lane: &LaneView) -> PyResult<Bound<'py, PyDict>> {
+    let row = PyDict::new(py);
+    row.set_item("name", &lane.name)?;
+    row.set_item("concurrency", lane.concurrency)?;
+    row.set_item("threads", lane.threads)?;
+    row.set_item("capacity", lane.capacity)?;
+    row.set_item("timeout_ms", lane.timeout_ms)?;
+    row.set_item("on_full", on_full(&lane.on_full))?;
+    row.set_item("rate", lane.rate.map(|rate| (rate.units, rate.per_ms, rate.burst)))?;
+    row.set_item("fair", lane.fair)?;
+    row.set_item("running", lane.running)?;
+    row.set_item("queued", lane.queued)?;
+    row.set_item("waiting", lane.backlog)?;
+    row.set_item("paused", lane.paused)?;
+    row.set_item("held_until_ms", lane.held_until.map(|at| at.0))?;
+    row.set_item("offered", lane.counts.offered)?;
+    row.set_item("accepted", lane.counts.accepted)?;
+    row.set_item("redirected", lane.counts.redirected)?;
+    row.set_item("dropped", lane.counts.dropped)?;
+    row.set_item("rejected", lane.counts.rejected)?;
+    row.set_item("granted", lane.counts.granted)?;
+    row.set_item("rate_free", lane.rate_free)?;
+    row.set_item("rate_next_ms", lane.rate_next.map(|at| at.0))?;
+    row.set_item("keys", lane.keys)?;
+    let waits = &lane.wait_ms;
+    row.set_item("waits_ms", (waits.p50, waits.p90, waits.p99, waits.max))?;
+    Ok(row)
+}
+
+/// The policy's name, with the other lane's where it redirects.
+fn on_full(policy: &OnFull) -> (&'static str, Option<&str>) {
+    match policy {
+        OnFull::Block => ("block", None),
+        OnFull::DropNewest => ("drop_newest", None),
+        OnFull::DropOldest => ("drop_oldest", None),
+        OnFull::Redirect(to) => ("redirect", Some(to)),
     }
 }

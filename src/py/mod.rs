@@ -8,6 +8,7 @@ mod document;
 mod engine;
 mod errors;
 mod executor;
+mod explain;
 mod facts;
 mod failure;
 mod health;
@@ -31,6 +32,7 @@ mod session;
 mod sight;
 mod slot;
 mod steps;
+mod submit;
 mod template;
 mod threads;
 mod watchdog;
@@ -48,6 +50,8 @@ mod _goclaw {
     #[pymodule_export]
     use super::engine::PyEngine;
     #[pymodule_export]
+    use super::lanes::PyLanes;
+    #[pymodule_export]
     use super::memory::PyMemory;
     #[pymodule_export]
     use super::plan::{PyPlan, compile, lane_sizes};
@@ -55,6 +59,8 @@ mod _goclaw {
     use super::run::PyRun;
     #[pymodule_export]
     use super::session::PyLetters;
+    #[pymodule_export]
+    use super::submit::PyTickets;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

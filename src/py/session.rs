@@ -117,7 +117,7 @@ impl PyLetters {
     }
 
     fn letters(&self) -> Option<&Arc<Letters>> {
-        self.batch.call.letters.as_ref()
+        self.batch.letters()
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) enum Job {
     Batch(Arc<Batch>),
     /// Put a batch into bytes for a worker process.
     Ship(Arc<Batch>),
+    /// Put messages into bytes for a worker process.
+    Post(Arc<process::Post>),
     Resolve(Arc<NodeCall>),
     Merge(Arc<MergeCall>),
     /// Raise the cancellation in the thread that runs these children.
@@ -129,6 +131,7 @@ impl Pool {
     pub(super) fn new(core: Arc<Core>, processes: Arc<process::Pool>) -> Arc<Self> {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let pool = Arc::new(Self { core, processes, state, changed });
+        pool.processes.deliver_by(&pool);
         let mut pools =
             mailbox::mailbox().watched.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|pool| pool.strong_count() > 0);
@@ -208,7 +211,8 @@ impl Pool {
             }
             Job::Merge(call) => self.report_merged(&call, Err(batch::crash(message))),
             Job::StartLoop => mailbox::refuse(&batch::crash(message)),
-            Job::Stop(..) | Job::Import(_) => {}
+            // Unread, the messages run as they would without the agent.
+            Job::Stop(..) | Job::Import(_) | Job::Post(_) => {}
         }
     }
 
@@ -279,6 +283,7 @@ impl Pool {
                 self.run_batch(py, slot, &batch, false);
             }
             Job::Ship(batch) => self.processes.ship(py, &batch),
+            Job::Post(post) => self.processes.collect(py, &post),
             Job::Resolve(call) => {
                 let resolution = batch::caught(|| bind::resolve(py, &call, &self.core.mode))
                     .unwrap_or_else(crate::agent::Resolution::Failed);

@@ -97,6 +97,17 @@ impl Run {
             Yield::Nothing | Yield::Ready { .. } | Yield::Output(_) => None,
         }
     }
+    /// When the task's next attempt is due, where it waits for one.
+    pub fn retry_due(&self, task: TaskRef) -> Option<Timestamp> {
+        match &self.item(task)?.yields {
+            Yield::Retrying { due, .. } => Some(*due),
+            _ => None,
+        }
+    }
+    /// True where everything that the node's tasks depend on has ended and was evaluated.
+    pub fn is_resolved(&self, node: NodeIx) -> bool {
+        self.node(node).resolved
+    }
     pub fn output_of(&self, task: TaskRef) -> Option<&Payload> {
         match &self.item(task)?.yields {
             Yield::Output(output) => Some(output),

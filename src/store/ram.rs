@@ -3,7 +3,7 @@
 //! An engine keeps the runs themselves in memory, so this store only answers what users watch and
 //! list. It grows until `purge` forgets runs; the engine calls that for each run it evicts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::memory::{Memories, Remembered};
 use super::summary::Patch;
 use super::{Filter, Store, Summary, facts};
+use crate::math::Table;
 use crate::model::{EntryId, Error, Fact, NO_RUN, Record, Result, RunId, Timestamp, VectorModel};
 
 /// A store in RAM.
@@ -23,7 +24,7 @@ pub struct RamStore {
 struct Inner {
     next_seq: u64,
     closed: bool,
-    runs: HashMap<RunId, Kept>,
+    runs: Table<RunId, Kept>,
     /// Submitted runs in order of their ids.
     listed: BTreeSet<RunId>,
     /// Where each run's facts stand in the order of all: (first number, run), one per record.

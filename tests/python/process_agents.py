@@ -220,3 +220,75 @@ def tell(ready: str, go: str, ctx: goclaw.Context) -> int:
     ctx.heartbeat("half way")
     note_pid(ready)
     return len(Path(go).read_text())
+
+
+@process
+def listen_plainly(text: str, ctx: goclaw.Context) -> list[str]:
+    heard = [text]
+    for signal_ in ctx.signals():
+        heard.append(signal_.message["text"])
+        if heard[-1] == "stop":
+            break
+    return heard
+
+
+@process
+async def listen(text: str, ctx: goclaw.Context) -> list[str]:
+    heard = [text]
+    async for signal_ in ctx.signals():
+        heard.append(signal_.message["text"])
+        if heard[-1] == "stop":
+            break
+    return heard
+
+
+@process
+def reread(text: str, heard: list[str], ctx: goclaw.Context) -> list[Any]:
+    """What a later call of the run finds: all that an earlier one has read, and what nobody has."""
+    return [heard, [signal_.message["text"] for signal_ in ctx.poll_signals()], ctx.params["text"], ctx.session]
+
+
+@process
+def deaf(text: str, ready: str, go: str, ctx: goclaw.Context) -> str:
+    """Reads no message but the first."""
+    if text == "listen":
+        next(iter(ctx.signals()))
+        note_pid(ready)
+        Path(go).read_text()
+    return text
+
+
+@goclaw.agent
+def inner_double(x: int) -> int:
+    return 2 * x
+
+
+@process
+def nest(x: int) -> int:
+    """Runs an engine of its own, and waits for it."""
+
+    @goclaw.workflow
+    def flow(x: int) -> int:
+        return inner_double(inner_double(x))
+
+    with goclaw.Engine() as engine:
+        return sum(engine.run(flow, x) for _ in range(3))
+
+
+@goclaw.agent(isolation="process", retries=0)
+def spend(unit: str, n: int, ctx: goclaw.Context) -> str:
+    """Charges its lane; answers with what refused it."""
+    try:
+        ctx.charge(unit, n)
+    except goclaw.GoclawError as refused:
+        return refused.code
+    return "charged"
+
+
+@goclaw.agent(isolation="process", retries=0)
+async def aspend(unit: str, n: int, ctx: goclaw.Context) -> str:
+    try:
+        ctx.charge(unit, n)
+    except goclaw.GoclawError as refused:
+        return refused.code
+    return "charged"

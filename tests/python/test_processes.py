@@ -112,6 +112,14 @@ def test_only_the_call_under_way_pays_for_a_crash(engine: goclaw.Engine, tmp_pat
     assert crashes == ["crash_at[237]"]
 
 
+def test_what_waits_gets_a_worker_when_all_die_at_once() -> None:
+    with goclaw.Engine(lanes=[goclaw.Lane("cpu", 6)], processes=goclaw.Processes(max_workers=1)) as engine:
+        runs = [engine.submit(one(agents.crash_at_most_once)) for _ in range(6)]
+        for run in runs:
+            with pytest.raises(goclaw.TaskFailed, match="exited with status 3"):
+                run.result(30)
+
+
 def test_five_crashes_put_the_run_aside(engine: goclaw.Engine) -> None:
     run = engine.submit(one(agents.crash_always))
     with pytest.raises(goclaw.GoclawError, match="exited with status 3") as raised:
@@ -266,6 +274,98 @@ def test_the_context_works_as_anywhere(engine: goclaw.Engine, caplog: pytest.Log
     logged = {(record.name, record.getMessage()) for record in caplog.records}
     assert ("somebody.else", "hello 7") in logged
     assert any(name.startswith("goclaw.agent") and text == "from afar" for name, text in logged)
+
+
+def begun(run: goclaw.Run[Any]) -> None:
+    for event in run.events():
+        if event.type == "task.started":
+            return
+
+
+@pytest.mark.parametrize("agent", [agents.listen, agents.listen_plainly])
+def test_messages_reach_an_agent_in_a_worker(engine: goclaw.Engine, agent: Any) -> None:
+    @goclaw.workflow
+    def talk(text: str) -> Any:
+        return agents.reread(text, agent(text))
+
+    head = engine.submit(talk, "listen", session="u", when_busy="steer")
+    begun(head)
+    messages = [engine.submit(talk, text, session="u", when_busy="steer") for text in ("a", "b", "stop")]
+    heard = ["listen", "a", "b", "stop"]
+    assert head.result(30) == [heard, heard[1:], "stop", "u"]
+    assert [message.into for message in messages] == [head.id] * 3
+    received = [event.data for event in head.events() if event.type == "signal.received"]
+    assert received == [{"from": message.id} for message in messages]
+
+
+def test_a_message_that_the_worker_did_not_read_runs_by_itself(engine: goclaw.Engine, tmp_path: Path) -> None:
+    ready, go = tmp_path / "ready", tmp_path / "go"
+    os.mkfifo(ready)
+    os.mkfifo(go)
+
+    @goclaw.workflow
+    def talk(text: str) -> Any:
+        return agents.deaf(text, ready=str(ready), go=str(go))
+
+    head = engine.submit(talk, "listen", session="u", when_busy="steer")
+    begun(head)
+    first, second = (engine.submit(talk, text, session="u", when_busy="steer") for text in ("a", "b"))
+    ready.read_text()
+    go.write_text("")
+    assert head.result(30) == "listen"
+    assert (first.result(30), first.into) == ("listen", head.id)
+    assert (second.result(30), second.into) == ("b", None)
+
+
+@pytest.mark.parametrize("agent", [agents.spend, agents.aspend])
+def test_a_worker_charges_the_budget_of_its_lane(agent: Any) -> None:
+    lane = goclaw.Lane("cpu", 2, budgets={"tokens": "1/h"})
+    with goclaw.Engine(lanes=[lane]) as engine:
+        agent = agent.options(lane="cpu")
+        assert engine.run(one(agent, unit="pages", n=1)) == "lane.budget"
+        assert engine.run(one(agent, unit="tokens", n=1_000)) == "charged"
+        with pytest.raises(goclaw.TaskFailed, match="waited for its lane"):
+            engine.run(one(agent.options(queue_timeout=0.05), unit="tokens", n=1))
+
+
+def test_rate_keys_hold_for_workers() -> None:
+    lane = goclaw.Lane("cpu", 2, rate="1/h", rate_key="{{ input.who }}")
+    with goclaw.Engine(lanes=[lane]) as engine:
+
+        @goclaw.workflow
+        def flow(who: str) -> Any:
+            return agents.double.options(queue_timeout=0.05)(x=4)
+
+        assert [engine.run(flow, {"who": who}) for who in ("a", "b")] == [8, 8]
+        with pytest.raises(goclaw.TaskFailed, match="waited for its lane"):
+            engine.run(flow, {"who": "a"})
+
+
+def test_an_agent_in_a_worker_waits_for_an_engine_of_its_own() -> None:
+    with goclaw.Engine(lanes=[goclaw.Lane("cpu", 1)]) as engine:
+        assert engine.run(many(agents.nest, [1, 2, 3])) == [12, 24, 36]
+
+
+def test_workers_are_counted(tmp_path: Path) -> None:
+    options = goclaw.Processes(max_workers=1, max_tasks=2, kill_grace=0.05)
+    names = ("live", "started_total", "crashed_total", "killed_total", "recycled_total")
+    with goclaw.Engine(lanes=[goclaw.Lane("cpu", 1)], processes=options) as engine:
+
+        def counts() -> list[int]:
+            return [engine.stats()[f"goclaw_workers_{name}"] for name in names]
+
+        assert (counts(), engine.health().workers) == ([0] * 5, 0)
+        engine.run(one(agents.pid))
+        assert (counts(), engine.health().workers) == ([1, 1, 0, 0, 0], 1)
+        with pytest.raises(goclaw.TaskFailed):
+            engine.run(one(agents.crash_at_most_once))
+        assert counts() == [0, 1, 1, 0, 0]
+        assert engine.run(one(agents.pid)) == engine.run(one(agents.pid))
+        with pytest.raises(goclaw.TaskFailed, match="took longer"):
+            engine.run(one(agents.hang, how="c", file=str(tmp_path / "pid")))
+    live, started, crashed, killed, recycled = counts()
+    assert (live, started, crashed, recycled) == (0, 3, 1, 1)
+    assert killed in (1, 2), "the one that hung; the one that was replaced too, if it was slow to end"
 
 
 def test_what_cannot_be_encoded_is_refused_by_name(memory: goclaw.Engine) -> None:

@@ -483,3 +483,39 @@ def test_killed_in_the_middle_a_session_goes_on_where_it_stood(tmp_path: Path) -
     # An attempt that the process died under is repeated; nothing else is, and the order stands.
     once = [line for at, line in enumerate(said) if at == 0 or said[at - 1] != line]
     assert once in (["a", "b", "c+d", "e"],), said
+
+
+def test_every_way_to_submit_takes_a_session(chat: Any) -> None:
+    async def later(engine: goclaw.Engine) -> str | None:
+        run = await engine.asubmit(chat, "hi", session="s", weight=2)
+        await engine.arun(chat, "hi", session="s", when_busy="followup", on_retry="park")
+        return run.session
+
+    with goclaw.Engine() as engine:
+        first = engine.try_submit(chat, "hi", session="s")
+        assert first is not None and first.session == "s"
+        assert engine.run(chat, "hi", session="s", weight=2) == "HI"
+        assert asyncio.run(later(engine)) == "s"
+        assert len(engine.list(session="s")) == 4
+
+
+def test_a_submit_that_may_not_wait_is_refused_by_a_busy_session_too(chat: Any, desk: Desk) -> None:
+    with goclaw.Engine() as engine:
+        holder = engine.submit(chat, "hold", session="s")
+        with pytest.raises(goclaw.SessionBusy):
+            engine.try_submit(chat, "hi", session="s", when_busy="reject")
+        with pytest.raises(goclaw.SessionBusy):
+            asyncio.run(engine.asubmit(chat, "hi", session="s", when_busy="reject"))
+        with pytest.raises(goclaw.ConfigError, match="has none"):
+            engine.try_submit(chat, "hi", when_busy="reject")
+        desk.gates["hold"].set()
+        assert holder.result(WAIT) == "HOLD"
+
+
+def test_the_mode_of_an_engine_may_come_from_its_configuration() -> None:
+    with goclaw.Engine(config={"when_busy": "reject"}) as engine:
+        assert engine.sessions["s"].when_busy == "reject"
+    with goclaw.Engine(when_busy="steer", config={"when_busy": "reject"}) as engine:
+        assert engine.sessions["s"].when_busy == "steer"
+    with pytest.raises(goclaw.ConfigError):
+        goclaw.Engine(config={"when_busy": {"collect": 3}})

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 
-import goclaw
 import pytest
 
 from tests.zoo.animals import ANIMALS, LEAK_BYTES
@@ -20,8 +19,6 @@ TIMES = int(os.environ.get("GOCLAW_ZOO", "3"))
 @pytest.mark.parametrize("name", list(ANIMALS))
 def test_the_engine_survives(name: str, visits: list[Visit]) -> None:
     animal = ANIMALS[name]
-    if animal.process and not hasattr(goclaw, "Processes"):
-        pytest.skip("worker processes are not there yet")
     visit = keep(animal, TIMES)
     visits.append(visit)
 

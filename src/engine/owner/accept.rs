@@ -1,6 +1,6 @@
 //! Accepting runs: ids that clash, lanes that do not exist, lanes that are full.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +12,7 @@ use crate::engine::cell::{Cell, End};
 use crate::engine::inbox::Submits;
 use crate::engine::options::{OnConflict, Submit};
 use crate::engine::refusal;
+use crate::math::Table;
 use crate::model::{Admission, Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
 use crate::plan::{Known, Plan};
 use crate::run::{self, Input, Turn};
@@ -259,7 +260,7 @@ impl Owner {
             seat,
             letters: has_session.then(|| Arc::new(Letters::read_before(run.steered()))),
             cell,
-            calls: HashMap::new(),
+            calls: Table::default(),
             cancelled: Arc::new(cancelled.into()),
             trace_id,
             run,

@@ -6,7 +6,7 @@ use super::flight::Flight;
 use super::{Owner, admissible};
 use crate::agent::Batch;
 use crate::lane::{Admission, Entry, Permit};
-use crate::model::{Delivery, Style, TaskState};
+use crate::model::{Delivery, RunId, Span, Style, TaskState};
 use crate::run::Input;
 
 impl Owner {
@@ -58,7 +58,7 @@ impl Owner {
         let (run, span) = (entry.run, entry.span);
         let name = || self.lanes.lane(lane).spec().name.as_str().into();
         let wanted = match &admission {
-            Admission::Place(entry) => self.admitted(&entry.clone()),
+            Admission::Place(_) => self.admitted(run, span),
             Admission::Drop(_) => {
                 let lane = name();
                 self.step(run, Input::Dropped { span, lane })
@@ -84,13 +84,12 @@ impl Owner {
         None
     }
 
-    fn admitted(&mut self, entry: &Entry) -> bool {
-        let state = self.runs.get(&entry.run).and_then(|slot| slot.run.span_state(entry.span));
+    fn admitted(&mut self, run: RunId, span: Span) -> bool {
+        let state = self.runs.get(&run).and_then(|slot| slot.run.span_state(span));
         if !admissible(state) {
             return false;
         }
-        state == Some(TaskState::Scheduled)
-            || self.step(entry.run, Input::Admitted { span: entry.span })
+        state == Some(TaskState::Scheduled) || self.step(run, Input::Admitted { span })
     }
 
     /// Starts the next batch of a lane. False where nothing can start now.
@@ -127,10 +126,10 @@ impl Owner {
         let id = self.flights.next_id();
         let attempt = entry.attempts + 1;
         let batch = Batch::new(id, call, entry.span, attempt, entry.style, timeout);
-        let batch = Arc::new(batch.in_lane(Arc::clone(self.lanes.lane(lane).card())));
-        let place = (lane, entry.key.clone());
-        let flight = Flight::new(Arc::clone(&batch), permit, entry.style, self.now, place);
-        self.paces.went_out(flight.agent(), entry.style, entry.span.len);
+        let (style, calls) = (entry.style, entry.span.len);
+        let batch = Arc::new(batch.in_lane(Arc::clone(self.lanes.lane(lane).card()), entry.key));
+        let flight = Flight::new(Arc::clone(&batch), permit, style, self.now, lane);
+        self.paces.went_out(flight.agent(), style, calls);
         if let Some(check) = flight.first_check(self.now) {
             self.timers.at(check, super::timers::Due::Batch(id));
         }

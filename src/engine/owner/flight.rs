@@ -1,12 +1,13 @@
 //! Batches that are out: reports coming back, calls that take too long.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Owner;
 use super::timers::Due;
 use crate::agent::{Batch, Outcome, Report};
 use crate::lane::Permit;
+use crate::math::Table;
 use crate::model::{BatchId, Millis, RunId, Span, Stats, Style, TaskRef, Timestamp};
 use crate::run::Input;
 
@@ -27,8 +28,6 @@ pub(super) struct Flight {
     /// The lane that granted it.
     pub(super) lane: usize,
     agent: Arc<str>,
-    /// The key of its rate in that lane.
-    key: Option<Arc<str>>,
 }
 
 impl Drop for Flight {
@@ -44,11 +43,11 @@ impl Flight {
         permit: Permit,
         style: Style,
         since: Timestamp,
-        (lane, key): (usize, Option<Arc<str>>),
+        lane: usize,
     ) -> Self {
         let agent = batch.call.plan.task(batch.call.node).agent.as_str().into();
         let (left, given_up) = (batch.span.len, BTreeSet::new());
-        Self { left, given_up, batch, permit, style, lane, since, agent, key }
+        Self { left, given_up, batch, permit, style, lane, since, agent }
     }
 
     pub(super) fn agent(&self) -> &Arc<str> {
@@ -57,6 +56,10 @@ impl Flight {
 
     pub(super) fn batch(&self) -> &Arc<Batch> {
         &self.batch
+    }
+
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// When to look after the batch for the first time, if ever.
@@ -72,7 +75,7 @@ impl Flight {
 
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    out: HashMap<BatchId, Flight>,
+    out: Table<BatchId, Flight>,
     last_id: u64,
 }
 
@@ -86,6 +89,10 @@ impl Flights {
     }
     pub(super) fn contains(&self, id: BatchId) -> bool {
         self.out.contains_key(&id)
+    }
+    /// What is out of a run.
+    pub(super) fn out_of(&self, run: RunId) -> impl Iterator<Item = &Flight> {
+        self.out.values().filter(move |flight| flight.batch.call.run == run)
     }
     pub(super) fn get(&self, id: BatchId) -> Option<&Flight> {
         self.out.get(&id)
@@ -110,7 +117,7 @@ impl Owner {
             }
             Report::Waiting { batch } => self.waits(batch),
             Report::Returning { batch } => self.returning.push_back(batch),
-            Report::Charge { batch, unit, n } => self.charge(batch, &unit, n),
+            Report::Charge { lane, key, unit, n } => self.charge(&lane, key.as_deref(), &unit, n),
             Report::Resolved { run, node, resolution } => {
                 self.step(run, Input::Resolved { node, resolution });
                 self.forget_call(run, node);
@@ -153,10 +160,10 @@ impl Owner {
         }
     }
 
-    fn charge(&mut self, id: BatchId, unit: &str, n: u64) {
-        let Some(flight) = self.flights.out.get(&id) else { return };
-        let charged = self.lanes.charge(flight.lane, flight.key.as_deref(), unit, n, self.now);
-        if let Err(error) = charged {
+    fn charge(&mut self, lane: &str, key: Option<&str>, unit: &str, n: u64) {
+        // Lanes stay for as long as the engine does.
+        let Some(lane) = self.lanes.index(lane) else { return };
+        if let Err(error) = self.lanes.charge(lane, key, unit, n, self.now) {
             // The lane had it when the call began.
             tracing::warn!(target: "goclaw.engine", code = error.code, "{}", error.message);
         }
@@ -175,8 +182,9 @@ impl Owner {
         }
         if let Some(pause) = pause_asked(&outcomes) {
             // A lane without rates stands for nobody in particular: only the one who asked waits.
-            if flight.key.is_some() || self.lanes.lane(flight.lane).has_limits() {
-                self.lanes.hold(flight.lane, flight.key.as_deref(), self.now.plus(pause));
+            let key = batch.rate_key.as_deref();
+            if key.is_some() || self.lanes.lane(flight.lane).has_limits() {
+                self.lanes.hold(flight.lane, key, self.now.plus(pause));
             }
         }
         let counts = (lo..lo + n).filter(|child| !flight.given_up.remove(child)).count() as u32;

@@ -9,8 +9,10 @@ mod act;
 mod close;
 mod commit;
 mod dispatch;
+mod explain;
 mod flight;
 mod ladder;
+mod lanes;
 mod pace;
 mod parked;
 mod rank;
@@ -21,7 +23,7 @@ mod stuck;
 mod timers;
 mod unwritable;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 use self::accept::Blocked;
 use self::commit::Staged;
 use self::flight::Flights;
+use self::lanes::Draining;
 use self::pace::Paces;
 use self::parked::Parked;
 use self::rank::{Ranking, Ranks};
@@ -46,6 +49,7 @@ use super::shared::{Plans, Views};
 use super::watch::Watch;
 use crate::agent::{Executor, Letters, NodeCall};
 use crate::lane::{Lanes, Sessions};
+use crate::math::Table;
 use crate::memory::Shelves;
 use crate::model::{
     BatchId, Durability, Event, MemoryOp, NO_RUN, NodeIx, Result, RunId, RunState, Stats,
@@ -59,7 +63,7 @@ struct Slot {
     run: Run,
     cell: Arc<Cell>,
     /// What the calls of a node share, while the node is being worked on.
-    calls: HashMap<NodeIx, Arc<NodeCall>>,
+    calls: Table<NodeIx, Arc<NodeCall>>,
     cancelled: Arc<AtomicBool>,
     trace_id: Arc<str>,
     /// Runs of one session, or of none, go in this order in every lane.
@@ -90,7 +94,7 @@ pub(super) struct Owner {
 
     /// The moment of this turn.
     now: Timestamp,
-    runs: HashMap<RunId, Slot>,
+    runs: Table<RunId, Slot>,
     flights: Flights,
     stuck: StuckCalls,
     paces: Paces,
@@ -101,19 +105,21 @@ pub(super) struct Owner {
     returning: VecDeque<BatchId>,
     timers: Timers,
     /// Submits that wait for a place, by the lane that is full.
-    blocked: HashMap<usize, VecDeque<Blocked>>,
+    blocked: Table<usize, VecDeque<Blocked>>,
     parked: Parked,
     /// To be answered when this turn's decisions are durable.
     questions: Vec<Question>,
     /// Finished runs that an engine in memory keeps, oldest first.
     kept: VecDeque<Arc<Cell>>,
-    kept_by_id: HashMap<RunId, Arc<Cell>>,
+    kept_by_id: Table<RunId, Arc<Cell>>,
     staged: Staged,
     shelves: Arc<Shelves>,
     /// Level of what is memorized outside of runs.
     durability: Durability,
     dice: u64,
     closing: Option<close::Closing>,
+    /// Who waits until nothing of a lane runs.
+    drains: Vec<Draining>,
 }
 
 impl Owner {
@@ -145,7 +151,7 @@ impl Owner {
             relaxed_window: options.relaxed_window,
             cancel_grace: options.cancel_grace,
             now,
-            runs: HashMap::new(),
+            runs: Table::default(),
             flights: Flights::default(),
             stuck: StuckCalls::new(options.stuck_threads_max),
             paces: Paces::default(),
@@ -153,16 +159,17 @@ impl Owner {
             adopted: 0,
             returning: VecDeque::new(),
             timers: Timers::default(),
-            blocked: HashMap::new(),
+            blocked: Table::default(),
             parked: Parked::default(),
             questions: Vec::new(),
             kept: VecDeque::new(),
-            kept_by_id: HashMap::new(),
+            kept_by_id: Table::default(),
             staged,
             shelves,
             durability: options.durability,
             dice: now.0 ^ (store.epoch() << 48),
             closing: None,
+            drains: Vec::new(),
             store,
         }
     }
@@ -192,6 +199,7 @@ impl Owner {
             self.dispatch();
             self.commit();
         }
+        self.tell_drained();
         self.answer_questions();
         self.close_when_drained();
     }
@@ -220,6 +228,10 @@ impl Owner {
             Message::Pulse { reply } => drop(reply.send(self.pulse())),
             Message::Beats { run, reply } => drop(reply.send(self.beats(run))),
             Message::Lanes { reply } => drop(reply.send(self.lanes.view(self.now))),
+            Message::Lane(ask) => self.lane_asked(ask),
+            Message::Explain { run, task, reply } => {
+                self.questions.push(Question::Explain(run, task, reply));
+            }
             Message::Sessions(ask) => self.answer(ask),
             Message::Forget { run, before } => self.forget(run, before),
             Message::Memory { ops, reply } => self.memorize(ops, reply),

@@ -6,16 +6,20 @@
 //! pass the interpreter's lock around make each other slower. Where many runs have one call each,
 //! more go out, until they add up to as much: a commit for every two runs would cost far more.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::math::Table;
 use crate::model::Style;
 
 /// Work that one thread gets at once, in nanoseconds.
 const BATCH_NS: u64 = 500_000;
 /// Calls that one batch holds at most.
 const BATCH_CALLS_MAX: u32 = 1_024;
+/// The same for a worker process: a round trip through two threads and a socket lies between batches,
+/// and nobody else waits for its interpreter.
+const PROCESS_BATCH_NS: u64 = 4_000_000;
+const PROCESS_BATCH_CALLS_MAX: u32 = 8_192;
 /// An agent below this, in nanoseconds per call, does not gain from more threads.
 const SHORT_NS: u64 = 50_000;
 /// Batches of a short agent that are out at once: one being worked on, one waiting behind it.
@@ -44,7 +48,7 @@ impl Pace {
 
 #[derive(Debug, Default)]
 pub(super) struct Paces {
-    agents: HashMap<Arc<str>, Pace>,
+    agents: Table<Arc<str>, Pace>,
     wake_at: Option<Instant>,
 }
 
@@ -56,16 +60,25 @@ impl Paces {
             return BATCH_CALLS_MAX;
         }
         let Some(pace) = pace else { return 1 };
-        if pace.call_ns < SHORT_NS && pace.out >= SHORT_BATCHES_MAX && !pace.has_little_out() {
+        let apart = style == Style::Process;
+        if !apart
+            && pace.call_ns < SHORT_NS
+            && pace.out >= SHORT_BATCHES_MAX
+            && !pace.has_little_out()
+        {
             let ripe = pace.moved.map_or_else(Instant::now, |moved| moved + PROBE);
             if Instant::now() < ripe {
                 self.wake_at = Some(self.wake_at.map_or(ripe, |at| at.min(ripe)));
                 return 0;
             }
         }
+        let (batch_ns, calls_max) = match apart {
+            true => (PROCESS_BATCH_NS, PROCESS_BATCH_CALLS_MAX),
+            false => (BATCH_NS, BATCH_CALLS_MAX),
+        };
         match pace.call_ns {
             0 => 1,
-            ns => u32::try_from(BATCH_NS / ns).unwrap_or(1).clamp(1, BATCH_CALLS_MAX),
+            ns => u32::try_from(batch_ns / ns).unwrap_or(1).clamp(1, calls_max),
         }
     }
 
@@ -105,5 +118,31 @@ impl Paces {
     }
     pub(super) fn look_again(&mut self) {
         self.wake_at = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_get_more_of_short_calls_and_do_not_wait_for_each_other() {
+        let agent: Arc<str> = "short".into();
+        for (style, calls, third) in
+            [(Style::Thread, 50, 0), (Style::Process, 400, 400), (Style::Loop, 1_024, 1_024)]
+        {
+            let mut paces = Paces::default();
+            if style != Style::Loop {
+                assert_eq!(paces.batch(&agent, style), 1, "nobody knows yet how long it takes");
+            }
+            paces.went_out(&agent, style, 1);
+            paces.came_back(&agent, style, 1);
+            paces.learn(&agent, 1, 10_000);
+            for _ in 0..2 {
+                assert_eq!(paces.batch(&agent, style), calls);
+                paces.went_out(&agent, style, calls);
+            }
+            assert_eq!(paces.batch(&agent, style), third);
+        }
     }
 }

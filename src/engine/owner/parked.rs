@@ -3,7 +3,7 @@
 //! Both make their run `incompatible`. The first go on as soon as what they miss is there; the second
 //! are for another version of goclaw, or for nobody: cancelling or purging them always works.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +11,7 @@ use super::Owner;
 use crate::engine::cell::{Cell, End};
 use crate::engine::inbox::Missing;
 use crate::lane::Entry;
+use crate::math::Table;
 use crate::model::{CancelCause, Error, Event, Record, RunId, RunState, Span};
 use crate::run::{Effect, Turn};
 
@@ -18,14 +19,18 @@ use crate::run::{Effect, Turn};
 #[derive(Default)]
 pub(super) struct Parked {
     /// Ready tasks of live runs that miss something.
-    tasks: HashMap<RunId, Vec<Entry>>,
+    tasks: Table<RunId, Vec<Entry>>,
     /// Runs that cannot be replayed.
-    unreadable: HashMap<RunId, Arc<Cell>>,
+    unreadable: Table<RunId, Arc<Cell>>,
 }
 
 impl Parked {
     pub(super) fn unreadable(&self, run: RunId) -> Option<&Arc<Cell>> {
         self.unreadable.get(&run)
+    }
+    /// What is parked of a live run.
+    pub(super) fn of_run(&self, run: RunId) -> impl Iterator<Item = &Entry> {
+        self.tasks.get(&run).into_iter().flatten()
     }
     pub(super) fn unreadables(&self) -> usize {
         self.unreadable.len()

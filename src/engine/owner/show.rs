@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use super::Owner;
 use crate::engine::cell::Cell;
+use crate::engine::explain::Explanation;
 use crate::engine::inbox::{Look, Reply};
-use crate::model::RunId;
+use crate::model::{Result, RunId};
 
 /// A question that waits for the end of the turn.
 pub(super) enum Question {
     Inspect(RunId, Look),
     Find(RunId, Reply<Option<Arc<Cell>>>),
+    Explain(RunId, Option<String>, Reply<Result<Option<Explanation>>>),
 }
 
 impl Owner {
@@ -25,6 +27,9 @@ impl Owner {
                     look(live.map(|slot| &slot.run));
                 }
                 // The asker may have gone.
+                Question::Explain(run, task, reply) => {
+                    drop(reply.send(self.explained(run, task.as_deref())));
+                }
                 Question::Find(run, reply) => drop(reply.send(self.find(run, ahead))),
             }
         }

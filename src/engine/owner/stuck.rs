@@ -125,6 +125,7 @@ impl Owner {
             store: self.staged.stall().cloned(),
             stuck,
             held: held.map(|(&lane, &stuck)| Held { lane: lane_name(lane), stuck }).collect(),
+            paused: self.lanes.paused().map(str::to_owned).collect(),
             missing_agents: self.missing().agents,
             incompatible: self.incompatible.len(),
             runs: self.runs.len(),

@@ -12,9 +12,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::math::Table;
 use crate::model::{BlobHash, Collect, RunId, Timestamp};
 
 /// Runs that wait in one session at most; more are refused with `session.full`.
@@ -159,7 +160,7 @@ impl Session {
 /// The busy sessions of an engine.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    busy: HashMap<Arc<str>, Session>,
+    busy: Table<Arc<str>, Session>,
     waiting: usize,
     merges: u64,
 }
@@ -196,6 +197,21 @@ impl Sessions {
             waiting: session.waiting.len() + session.due.len(),
             parked: session.parked.len(),
         }
+    }
+
+    /// Runs that go before this one, whoever holds the session included. A parked run goes before
+    /// all that wait, once its retry is due.
+    pub fn ahead(&self, key: &str, run: RunId) -> usize {
+        let Some(session) = self.busy.get(key) else { return 0 };
+        if session.holder == Some(run) {
+            return 0;
+        }
+        let holds = usize::from(session.holder.is_some());
+        if let Some(at) = session.due.iter().position(|other| *other == run) {
+            return holds + at;
+        }
+        let waiting = session.waiting.iter().position(|waiting| waiting.run == run);
+        holds + session.due.len() + waiting.unwrap_or(0)
     }
 
     /// All runs of the session that have not left it.

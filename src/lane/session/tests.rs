@@ -55,6 +55,8 @@ fn a_parked_run_goes_before_those_who_wait_but_interrupts_nobody() {
     assert_eq!(sessions.next("u", Timestamp(0)), Next::Start(run(2)));
     assert!(sessions.due("u", run(1)) && !sessions.due("u", run(1)));
     assert_eq!(sessions.next("u", Timestamp(0)), Next::Nothing);
+    let ahead: Vec<_> = [2, 1, 3].map(|n| sessions.ahead("u", run(n))).into();
+    assert_eq!(ahead, [0, 1, 2], "who holds it, who is due, who waits");
     sessions.left("u", run(2));
     assert_eq!(sessions.next("u", Timestamp(0)), Next::Resume(run(1)));
     sessions.left("u", run(1));

@@ -4,6 +4,7 @@ mod limits;
 mod model;
 mod order;
 mod policies;
+mod weight;
 
 use super::*;
 use crate::model::{LaneSpec, OnFull, Rate, RunId, Span, Style, Timestamp};

@@ -5,18 +5,33 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use super::super::executor::Core;
+use super::super::threads;
 use super::super::{batch, failure};
-use super::ProcessOptions;
+use super::{Counts, ProcessOptions};
 use crate::agent::Batch;
 use crate::model::Millis;
 
+/// Nothing is posted here.
+pub(in crate::py) enum Post {}
+
 pub(in crate::py) struct Pool {
     core: Arc<Core>,
+    counts: Counts,
 }
 
 impl Pool {
     pub(in crate::py) fn new(core: Arc<Core>, _: ProcessOptions) -> Arc<Self> {
-        Arc::new(Self { core })
+        Arc::new(Self { core, counts: Counts::default() })
+    }
+
+    pub(in crate::py) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(in crate::py) fn deliver_by(&self, _: &Arc<threads::Pool>) {}
+
+    pub(in crate::py) fn collect(&self, _: Python<'_>, post: &Arc<Post>) {
+        match **post {}
     }
 
     pub(in crate::py) fn ship(self: &Arc<Self>, _: Python<'_>, batch: &Arc<Batch>) {

@@ -6,120 +6,29 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::RecvFlags;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::super::executor::PythonExecutor;
-use super::super::object::{Mode, Withheld};
+use super::super::object::Mode;
 use super::super::slot::Slot;
 use super::super::{batch, call as python, registry};
+use super::desk::{ALONE, Desk, Mouth, Node, Stand, Task, lock, report_finished};
 use super::inherit::{first_frame, take_socket};
-use super::mark::Mark;
-use super::outbox::{ENGINE_GONE, Outbox, SOCKET_GONE, die};
+use super::outbox::{ENGINE_GONE, Outbox, die};
+use super::reader::Reader;
 use super::ship::refusal;
-use crate::agent::wire::{Call, Framer, NODES_KEPT, News, Order, Recipe, Work};
-use crate::agent::{Batch, Executor, Gauge, NodeCall, Outcome, Report, Reports, Rung};
-use crate::model::{BatchId, Failure, Millis, Payload, RunId, Span, Style, Workflow};
-use crate::plan;
-
-/// How often the reader looks whether the engine is still there.
-const LOOK_MS: i64 = 250;
-/// How long one call may hold up those behind it before they go back to the lane.
-const HOLD_UP_MS: u64 = 5;
+use crate::agent::wire::{Framer, News, Order, Recipe};
+use crate::agent::{Batch, Executor, Outcome};
+use crate::model::{Failure, Payload, Span, Style};
 
 static OUTBOX: OnceLock<Arc<Outbox>> = OnceLock::new();
-
-/// A node as the worker knows it.
-struct Node {
-    call: Result<Arc<NodeCall>, Box<Failure>>,
-    agent: String,
-    recipe: Recipe,
-}
-
-/// One batch for the main thread.
-struct Task {
-    batch: Arc<Batch>,
-    node: Arc<Node>,
-}
-
-/// The batch under way, and the part of it that the event loop has.
-type Current = Option<(Arc<Batch>, Option<Arc<Batch>>)>;
-
-/// What reader and main thread share.
-struct Desk {
-    outbox: Arc<Outbox>,
-    executor: Arc<PythonExecutor>,
-    current: Mutex<Current>,
-    mark: Arc<Mark>,
-}
-
-impl Desk {
-    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The mark of a batch, for the part of it that the event loop has.
-struct Stand {
-    mark: Arc<Mark>,
-    batch: BatchId,
-}
-
-impl Gauge for Stand {
-    /// The batch itself notes its calls.
-    fn begin(&self, _: BatchId, _: u32) {}
-    fn under_way(&self, _: BatchId) -> Option<(u32, Millis)> {
-        self.mark.under_way(self.batch)
-    }
-    fn beat(&self, _: BatchId, details: Option<&str>) {
-        self.mark.beat(self.batch, details);
-    }
-    fn silent_for(&self, _: BatchId) -> Option<Millis> {
-        self.mark.silent_for(self.batch)
-    }
-    fn details(&self, _: BatchId) -> Option<Arc<str>> {
-        self.mark.details(self.batch)
-    }
-}
-
-/// Where the executor of the worker reports: to the engine, save for the coroutine that the main
-/// thread waits for.
-struct Mouth {
-    outbox: Arc<Outbox>,
-    ended: Mutex<Sender<Outcome>>,
-}
-
-impl Reports for Mouth {
-    fn report(&self, reports: Vec<Report>) {
-        let mut rest = Vec::new();
-        for report in reports {
-            match report {
-                Report::Done { batch: ALONE, outcomes, .. } => {
-                    let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-                    // Nobody waits where the main thread has ended.
-                    outcomes.into_iter().for_each(|outcome| drop(ended.send(outcome)));
-                }
-                other => rest.push(other),
-            }
-        }
-        if !rest.is_empty() {
-            self.outbox.report(rest);
-        }
-    }
-}
-
-/// Stands for the batch of one coroutine. Engines count theirs from 1.
-const ALONE: BatchId = BatchId(0);
 
 /// Lives as a worker of the process `parent` until it is told to end. `setup` prepares Python,
 /// `load` makes an agent known.
@@ -146,9 +55,12 @@ fn _work(
     setup.call1((how,))?;
     let mode = Mode { memory: false, payload_max: payload_max as usize, allow_pickle };
     let (ended, outcomes) = mpsc::channel();
-    let mouth = Arc::new(Mouth { outbox: Arc::clone(&outbox), ended: Mutex::new(ended) });
+    let current = Arc::default();
+    let ended = Mutex::new(ended);
+    let mouth =
+        Arc::new(Mouth { outbox: Arc::clone(&outbox), current: Arc::clone(&current), ended });
     let executor = PythonExecutor::new(mouth, mode);
-    let desk = Arc::new(Desk { outbox, executor, current: Mutex::default(), mark });
+    let desk = Arc::new(Desk { outbox, executor, current, mark });
     let (sender, tasks) = mpsc::channel();
     let reader =
         Reader { desk: Arc::clone(&desk), socket, framer, nodes: VecDeque::new(), sender, parent };
@@ -183,10 +95,6 @@ fn work(
         desk.outbox.tell(&News::Rested { batch: batch.id.0, beats: now - beats });
         beats = now;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the node's agent known; true where it is a coroutine function.
@@ -224,6 +132,9 @@ fn one_by_one(
         let mut part = Batch::new(ALONE, call, span, attempt, Style::Loop, batch.timeout);
         part.items.clone_from(&batch.items);
         part.items_lo = batch.items_lo;
+        part.letters.clone_from(&batch.letters);
+        part.lane.clone_from(&batch.lane);
+        part.rate_key.clone_from(&batch.rate_key);
         part.measure(Arc::new(Stand { mark: Arc::clone(&desk.mark), batch: batch.id }));
         let part = Arc::new(part);
         if let Some(current) = &mut *desk.current() {
@@ -239,193 +150,6 @@ fn one_by_one(
         batch.finish(outcome);
         report_finished(desk, batch);
     }
-}
-
-fn report_finished(desk: &Desk, batch: &Batch) {
-    if let Some((lo, outcomes)) = batch.take_finished() {
-        let report = Report::Done { batch: batch.id, lo, outcomes, busy_ns: batch.busy_ns() };
-        desk.outbox.report(vec![report]);
-    }
-}
-
-/// Gives the calls that nobody has begun back to the engine.
-fn give_back(desk: &Desk, batch: &Batch) {
-    if let Some(rest) = batch.take_back() {
-        let outcomes = (0..rest.len).map(|_| Outcome::Returned).collect();
-        let report = Report::Done { batch: batch.id, lo: rest.lo, outcomes, busy_ns: 0 };
-        desk.outbox.report(vec![report]);
-    }
-}
-
-/// The thread that hears the engine.
-struct Reader {
-    desk: Arc<Desk>,
-    socket: Arc<UnixStream>,
-    framer: Framer,
-    /// The latest nodes, as the engine counts them.
-    nodes: VecDeque<(u64, Arc<Node>)>,
-    sender: Sender<Task>,
-    parent: i32,
-}
-
-impl Reader {
-    fn run(mut self) {
-        let mut bytes = vec![0; 64 << 10];
-        while self.orders() {
-            if !self.wait() {
-                continue;
-            }
-            match rustix::net::recv(&*self.socket, &mut bytes[..], RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => die(ENGINE_GONE),
-                Ok((_, n)) => self.framer.feed(&bytes[..n]),
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                Err(_) => die(SOCKET_GONE),
-            }
-        }
-    }
-
-    /// Waits for the socket; meanwhile looks after the batch under way and the engine.
-    fn wait(&self) -> bool {
-        let behind = self.desk.current().as_ref().is_some_and(|(batch, _)| batch.span.len > 1);
-        let ms = if behind { HOLD_UP_MS as i64 } else { LOOK_MS };
-        let mut fds = [PollFd::new(&*self.socket, PollFlags::IN)];
-        let wait = Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 };
-        let heard = poll(&mut fds, Some(&wait)).unwrap_or(0) > 0;
-        if fds[0].revents().contains(PollFlags::NVAL) {
-            die(SOCKET_GONE);
-        }
-        if getppid().map(Pid::as_raw_pid) != Some(self.parent) {
-            die(ENGINE_GONE);
-        }
-        if behind {
-            self.look_after();
-        }
-        heard
-    }
-
-    /// A call that takes long must not hold up those behind it, nor the outcomes before it.
-    fn look_after(&self) {
-        let Some((batch, _)) = self.desk.current().clone() else { return };
-        if batch.under_way().is_some_and(|(_, held)| held >= HOLD_UP_MS) {
-            give_back(&self.desk, &batch);
-            report_finished(&self.desk, &batch);
-        }
-    }
-
-    /// Carries out what came whole; false when no more will come.
-    fn orders(&mut self) -> bool {
-        loop {
-            match self.framer.take() {
-                Ok(Some(Order::Node { key, call })) => self.learn(key, *call),
-                Ok(Some(Order::Work(work))) => self.begin(work),
-                Ok(Some(Order::Cancel { batch, rung })) => self.stop(batch, Some(rung)),
-                Ok(Some(Order::Abandon { batch })) => self.stop(batch, None),
-                Ok(Some(Order::Set { .. })) => {}
-                Ok(Some(Order::Close)) => return false,
-                Ok(None) => return true,
-                Err(error) => die(&format!("the engine sent what is no frame: {error}")),
-            }
-        }
-    }
-
-    fn learn(&mut self, key: u64, call: Call) {
-        let (agent, recipe) = (call.task.agent.clone(), call.recipe.clone());
-        let call = rebuild(call).map(Arc::new);
-        self.nodes.push_back((key, Arc::new(Node { call, agent, recipe })));
-        if self.nodes.len() > NODES_KEPT {
-            self.nodes.pop_front();
-        }
-    }
-
-    fn begin(&self, work: Work) {
-        let node = self.nodes.iter().find(|(key, _)| *key == work.node);
-        // Both ends count nodes alike; a worker that lost count is no use.
-        let Some((_, node)) = node else { die("an unknown node") };
-        let call = match &node.call {
-            Ok(call) => Arc::clone(call),
-            Err(_) => Arc::new(nothing()),
-        };
-        let span = Span::new(call.node, work.lo, work.len);
-        let id = BatchId(work.batch);
-        let mut batch = Batch::new(id, call, span, work.attempt, Style::Thread, work.timeout);
-        batch.items = work.items;
-        batch.items_lo = work.lo;
-        batch.measure(Arc::clone(&self.desk.mark) as _);
-        let batch = Arc::new(batch);
-        *self.desk.current() = Some((Arc::clone(&batch), None));
-        // The main thread has ended only where the process ends.
-        let _ = self.sender.send(Task { batch, node: Arc::clone(node) });
-    }
-
-    fn stop(&self, id: u64, rung: Option<Rung>) {
-        let Some((batch, part)) = self.desk.current().clone() else { return };
-        if batch.id.0 != id {
-            return;
-        }
-        give_back(&self.desk, &batch);
-        for batch in [Some(batch), part].into_iter().flatten() {
-            match rung {
-                Some(rung) => {
-                    // The run's own flag is the token, and this is its copy.
-                    batch.call.cancelled.store(true, Ordering::Release);
-                    self.desk.executor.cancel(&batch, batch.span, rung);
-                }
-                None => self.desk.executor.abandon(&batch, batch.span),
-            }
-        }
-    }
-}
-
-/// The call of a node that could not be rebuilt; only its failure is ever read.
-fn nothing() -> NodeCall {
-    let workflow = Workflow { tasks: vec![crate::model::Task::default()], ..Workflow::default() };
-    let plan = plan::restore(Arc::new(workflow)).expect("one task without dependencies is a plan");
-    call_of(
-        plan,
-        RunId::from_u128(0),
-        Payload::bytes(vec![]),
-        String::new(),
-        None,
-        crate::model::Timestamp(0),
-    )
-}
-
-fn call_of(
-    plan: plan::Plan,
-    run: RunId,
-    input: Payload,
-    trace_id: String,
-    session: Option<String>,
-    submitted: crate::model::Timestamp,
-) -> NodeCall {
-    NodeCall {
-        run,
-        plan: Arc::new(plan),
-        node: 0,
-        input,
-        results: Vec::new(),
-        items: None,
-        trace_id: trace_id.into(),
-        session: session.map(Into::into),
-        letters: None,
-        submitted,
-        cancelled: Arc::default(),
-        memo: OnceLock::new(),
-    }
-}
-
-fn rebuild(call: Call) -> Result<NodeCall, Box<Failure>> {
-    let workflow = Workflow {
-        name: call.workflow,
-        tasks: vec![call.task],
-        constants: call.constants,
-        timeout_ms: call.timeout_ms,
-        ..Workflow::default()
-    };
-    let plan = plan::restore(Arc::new(workflow))
-        .map_err(|error| super::super::failure::binding("task.binding", error.message))?;
-    let input = call.input.unwrap_or_else(|why| Payload::Object(Arc::new(Withheld(why))));
-    Ok(call_of(plan, call.run, input, call.trace_id, call.session, call.submitted))
 }
 
 /// Sends a log record to the engine. In workers only.

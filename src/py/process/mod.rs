@@ -10,8 +10,11 @@
 
 #[cfg(target_os = "linux")]
 mod child;
+mod counts;
 #[cfg(target_os = "linux")]
 mod death;
+#[cfg(target_os = "linux")]
+mod desk;
 #[cfg(target_os = "linux")]
 mod inherit;
 #[cfg(target_os = "linux")]
@@ -24,9 +27,15 @@ mod outbox;
 #[cfg(target_os = "linux")]
 mod pool;
 #[cfg(target_os = "linux")]
+mod post;
+#[cfg(target_os = "linux")]
+mod reader;
+#[cfg(target_os = "linux")]
 mod ship;
 #[cfg(target_os = "linux")]
 mod supervisor;
+#[cfg(target_os = "linux")]
+mod voice;
 #[cfg(target_os = "linux")]
 mod worker;
 
@@ -34,9 +43,12 @@ mod worker;
 mod absent;
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use absent::{Pool, register};
+pub(super) use absent::{Pool, Post, register};
 #[cfg(target_os = "linux")]
 pub(super) use child::register;
+pub(super) use counts::Counts;
 pub(super) use options::ProcessOptions;
 #[cfg(target_os = "linux")]
 pub(super) use pool::Pool;
+#[cfg(target_os = "linux")]
+pub(super) use post::Post;

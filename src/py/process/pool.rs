@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,11 @@ use pyo3::prelude::*;
 
 use super::super::batch;
 use super::super::executor::Core;
-use super::ProcessOptions;
+use super::super::threads;
+use super::post::Post;
 use super::ship::{self, Launch};
 use super::supervisor::Supervisor;
+use super::{Counts, ProcessOptions};
 use crate::agent::{Batch, Outcome, Report, Rung};
 use crate::model::{BatchId, Millis, Span};
 
@@ -27,6 +29,8 @@ pub(super) struct Parcel {
     /// The frame that makes the node known.
     pub(super) node_frame: Arc<[u8]>,
     pub(super) work_frame: Vec<u8>,
+    /// Brings it messages.
+    pub(super) post: Option<Arc<Post>>,
 }
 
 /// What lies between the executor and its supervisor.
@@ -48,11 +52,43 @@ pub(in crate::py) struct Pool {
     desk: Mutex<Desk>,
     /// The next batch is likely to need a new worker.
     pub(super) starts: AtomicBool,
+    pub(super) counts: Counts,
+    /// Threads with the GIL.
+    threads: OnceLock<Weak<threads::Pool>>,
 }
 
 impl Pool {
     pub(in crate::py) fn new(core: Arc<Core>, options: ProcessOptions) -> Arc<Self> {
-        Arc::new(Self { core, options, desk: Mutex::default(), starts: AtomicBool::new(true) })
+        Arc::new(Self {
+            core,
+            options,
+            desk: Mutex::default(),
+            starts: AtomicBool::new(true),
+            counts: Counts::default(),
+            threads: OnceLock::new(),
+        })
+    }
+
+    pub(in crate::py) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Messages for workers are put into bytes by these threads.
+    pub(in crate::py) fn deliver_by(&self, threads: &Arc<threads::Pool>) {
+        // Told once, when both are made.
+        let _ = self.threads.set(Arc::downgrade(threads));
+    }
+
+    pub(super) fn has_post(&self, post: Arc<Post>) {
+        if let Some(threads) = self.threads.get().and_then(Weak::upgrade) {
+            threads.give(threads::Job::Post(post));
+        }
+    }
+
+    /// Puts messages into bytes and has them sent. On a thread with the GIL.
+    pub(in crate::py) fn collect(&self, py: Python<'_>, post: &Arc<Post>) {
+        post.collect(py, &self.core.mode);
+        ring(&self.desk());
     }
 
     pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -63,7 +99,8 @@ impl Pool {
     pub(in crate::py) fn ship(self: &Arc<Self>, py: Python<'_>, batch: &Arc<Batch>) {
         // Whatever is on its way to a worker is not the engine's to take back any more.
         let Some(span) = batch.take_back() else { return };
-        let parcel = batch::caught(|| ship::parcel(py, &self.core.mode, batch, span))
+        let post = Post::hired(self, batch);
+        let parcel = batch::caught(|| ship::parcel(py, &self.core.mode, batch, span, post))
             .unwrap_or_else(|failure| Err(ship::all_fail(span, &failure)));
         let launch = if self.starts.load(Ordering::Relaxed) {
             Some(ship::launch(py, &self.core.mode))

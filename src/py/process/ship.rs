@@ -15,6 +15,7 @@ use super::super::object::{self, Mode};
 use super::super::scope::{Scope, Site};
 use super::super::{bind, call as python, failure, registry};
 use super::pool::Parcel;
+use super::post::Post;
 use crate::agent::wire::{Call, Order, Recipe, Work, seal};
 use crate::agent::{Batch, NodeCall, Outcome, TaskResult};
 use crate::model::{Each, Expr, Failure, Opaque, Payload, Span};
@@ -72,6 +73,7 @@ pub(super) fn parcel(
     mode: &Mode,
     batch: &Arc<Batch>,
     span: Span,
+    post: Option<Arc<Post>>,
 ) -> Result<Parcel, Vec<Outcome>> {
     let node = node(py, &batch.call, mode).map_err(|failure| all_fail(span, &failure))?;
     let items = node.items.as_ref().map(|items| slice(items.bind(py), batch, span, &node.mode));
@@ -82,12 +84,18 @@ pub(super) fn parcel(
         len: span.len,
         attempt: batch.attempt,
         timeout: batch.timeout,
+        lane: batch.lane.clone(),
+        rate_key: batch.rate_key.clone(),
         items: items.transpose()?,
+        letters: post.as_ref().map(|post| {
+            post.collect(py, mode);
+            post.take().0
+        }),
     };
     let work_frame = seal(&Order::Work(work))
         .map_err(|error| all_fail(span, &failure::binding("payload.unsupported", error)))?;
     let node_frame = Arc::clone(&node.frame);
-    Ok(Parcel { batch: Arc::clone(batch), span, node: node.key, node_frame, work_frame })
+    Ok(Parcel { batch: Arc::clone(batch), span, node: node.key, node_frame, work_frame, post })
 }
 
 /// The items of a span. Where one cannot be encoded its call fails, and the others go back to the lane.

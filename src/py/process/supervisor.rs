@@ -17,10 +17,10 @@ use super::super::logging;
 use super::death::Death;
 use super::pool::{Pool, Queue};
 use super::ship::Launch;
-use super::worker::Worker;
+use super::worker::{Running, Worker};
 use crate::agent::wire::{News, Order, settle};
 use crate::agent::{Outcome, Report};
-use crate::model::{Span, TaskRef};
+use crate::model::{Span, Stats};
 
 /// How often workers are looked after that say nothing: one whose child holds its socket open dies
 /// without a word.
@@ -73,8 +73,10 @@ impl Supervisor {
     fn run(mut self) {
         loop {
             self.take_orders();
-            self.assign();
+            // The dead first: their places are free for what waits.
             self.look_after(Instant::now());
+            self.assign();
+            self.workers.iter_mut().for_each(Worker::deliver);
             if self.close_by.is_some() && self.workers.is_empty() {
                 return;
             }
@@ -149,6 +151,8 @@ impl Supervisor {
         match Worker::start(&launch) {
             Ok(mut worker) => {
                 worker.kill_at = Some(Instant::now() + START_MAX);
+                Stats::add(&self.pool.counts.started, 1);
+                Stats::add(&self.pool.counts.live, 1);
                 self.workers.push(worker);
             }
             Err(error) => self.charge_start(&Death::NotStarted(error.to_string()), None, ""),
@@ -233,7 +237,9 @@ impl Supervisor {
     }
 
     fn patience(&self, now: Instant) -> Duration {
-        let mut wait = if self.workers.is_empty() { Duration::from_secs(3_600) } else { TICK };
+        // What waits without a worker, since none could be started, is tried again.
+        let rests = self.workers.is_empty() && self.queue.is_empty();
+        let mut wait = if rests { Duration::from_secs(3_600) } else { TICK };
         for worker in &self.workers {
             if worker.gone.is_some() || worker.retiring {
                 wait = wait.min(SOON);
@@ -264,6 +270,14 @@ impl Supervisor {
                         reports.into_iter().filter_map(|report| worker.pass(report)).collect();
                     self.pool.core.reports.report(reports);
                 }
+                News::LettersRead { batch, by_run } => {
+                    let running = worker.running.as_ref().filter(|it| it.batch.id.0 == batch);
+                    if let Some(Running { batch, post: Some(post), .. }) = running {
+                        post.read(&by_run);
+                        let report = Report::LettersRead { run: batch.call.run };
+                        self.pool.core.reports.report(vec![report]);
+                    }
+                }
                 News::Rested { batch, beats } => {
                     self.pool.core.heartbeats.fetch_add(beats, Ordering::Relaxed);
                     let rested = worker.running.take_if(|running| running.batch.id.0 == batch);
@@ -288,6 +302,7 @@ impl Supervisor {
         let fat = || options.max_rss.is_some_and(|most| worker.rss().is_some_and(|rss| rss > most));
         if tired || fat() {
             worker.retire(now + options.grace());
+            Stats::add(&self.pool.counts.recycled, 1);
         }
     }
 
@@ -301,6 +316,7 @@ impl Supervisor {
             if worker.kill_at.is_some_and(|when| when <= now) {
                 worker.kill_at = None;
                 worker.gone.get_or_insert(now);
+                worker.killed = true;
                 worker.kill();
             }
             if worker.is_idle() && now.duration_since(worker.rested) >= idle {
@@ -327,6 +343,12 @@ impl Supervisor {
         self.hear(at, now);
         let mut worker = self.workers.swap_remove(at);
         worker.drain_output();
+        self.pool.counts.live.store(self.workers.len() as u64, Ordering::Relaxed);
+        if worker.killed {
+            Stats::add(&self.pool.counts.killed, 1);
+        } else if !worker.retiring {
+            Stats::add(&self.pool.counts.crashed, 1);
+        }
         let death = worker.cause.take().unwrap_or(status);
         let pid = worker.pid.as_raw_nonzero().get();
         let last_words = worker.stderr.last_words().to_owned();
@@ -363,68 +385,5 @@ impl Supervisor {
             None => {}
         }
         worker.bury();
-    }
-}
-
-impl Worker {
-    /// A report as the engine is to see it; `None` for one about a batch that is not under way.
-    fn pass(&mut self, report: Report) -> Option<Report> {
-        let running = self.running.as_mut()?;
-        match report {
-            Report::Done { batch, lo, ref outcomes, .. } => {
-                settle(&mut running.open, lo, outcomes.len() as u32);
-                (batch == running.batch.id).then_some(report)
-            }
-            Report::Progress { run, span, attempt, done, total, text } => {
-                // The worker knows one node, which is its first.
-                let span = Span { node: running.batch.span.node, ..span };
-                Some(Report::Progress { run, span, attempt, done, total, text })
-            }
-            Report::Blocking { run, task, attempt, reason } => {
-                let task = TaskRef { node: running.batch.span.node, ..task };
-                Some(Report::Blocking { run, task, attempt, reason })
-            }
-            other => Some(other),
-        }
-    }
-
-    fn speaker(&self) -> impl Fn(&'static str, u8, &str) + use<> {
-        let pid = self.pid.as_raw_nonzero().to_string();
-        let call = self.running.as_ref().map(|running| running.batch.call.run.to_string());
-        let task = self.name.clone();
-        move |logger, level, line| {
-            let mut extra = vec![("pid".to_owned(), pid.clone())];
-            if let Some(run) = &call {
-                extra.push(("run".into(), run.clone()));
-                extra.push(("task".into(), task.clone()));
-            }
-            logging::relay(logger.to_owned(), level, line.to_owned(), extra);
-        }
-    }
-
-    fn pump_stdout(&mut self) {
-        let speak = self.speaker();
-        self.stdout.pump(|line| speak("goclaw.agent.stdout", 20, line));
-    }
-
-    fn pump_stderr(&mut self) {
-        let speak = self.speaker();
-        self.stderr.pump(|line| speak("goclaw.agent.stderr", 30, line));
-    }
-
-    /// Says what was left out of the output, where that is a while ago or `now` is the end.
-    fn say_left_out(&mut self, at_end: bool) {
-        let speak = self.speaker();
-        self.stdout.say_left_out(at_end, &mut |line| speak("goclaw.agent.stdout", 20, line));
-        self.stderr.say_left_out(at_end, &mut |line| speak("goclaw.agent.stderr", 30, line));
-    }
-
-    /// What lies in the pipes of a dead worker; a child of it may hold them open for ever.
-    fn drain_output(&mut self) {
-        for _ in 0..4 {
-            self.pump_stdout();
-            self.pump_stderr();
-        }
-        self.say_left_out(true);
     }
 }

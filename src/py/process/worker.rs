@@ -19,6 +19,7 @@ use super::death::Death;
 use super::lines::Lines;
 use super::mark::Mark;
 use super::pool::Parcel;
+use super::post::Post;
 use super::ship::Launch;
 use crate::agent::Batch;
 use crate::agent::wire::{Framer, NODES_KEPT, News, Order, seal};
@@ -37,6 +38,7 @@ pub(super) struct Running {
     /// The call was asked to stop: that it dies is no crash.
     pub(super) stopping: bool,
     pub(super) abandoned: bool,
+    pub(super) post: Option<Arc<Post>>,
 }
 
 pub(super) struct Worker {
@@ -62,6 +64,8 @@ pub(super) struct Worker {
     /// Since when its socket is closed.
     pub(super) gone: Option<Instant>,
     pub(super) cause: Option<Death>,
+    /// It was killed for not ending when it was to.
+    pub(super) killed: bool,
     pub(super) name: String,
 }
 
@@ -98,6 +102,7 @@ impl Worker {
             kill_at: None,
             gone: None,
             cause: None,
+            killed: false,
             name: String::new(),
         };
         if let Err(error) = worker.prepare(launch) {
@@ -146,7 +151,18 @@ impl Worker {
             open: vec![parcel.span],
             stopping: false,
             abandoned: false,
+            post: parcel.post,
         });
+    }
+
+    /// Sends the messages that there are for its batch.
+    pub(super) fn deliver(&mut self) {
+        let Some(running) = &self.running else { return };
+        let Some(post) = &running.post else { return };
+        let (batch, (put, withdrawn)) = (running.batch.id.0, post.take());
+        if !put.is_empty() || !withdrawn.is_empty() {
+            self.order(&Order::Letters { batch, put, withdrawn });
+        }
     }
 
     pub(super) fn order(&mut self, order: &Order) {
@@ -220,6 +236,7 @@ impl Worker {
     /// Kills it for a reason that its exit status does not tell.
     pub(super) fn end(&mut self, cause: Death) {
         self.cause.get_or_insert(cause);
+        self.killed = true;
         self.gone.get_or_insert_with(Instant::now);
         self.kill();
     }

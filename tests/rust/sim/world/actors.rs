@@ -300,7 +300,12 @@ impl World {
                 (true, _) => self.note("call hangs"),
                 // It ends all the same, too late.
                 (false, Some(_)) => self.report(ends, id, attempt, task.into(), vec![outcome]),
-                (false, None) => done.push((task, ends, outcome)),
+                (false, None) => {
+                    if matches!(outcome, Outcome::Returned) {
+                        self.witness.returns(task);
+                    }
+                    done.push((task, ends, outcome));
+                }
             }
             if style == Style::Thread {
                 begins = ends;

@@ -52,6 +52,13 @@ impl Witness {
         Ok(())
     }
 
+    /// The executor hands a call back that nobody had begun: it was none.
+    pub fn returns(&mut self, task: TaskRef) {
+        if let Some(calls) = self.once.get_mut(&task) {
+            *calls = calls.saturating_sub(1);
+        }
+    }
+
     /// Nothing was submitted yet, as far as anybody knows.
     pub fn knows_nothing(&self) -> Verdict {
         demand!(!self.submitted, "an acknowledged submit is gone");

@@ -1,0 +1,443 @@
+"""Submitting runs to an engine: waiting for a place, not waiting, awaiting."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from . import _guard
+from ._looking import Looking
+from ._options import DURABILITIES, Durability, _priority, one_of
+from .definition import Definition
+from .durations import Duration, to_seconds
+from .errors import ConfigError, GoclawError, LaneFull
+from .run import Run
+from .session import OnRetry, WhenBusy, _place
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from . import _goclaw
+
+R = TypeVar("R")
+_CONFLICTS = ("error", "existing")
+OnConflict = Literal["error", "existing"]
+# How long an awaited submit sleeps where not even the engine's inbox has room.
+_BUSY_PAUSE = 0.01
+
+
+class Submitting(Looking):
+    """What an engine does with new runs."""
+
+    def submit(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        run_id: str | None = None,
+        on_conflict: OnConflict = "error",
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        durability: Durability | None = None,
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
+        block: bool | None = None,
+        timeout: Duration | None = None,
+    ) -> Run[R]:
+        """Starts a run.
+
+        Args:
+            flow: The workflow.
+            input: Its input, a dict by names; a workflow with one parameter also takes the value alone.
+            run_id: A ULID of your own, so that submitting again is recognised.
+            on_conflict: What happens where a run has that id: ``"error"``, or ``"existing"`` for a handle of it.
+            priority: Higher runs first.
+            tags: Words to find the run by.
+            durability: The level of this run, where it differs from the engine's.
+            session: Runs with the same key go one at a time, in the order of their submits.
+            when_busy: What to do while the session is busy: ``"followup"`` waits, ``"reject"`` refuses,
+                ``"interrupt"`` cancels what is there, ``"steer"`` hands the message to the running agent,
+                ``"collect"`` or a `Collect` merges it with others. The session's or the engine's by default.
+            on_retry: Whether it keeps its session while it waits for a retry (``"hold"``), or lets the
+                next run start (``"park"``).
+            weight: Turns that its session gets where others get one.
+            block: Wait for a place where the lane is full; by default unless an event loop runs in this thread.
+            timeout: How long to wait for a place and the commit; the lane's own `timeout` counts as well.
+
+        Returns:
+            A handle, as soon as the run is durable at its level. Ctrl-C and the end of `timeout` withdraw
+            the submit.
+
+        Raises:
+            WorkflowError: where the workflow is refused.
+            InputError: `workflow.input` where the input does not fit.
+            PayloadError: where the input cannot be encoded.
+            LaneFull: `lane.full`.
+            RunConflict: `run.conflict`.
+            SessionBusy: `session.busy` with ``when_busy="reject"``.
+            SessionFull: `session.full`.
+            EngineClosed: `engine.closed`.
+        """
+        seconds = None if timeout is None else to_seconds(timeout, what="timeout")
+        block = _blocks(block, seconds)
+        place = self._place(session, when_busy, on_retry, weight)
+        tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, block, place)
+        return self._started(tickets.wait(seconds))[0]
+
+    def try_submit(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        run_id: str | None = None,
+        on_conflict: OnConflict = "error",
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        durability: Durability | None = None,
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
+    ) -> Run[R] | None:
+        """Starts a run if there is a place for it now.
+
+        Args:
+            flow: The workflow.
+            input: Its input.
+            run_id: As for `submit`, as are the options below.
+            on_conflict: What happens where a run has that id.
+            priority: Higher runs first.
+            tags: Words to find the run by.
+            durability: The level of this run.
+            session: As for `submit`, as are the options below.
+            when_busy: What to do while the session is busy.
+            on_retry: Whether it keeps its session while it waits for a retry.
+            weight: Turns that its session gets where others get one.
+
+        Returns:
+            A handle, or `None` where a lane is full.
+
+        Raises:
+            GoclawError: as `submit`, but for `LaneFull`.
+        """
+        place = self._place(session, when_busy, on_retry, weight)
+        try:
+            tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, False, place)
+            return self._started(tickets.wait())[0]
+        except GoclawError as error:
+            if error.code in ("lane.full", "engine.busy"):
+                return None
+            raise
+
+    async def asubmit(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        run_id: str | None = None,
+        on_conflict: OnConflict = "error",
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        durability: Durability | None = None,
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
+        timeout: Duration | None = None,  # noqa: ASYNC109
+    ) -> Run[R]:
+        """`submit` for any asyncio loop, which it never blocks.
+
+        Args:
+            flow: The workflow.
+            input: Its input.
+            run_id: As for `submit`, as are the options below.
+            on_conflict: What happens where a run has that id.
+            priority: Higher runs first.
+            tags: Words to find the run by.
+            durability: The level of this run.
+            session: As for `submit`, as are the options below.
+            when_busy: What to do while the session is busy.
+            on_retry: Whether it keeps its session while it waits for a retry.
+            weight: Turns that its session gets where others get one.
+            timeout: How long to wait for a place and the commit.
+
+        Returns:
+            A handle. Cancelling the awaiting task withdraws the submit.
+
+        Raises:
+            GoclawError: as `submit`.
+        """
+        place = self._place(session, when_busy, on_retry, weight)
+        make = partial(
+            self._tickets, flow, [input], run_id, on_conflict, priority, tags, durability, True, place, soon=True
+        )
+        seconds = None if timeout is None else to_seconds(timeout, what="timeout")
+        return self._started(await _accepted(make, seconds))[0]
+
+    def submit_many(
+        self,
+        flow: Definition[R],
+        inputs: Iterable[Any],
+        *,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        durability: Durability | None = None,
+        session: str | Sequence[str] | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
+        block: bool | None = None,
+    ) -> builtins.list[Run[R]]:
+        """Starts one run per input, with one message and one commit.
+
+        Where some are refused, the others go on: the error of the first refusal has their handles in `accepted`, by
+        the position of their input. What was not accepted never was.
+
+        Args:
+            flow: The workflow.
+            inputs: The inputs.
+            priority: Higher runs first.
+            tags: Words to find the runs by.
+            durability: The level of these runs, where it differs from the engine's.
+            session: One key for all, or one key per input.
+            when_busy: What to do while a session is busy.
+            on_retry: Whether a run keeps its session while it waits for a retry.
+            weight: Turns that the sessions get where others get one.
+            block: Wait for places where a lane is full, as for `submit`.
+
+        Returns:
+            The handles in the order of the inputs.
+
+        Raises:
+            GoclawError: as `submit`.
+        """
+        block = _blocks(block, None)
+        given = list(inputs)
+        place = self._place(session, when_busy, on_retry, weight, inputs=len(given))
+        tickets = self._tickets(flow, given, None, "error", priority, tags, durability, block, place)
+        return self._started(tickets.wait())
+
+    def run(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
+    ) -> R:
+        """Submits a run and waits for its result.
+
+        Args:
+            flow: The workflow.
+            input: Its input.
+            priority: Higher runs first.
+            tags: Words to find the run by.
+            session: As for `submit`, as are the options below.
+            when_busy: What to do while the session is busy.
+            on_retry: Whether it keeps its session while it waits for a retry.
+            weight: Turns that its session gets where others get one.
+
+        Returns:
+            What `Run.result` returns.
+
+        Raises:
+            GoclawError: as `submit` and `Run.result`.
+        """
+        _guard.refuse_own_loop("run a workflow")
+        started = self.submit(
+            flow,
+            input,
+            priority=priority,
+            tags=tags,
+            session=session,
+            when_busy=when_busy,
+            on_retry=on_retry,
+            weight=weight,
+        )
+        # This thread has nothing to do until the run ends, so it works on the run's tasks.
+        self._native.help(started._handle)
+        return started.result()
+
+    async def arun(
+        self,
+        flow: Definition[R],
+        input: Any = None,
+        *,
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        session: str | None = None,
+        when_busy: WhenBusy | None = None,
+        on_retry: OnRetry = "hold",
+        weight: int | None = None,
+    ) -> R:
+        """Submits a run and awaits its result, in any asyncio loop.
+
+        Args:
+            flow: The workflow.
+            input: Its input.
+            priority: Higher runs first.
+            tags: Words to find the run by.
+            session: As for `submit`, as are the options below.
+            when_busy: What to do while the session is busy.
+            on_retry: Whether it keeps its session while it waits for a retry.
+            weight: Turns that its session gets where others get one.
+
+        Returns:
+            What `Run.result` returns. Cancelling the awaiting task does not cancel the run.
+
+        Raises:
+            GoclawError: as `submit` and `Run.result`.
+        """
+        started = await self.asubmit(
+            flow,
+            input,
+            priority=priority,
+            tags=tags,
+            session=session,
+            when_busy=when_busy,
+            on_retry=on_retry,
+            weight=weight,
+        )
+        return await started
+
+    def _tickets(
+        self,
+        flow: Definition[R],
+        inputs: builtins.list[Any],
+        run_id: str | None,
+        on_conflict: str,
+        priority: int,
+        tags: Sequence[str],
+        durability: str | None,
+        block: bool,
+        place: _goclaw._PlaceRow,
+        *,
+        soon: bool = False,
+    ) -> _goclaw.Tickets:
+        native = self._alive()
+        if not isinstance(flow, Definition):
+            raise ConfigError(
+                f"{flow!r} is no workflow", code="config.flow", help="submit a @goclaw.workflow or a goclaw.Workflow"
+            )
+        one_of("on_conflict", on_conflict, _CONFLICTS)
+        if durability is not None:
+            one_of("durability", durability, DURABILITIES)
+        if isinstance(tags, str):
+            raise ConfigError("`tags` is a text", code="config.tags", help=f'write tags=["{tags}"]')
+        if isinstance(tags, Mapping):
+            raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
+        plan = flow._compile(native.lane_specs(), memory=self._path is None)
+        return native.submit(
+            plan,
+            [flow._input(given) for given in inputs],
+            run_id,
+            on_conflict == "existing",
+            _priority(priority),
+            list(tags),
+            durability,
+            block,
+            soon,
+            place,
+        )
+
+    def _place(
+        self,
+        session: str | Sequence[str] | None,
+        when_busy: WhenBusy | None,
+        on_retry: OnRetry,
+        weight: int | None,
+        *,
+        inputs: int = 1,
+    ) -> _goclaw._PlaceRow:
+        return _place(session, when_busy, on_retry, weight, inputs=inputs, memory=self._path is None)
+
+    def _started(self, answers: builtins.list[_goclaw.Run | BaseException]) -> builtins.list[Run[Any]]:
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        runs = {
+            at: Run[Any](self, answer) for at, answer in enumerate(answers) if not isinstance(answer, BaseException)
+        }
+        if not refused:
+            return builtins.list(runs.values())
+        error = refused[0]
+        if isinstance(error, GoclawError) and len(answers) > 1:
+            error.accepted = runs
+            error.add_note(f"{len(refused)} of {len(answers)} runs were refused; the others are in `error.accepted`")
+        raise error
+
+
+def _blocks(wanted: bool | None, seconds: float | None) -> bool:
+    """Whether a submit waits for a place. Goclaw's own loop never does: it might wait for itself."""
+    if wanted is None and seconds is None:
+        return not _guard.in_loop()
+    if wanted is not False:
+        _guard.refuse_own_loop("wait for a place in a lane")
+    return wanted is not False
+
+
+async def _accepted(
+    make: Callable[[], _goclaw.Tickets], seconds: float | None
+) -> builtins.list[_goclaw.Run | BaseException]:
+    """The answers to submits that are made on a thread, as values may be large and workflows not compiled yet."""
+    import asyncio
+
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    tickets = await _made(make)
+                    break
+                except GoclawError as error:
+                    if error.code != "engine.busy":
+                        raise
+                    await asyncio.sleep(_BUSY_PAUSE)
+            loop = asyncio.get_running_loop()
+            answered: asyncio.Future[None] = loop.create_future()
+            tickets.on_answer(partial(_wake, loop, answered))
+            try:
+                await answered
+            except asyncio.CancelledError:
+                tickets.give_up()
+                raise
+    except TimeoutError as late:
+        raise LaneFull(
+            f"no place came free within {seconds} s",
+            help="submit later, wait longer, or give the lane more capacity or concurrency",
+        ) from late
+    return tickets.answers()
+
+
+async def _made(make: Callable[[], _goclaw.Tickets]) -> _goclaw.Tickets:
+    import asyncio
+
+    making = asyncio.ensure_future(asyncio.to_thread(make))
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        # The thread goes on: what it makes belongs to nobody.
+        making.add_done_callback(_give_up)
+        raise
+
+
+def _give_up(making: asyncio.Future[_goclaw.Tickets]) -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().give_up()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, answered: asyncio.Future[None]) -> None:
+    def wake() -> None:
+        if not answered.done():
+            answered.set_result(None)
+
+    try:
+        loop.call_soon_threadsafe(wake)
+    except RuntimeError:
+        # The loop was closed meanwhile: nobody waits there any more.
+        return

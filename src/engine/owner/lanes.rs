@@ -1,0 +1,91 @@
+//! Lanes as users handle them: pause, drain, new limits, new lanes.
+
+use super::Owner;
+use crate::engine::lanes::{LaneAsk, Quiet};
+use crate::model::{Error, LaneSpec, Result};
+
+/// Somebody who waits until nothing of a lane runs.
+pub(super) struct Draining {
+    lane: usize,
+    quiet: Quiet,
+}
+
+impl Owner {
+    // Every reply may find that its asker has gone.
+    pub(super) fn lane_asked(&mut self, ask: LaneAsk) {
+        match ask {
+            LaneAsk::Spec { lane, reply } => {
+                let spec = self.lane_named(&lane).map(|lane| self.lanes.lane(lane).spec().clone());
+                drop(reply.send(spec));
+            }
+            LaneAsk::Configure { spec, change, reply } => {
+                drop(reply.send(self.put_lane(*spec, change)));
+            }
+            LaneAsk::Pause { lane, paused, reply } => {
+                drop(reply.send(self.lane_named(&lane).map(|lane| self.pause_lane(lane, paused))));
+            }
+            LaneAsk::Drain { lane, quiet, reply } => {
+                let found = self.lane_named(&lane).map(|lane| {
+                    self.pause_lane(lane, true);
+                    // Before the answer, so that one who does not wait at all learns it, too.
+                    match self.lanes.lane(lane).running() {
+                        0 => quiet.tell(),
+                        _ => self.drains.push(Draining { lane, quiet }),
+                    }
+                });
+                drop(reply.send(found));
+            }
+        }
+    }
+
+    fn lane_named(&self, name: &str) -> Result<usize> {
+        self.lanes.index(name).ok_or_else(|| {
+            Error::new(
+                "lane.unknown",
+                format!("this engine has no lane `{name}`"),
+                "list(engine.lanes) names those it has; engine.lanes.declare(...) adds one",
+            )
+        })
+    }
+
+    fn pause_lane(&mut self, lane: usize, paused: bool) {
+        if paused {
+            self.lanes.pause(lane);
+        } else {
+            self.lanes.resume(lane);
+        }
+    }
+
+    fn put_lane(&mut self, spec: LaneSpec, change: bool) -> Result<()> {
+        if let (Some(lane), false) = (self.lanes.index(&spec.name), change) {
+            if *self.lanes.lane(lane).spec() == spec {
+                return Ok(());
+            }
+            return Err(Error::new(
+                "lane.declared",
+                format!("lane `{}` exists already and is another one", spec.name),
+                "change it: engine.lanes[name].set(...)",
+            ));
+        }
+        let lane = self.lanes.configure(spec, self.now)?;
+        tracing::info!(target: "goclaw.engine", lane = %self.lanes.lane(lane).spec().name, "lane configured");
+        // A recovered run may have waited for a lane of this name.
+        self.unpark();
+        Ok(())
+    }
+
+    /// Tells those who wait for a lane that nothing of it runs any more.
+    pub(super) fn tell_drained(&mut self) {
+        if self.drains.is_empty() {
+            return;
+        }
+        let lanes = &self.lanes;
+        self.drains.retain(|drain| {
+            if lanes.lane(drain.lane).running() > 0 {
+                return drain.quiet.is_wanted();
+            }
+            drain.quiet.tell();
+            false
+        });
+    }
+}
