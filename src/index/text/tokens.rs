@@ -32,7 +32,7 @@ pub enum Kind {
 /// Words whose stems are remembered.
 const STEMS_MAX: usize = 32_768;
 
-/// Stems that were computed before: looking one up takes a tenth of the time.
+/// Stems that were computed before: computing is most of the time that a text takes.
 #[derive(Default)]
 pub struct Stems(HashMap<String, Box<str>>);
 
