@@ -31,7 +31,7 @@ pub use snapshot::SnapshotError;
 use postings::DOCS_MAX;
 use session::Session;
 use terms::{TermId, Terms};
-use tokens::Kind;
+use tokens::{Kind, Stems};
 
 use super::Key;
 use super::parts::{Parts, Place};
@@ -52,6 +52,7 @@ pub enum TextError {
 pub struct TextIndex {
     terms: Terms,
     parts: Parts<Session>,
+    stems: Stems,
 }
 
 impl TextIndex {
@@ -93,6 +94,8 @@ impl TextIndex {
         else {
             return 0;
         };
+        // No word of a session that was deleted as a whole stays behind.
+        self.stems.clear();
         for row in 0..session.len() as u32 {
             self.parts.take_place(session.key(row));
             session.terms(row).for_each(|(term, _)| self.terms.release(term));
@@ -129,14 +132,15 @@ impl TextIndex {
     fn count(&mut self, text: &str) -> (Vec<(TermId, u32)>, u32) {
         let (mut ids, mut stops) = (Vec::new(), 0u32);
         let mut stop_term = String::from(STOP_PREFIX);
-        tokens::tokenize(text, |token, kind| {
+        let Self { terms: known, stems, .. } = self;
+        tokens::tokenize(text, stems, |token, kind| {
             ids.push(match kind {
-                Kind::Content => self.terms.intern(token),
+                Kind::Content => known.intern(token),
                 Kind::Stop => {
                     stops += 1;
                     stop_term.truncate(STOP_PREFIX.len_utf8());
                     stop_term.push_str(token);
-                    self.terms.intern(&stop_term)
+                    known.intern(&stop_term)
                 }
             });
         });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::postings::Doc;
 use super::session::Session;
 use super::terms::TermId;
-use super::tokens::{Kind, tokenize};
+use super::tokens::{Kind, Stems, tokenize};
 use super::{STOP_PREFIX, TextIndex, bm25};
 use crate::index::parts::PartId;
 use crate::index::top::{Hit, Top};
@@ -122,7 +122,7 @@ impl<'a> TextQuery<'a> {
 fn asked(index: &TextIndex, text: &str) -> Vec<(TermId, u32)> {
     let (mut content, mut stops) = (BTreeMap::new(), BTreeMap::new());
     let mut any_content = false;
-    tokenize(text, |token, kind| {
+    tokenize(text, &mut Stems::default(), |token, kind| {
         let (terms, found) = match kind {
             Kind::Content => {
                 any_content = true;

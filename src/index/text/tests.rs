@@ -14,7 +14,7 @@ struct Model {
 
 fn words(text: &str) -> (Vec<String>, Vec<String>) {
     let (mut content, mut stops) = (Vec::new(), Vec::new());
-    tokens::tokenize(text, |token, kind| match kind {
+    tokens::tokenize(text, &mut Stems::default(), |token, kind| match kind {
         Kind::Content => content.push(token.to_owned()),
         Kind::Stop => stops.push(token.to_owned()),
     });

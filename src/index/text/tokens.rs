@@ -8,6 +8,7 @@
 //! Pairs beside single characters: Nie et al., "On the Use of Words and N-grams for Chinese
 //! Information Retrieval", IRAL 2000.
 
+use hashbrown::HashMap;
 use rust_stemmers::{Algorithm, Stemmer};
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 use unicode_segmentation::UnicodeSegmentation;
@@ -28,10 +29,30 @@ pub enum Kind {
     Stop,
 }
 
+/// Words whose stems are remembered.
+const STEMS_MAX: usize = 32_768;
+
+/// Stems that were computed before: computing is most of the time that a text takes.
+#[derive(Default)]
+pub struct Stems(HashMap<String, Box<str>>);
+
+impl Stems {
+    pub fn clear(&mut self) {
+        self.0 = HashMap::new();
+    }
+
+    fn stem(&mut self, word: &str) -> &str {
+        if self.0.len() >= STEMS_MAX {
+            self.clear();
+        }
+        let computed = || Stemmer::create(Algorithm::English).stem(word).into();
+        self.0.entry_ref(word).or_insert_with(computed)
+    }
+}
+
 /// Calls `each` for every token of a text, in order.
-pub fn tokenize(text: &str, mut each: impl FnMut(&str, Kind)) {
+pub fn tokenize(text: &str, stems: &mut Stems, mut each: impl FnMut(&str, Kind)) {
     let text = normalized(text);
-    let stemmer = Stemmer::create(Algorithm::English);
     for (run, unspaced) in runs(&text) {
         if unspaced {
             grams(run, |gram| each(gram, Kind::Content));
@@ -40,7 +61,7 @@ pub fn tokenize(text: &str, mut each: impl FnMut(&str, Kind)) {
                 match word {
                     _ if !word.chars().all(is_latin) => each(word, Kind::Content),
                     _ if is_stop(word) => each(word, Kind::Stop),
-                    _ => each(&stemmer.stem(word), Kind::Content),
+                    _ => each(stems.stem(word), Kind::Content),
                 }
             }
         }
@@ -112,7 +133,7 @@ mod tests {
 
     fn content(text: &str) -> Vec<String> {
         let mut found = Vec::new();
-        tokenize(text, |token, kind| {
+        tokenize(text, &mut Stems::default(), |token, kind| {
             if kind == Kind::Content {
                 found.push(token.to_owned());
             }
@@ -125,7 +146,9 @@ mod tests {
         assert_eq!(content("What are the Agents’ running costs?"), ["agent", "run", "cost"]);
         assert_eq!(content("Don’t you say it’s 3.5 times"), ["say", "3.5", "time"]);
         let mut stops = Vec::new();
-        tokenize("to be or not to be", |token, kind| stops.push((token.to_owned(), kind)));
+        tokenize("to be or not to be", &mut Stems::default(), |token, kind| {
+            stops.push((token.to_owned(), kind))
+        });
         assert_eq!(stops.len(), 6);
         assert!(stops.iter().all(|(_, kind)| *kind == Kind::Stop));
     }
@@ -144,6 +167,16 @@ mod tests {
         assert_eq!(content("Привет, running мир"), ["привет", "run", "мир"]);
         assert_eq!(content("ＦＵＬＬ　ｗｉｄｔｈ ﬁles"), ["full", "width", "file"]);
         assert_eq!(content("İstanbul Straße"), content("i̇stanbul straße"));
+    }
+
+    #[test]
+    fn a_stem_that_is_remembered_is_the_same() {
+        let mut stems = Stems::default();
+        for n in 0..STEMS_MAX + 10 {
+            assert_eq!(stems.stem("running"), "run");
+            stems.stem(&format!("w{n}"));
+            assert!(stems.0.len() <= STEMS_MAX);
+        }
     }
 
     #[test]
