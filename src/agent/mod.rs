@@ -7,6 +7,7 @@
 mod beats;
 mod letters;
 pub mod local;
+mod memorized;
 pub mod wire;
 
 use std::collections::HashMap;
@@ -313,27 +314,6 @@ impl Batch {
         let lo = self.span.lo + finished.taken;
         finished.taken += finished.outcomes.len() as u32;
         Some((lo, std::mem::take(&mut finished.outcomes)))
-    }
-
-    /// Keeps what the call of a child memorizes until it completes.
-    pub fn memorize(&self, child: u32, ops: Vec<MemoryOp>) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.entry(child).or_default().extend(ops);
-    }
-
-    /// What the call of a child has memorized so far.
-    pub fn memorized(&self, child: u32) -> Vec<MemoryOp> {
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.get(&child).cloned().unwrap_or_default()
-    }
-
-    /// The outcome of a child's call that completed, with what it memorized.
-    pub fn completed(&self, child: u32, output: Payload) -> Outcome {
-        let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.remove(&child) {
-            Some(memory) => Outcome::Memorized { output, memory },
-            None => Outcome::Completed(output),
-        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Finished> {
