@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Owner;
 use super::timers::Due;
+use super::{Owner, Slot};
 use crate::agent::MergeCall;
 use crate::engine::options::Submit;
 use crate::engine::sessions::{SessionAsk, SessionInfo};
@@ -153,6 +153,8 @@ impl Owner {
             let cap = group.collect.cap;
             let reason = format!("session `{key}` collects {cap} messages, and newer ones came");
             self.advance(oldest, Input::Stop { cause: CancelCause::Dropped, reason });
+            // At once: the next message of this turn must not find it there, and drop nobody.
+            self.sessions.left(key, oldest);
         }
     }
 
@@ -197,6 +199,18 @@ impl Owner {
         self.executor.merge(Arc::new(MergeCall { session, number, inputs, collect }));
     }
 
+    /// Runs that have ended in this turn are still in their session, until that is durable; no message
+    /// may be absorbed by one of them.
+    fn let_ended_go(&mut self, key: &str) {
+        for run in self.sessions.members(key) {
+            let is_over = |slot: &Slot| slot.run.state().is_terminal();
+            let waits = self.sessions.holder(key) != Some(run);
+            if waits && self.runs.get(&run).is_none_or(is_over) {
+                self.sessions.left(key, run);
+            }
+        }
+    }
+
     /// The messages of a group have become one, or cannot.
     pub(super) fn merged(
         &mut self,
@@ -206,7 +220,10 @@ impl Owner {
     ) {
         match result {
             Ok(input) => {
-                let Some(runs) = self.sessions.merged(key, number) else { return };
+                self.let_ended_go(key);
+                let Some(runs) = self.sessions.merged(key, number) else {
+                    return self.proceed(key);
+                };
                 let Some((&first, rest)) = runs.split_first() else { return };
                 self.advance(first, Input::Merged { from: rest.to_vec(), input });
                 for &run in rest {
