@@ -17,6 +17,7 @@ mod pace;
 mod parked;
 mod rank;
 mod recover;
+mod reseat;
 mod session;
 mod show;
 mod stuck;
