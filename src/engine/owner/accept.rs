@@ -45,7 +45,7 @@ impl Owner {
 
     /// True where as many submits wait as may; those that were withdrawn wait no more.
     fn is_crowded(&mut self) -> bool {
-        let waiting = |blocked: &HashMap<usize, VecDeque<Blocked>>| {
+        let waiting = |blocked: &Table<usize, VecDeque<Blocked>>| {
             blocked.values().map(VecDeque::len).sum::<usize>()
         };
         if waiting(&self.blocked) < BLOCKED_SUBMITS_MAX {
