@@ -16,9 +16,16 @@ pub(super) fn check<'a>(
     new: &'a [LaneSpec],
 ) -> Result<()> {
     new.iter().try_for_each(limits)?;
-    let mut specs: HashMap<&str, &LaneSpec> = exist.map(|spec| (&*spec.name, spec)).collect();
+    let exist: Vec<&LaneSpec> = exist.collect();
+    let mut specs: HashMap<&str, &LaneSpec> =
+        exist.iter().map(|spec| (&*spec.name, *spec)).collect();
     specs.extend(new.iter().map(|spec| (&*spec.name, spec)));
-    new.iter().try_for_each(|spec| redirects(spec, &specs))
+    new.iter().try_for_each(|spec| redirects(spec, &specs))?;
+    // A path through a lane that is changed may begin further up.
+    exist
+        .iter()
+        .filter_map(|spec| specs.get(&*spec.name))
+        .try_for_each(|spec| redirects(spec, &specs))
 }
 
 fn limits(spec: &LaneSpec) -> Result<()> {

@@ -160,6 +160,11 @@ impl Limiters {
         })
     }
 
+    /// Drops a few keys that are idle, if any are.
+    pub(super) fn tidy(&mut self, now: Timestamp) {
+        self.expire(now, IDLE_LOOKS);
+    }
+
     /// Drops keys that are idle, looking at `looks` of them.
     pub(super) fn expire(&mut self, now: Timestamp, looks: usize) {
         for _ in 0..looks {

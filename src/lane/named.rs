@@ -323,6 +323,8 @@ impl Lane {
         while let Some(key) = self.limiters.due(now) {
             (0..self.doors.len()).for_each(|door| self.wake(door, &key));
         }
+        // Keys that were only held are not looked at by anybody else.
+        self.limiters.tidy(now);
     }
 
     fn wake(&mut self, door: usize, key: &Name) {

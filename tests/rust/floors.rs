@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("math", &["model"]),
     ("plan", &["model", "math"]),
     ("run", &["model", "math", "plan"]),
-    ("store", &["model"]),
+    ("store", &["model", "math"]),
     ("index", &["model", "math"]),
     ("lane", &["model", "math"]),
     ("agent", &["model", "plan", "run"]),

@@ -39,9 +39,23 @@ impl Drop for Answer {
 impl Owner {
     /// Takes up submits that came together.
     pub(super) fn accept_all(&mut self, submits: Submits) {
-        let crowded =
-            self.blocked.values().map(VecDeque::len).sum::<usize>() >= BLOCKED_SUBMITS_MAX;
+        let crowded = self.is_crowded();
         submits.into_iter().for_each(|(submit, cell)| self.accept(submit, cell, crowded));
+    }
+
+    /// True where as many submits wait as may; those that were withdrawn wait no more.
+    fn is_crowded(&mut self) -> bool {
+        let waiting = |blocked: &Table<usize, VecDeque<Blocked>>| {
+            blocked.values().map(VecDeque::len).sum::<usize>()
+        };
+        if waiting(&self.blocked) < BLOCKED_SUBMITS_MAX {
+            return false;
+        }
+        self.blocked.retain(|_, waiting| {
+            waiting.retain(|blocked| !blocked.cell.given_up.load(Ordering::Acquire));
+            !waiting.is_empty()
+        });
+        waiting(&self.blocked) >= BLOCKED_SUBMITS_MAX
     }
 
     fn accept(&mut self, submit: Submit, cell: Arc<Cell>, crowded: bool) {
@@ -52,10 +66,7 @@ impl Owner {
             return cell.accept(Err(error.clone()));
         }
         if let Some(answer) = self.answer_now(&submit, &cell) {
-            // With the turn's commit: a run that is there already may be as young as this turn.
-            let late = Answer(cell);
-            self.staged.acks.push(Box::new(move || late.0.accept(answer)));
-            return;
+            return self.answer_late(cell, answer);
         }
         // A run that waits for its session needs no place in a lane yet.
         let full = if self.is_busy(&submit) { None } else { self.full_lane(&submit.plan) };
@@ -68,6 +79,12 @@ impl Owner {
                 cell.accept(Err(lane_full(self.lanes.lane(lane).spec())));
             }
         }
+    }
+
+    /// Answers with the turn's commit: a run that is there already may be as young as this turn.
+    fn answer_late(&mut self, cell: Arc<Cell>, answer: Result<Arc<Cell>>) {
+        let late = Answer(cell);
+        self.staged.acks.push(Box::new(move || late.0.accept(answer)));
     }
 
     /// The answer to a submit that needs no run: a refusal, or the run that is there already.
@@ -139,10 +156,23 @@ impl Owner {
 
     /// A lane in which a source would have to wait for a place, redirects followed.
     fn full_lane(&self, plan: &Plan) -> Option<usize> {
-        let lanes = plan.sources.iter().map(|&node| &plan.task(node).lane);
-        lanes
-            .filter_map(|name| self.lanes.index(name))
+        self.lanes_of(plan)
             .find(|&lane| self.lanes.full(lane).is_some() || self.is_waited_for(lane))
+    }
+
+    fn lanes_of<'p>(&'p self, plan: &'p Plan) -> impl Iterator<Item = usize> {
+        let lanes = plan.sources.iter().map(|&node| &plan.task(node).lane);
+        lanes.filter_map(|name| self.lanes.index(name))
+    }
+
+    /// A lane that has no place for a submit which has waited for this one. Only who has waited goes
+    /// before others that wait there, or two lanes could send a submit back and forth.
+    fn other_full_lane(&self, submit: &Submit, waited: usize) -> Option<usize> {
+        if self.is_busy(submit) {
+            return None;
+        }
+        let mut lanes = self.lanes_of(&submit.plan);
+        lanes.find(|&lane| lane != waited && self.lanes.full(lane).is_some())
     }
 
     /// True where submits wait for the lane already: nobody overtakes them.
@@ -152,10 +182,14 @@ impl Owner {
 
     fn block(&mut self, lane: usize, submit: Submit, cell: Arc<Cell>) {
         let until = self.lanes.lane(lane).spec().timeout_ms.map(|ms| self.now.plus(ms));
-        if let Some(until) = until {
+        self.wait_in(lane, Blocked { submit, cell, until });
+    }
+
+    fn wait_in(&mut self, lane: usize, blocked: Blocked) {
+        if let Some(until) = blocked.until {
             self.timers.at(until, Due::Blocked(lane));
         }
-        self.blocked.entry(lane).or_default().push_back(Blocked { submit, cell, until });
+        self.blocked.entry(lane).or_default().push_back(blocked);
     }
 
     /// Accepts blocked submits, first come first, for as long as their lane has room.
@@ -175,8 +209,13 @@ impl Owner {
                     next.cell.accept(Err(error.clone()));
                     continue;
                 }
-                match self.answer_now(&next.submit, &next.cell) {
-                    Some(answer) => next.cell.accept(answer),
+                if let Some(answer) = self.answer_now(&next.submit, &next.cell) {
+                    self.answer_late(next.cell, answer);
+                    continue;
+                }
+                // Another of its sources may find its lane full.
+                match self.other_full_lane(&next.submit, lane) {
+                    Some(other) => self.wait_in(other, next),
                     None => self.begin(next.submit, next.cell),
                 }
             }
@@ -186,17 +225,17 @@ impl Owner {
     /// Refuses submits that have waited for a lane as long as its timeout allows.
     pub(super) fn refuse_overdue(&mut self, lane: usize) {
         let now = self.now;
-        let Some(waiting) = self.blocked.get_mut(&lane) else { return };
-        let overdue = |blocked: &Blocked| blocked.until.is_some_and(|until| until <= now);
+        let Some(waiting) = self.blocked.remove(&lane) else { return };
         let error = lane_full(self.lanes.lane(lane).spec());
-        while waiting.front().is_some_and(overdue) {
-            if let Some(blocked) = waiting.pop_front() {
-                self.lanes.reject(lane);
-                blocked.cell.accept(Err(error.clone()));
-            }
+        // Not only in front: the lane may have had another timeout, or none, when those came.
+        let overdue = |blocked: &Blocked| blocked.until.is_some_and(|until| until <= now);
+        let (late, patient): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(overdue);
+        for blocked in late {
+            self.lanes.reject(lane);
+            blocked.cell.accept(Err(error.clone()));
         }
-        if waiting.is_empty() {
-            self.blocked.remove(&lane);
+        if !patient.is_empty() {
+            self.blocked.insert(lane, patient);
         }
     }
 

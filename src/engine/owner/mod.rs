@@ -17,6 +17,7 @@ mod pace;
 mod parked;
 mod rank;
 mod recover;
+mod reseat;
 mod session;
 mod show;
 mod stuck;
@@ -216,7 +217,10 @@ impl Owner {
                 self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
             }
             Message::Kill { run, reason, reply } => {
-                self.kill(run, reason);
+                match self.parked.unreadable(run) {
+                    Some(_) => self.give_up(run, reason),
+                    None => self.kill(run, reason),
+                }
                 self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
             }
             Message::Grow { run, growth, known, reply } => {

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Owner;
 use super::timers::Due;
+use super::{Owner, Slot};
 use crate::agent::MergeCall;
 use crate::engine::options::Submit;
 use crate::engine::sessions::{SessionAsk, SessionInfo};
@@ -153,6 +153,8 @@ impl Owner {
             let cap = group.collect.cap;
             let reason = format!("session `{key}` collects {cap} messages, and newer ones came");
             self.advance(oldest, Input::Stop { cause: CancelCause::Dropped, reason });
+            // At once: the next message of this turn must not find it there, and drop nobody.
+            self.sessions.left(key, oldest);
         }
     }
 
@@ -190,11 +192,23 @@ impl Owner {
         }
     }
 
-    fn merge(&mut self, key: &Arc<str>, number: u64, runs: &[RunId], group: &Group) {
+    pub(super) fn merge(&mut self, key: &Arc<str>, number: u64, runs: &[RunId], group: &Group) {
         let slots = runs.iter().filter_map(|run| self.runs.get(run));
         let inputs = slots.map(|slot| slot.run.input().clone()).collect();
         let (session, collect) = (Arc::clone(key), Arc::clone(&group.collect));
         self.executor.merge(Arc::new(MergeCall { session, number, inputs, collect }));
+    }
+
+    /// Runs that have ended in this turn are still in their session, until that is durable; no message
+    /// may be absorbed by one of them.
+    fn let_ended_go(&mut self, key: &str) {
+        for run in self.sessions.members(key) {
+            let is_over = |slot: &Slot| slot.run.state().is_terminal();
+            let waits = self.sessions.holder(key) != Some(run);
+            if waits && self.runs.get(&run).is_none_or(is_over) {
+                self.sessions.left(key, run);
+            }
+        }
     }
 
     /// The messages of a group have become one, or cannot.
@@ -206,7 +220,10 @@ impl Owner {
     ) {
         match result {
             Ok(input) => {
-                let Some(runs) = self.sessions.merged(key, number) else { return };
+                self.let_ended_go(key);
+                let Some(runs) = self.sessions.merged(key, number) else {
+                    return self.proceed(key);
+                };
                 let Some((&first, rest)) = runs.split_first() else { return };
                 self.advance(first, Input::Merged { from: rest.to_vec(), input });
                 for &run in rest {
@@ -290,99 +307,6 @@ impl Owner {
         true
     }
 
-    /// Seats recovered runs, given in the order of their submits, as they sat before: begun ones
-    /// first, and what a crash left half done is done.
-    pub(super) fn reseat(&mut self, runs: &[RunId]) {
-        self.finish_absorptions(runs);
-        self.finish_interruptions(runs);
-        let mut keys = BTreeSet::new();
-        for &run in runs {
-            let Some(slot) = self.runs.get_mut(&run) else { continue };
-            let Some(key) = slot.run.submitted().session.clone() else { continue };
-            if slot.run.state().is_terminal() {
-                continue;
-            }
-            let parks = slot.run.submitted().conduct.on_retry == OnRetry::Park;
-            if parks && slot.run.is_backing_off() {
-                slot.seat = Seat::Parked;
-                self.sessions.enter_parked(&key, run);
-            } else {
-                self.sessions.enter(&key, waiting(&slot.run));
-                keys.insert(key);
-            }
-        }
-        for key in keys {
-            match self.sessions.next(&key, self.now) {
-                Next::Start(run) => {
-                    if let Some(slot) = self.runs.get_mut(&run) {
-                        slot.seat = Seat::Free;
-                        self.advance(run, Input::Seat);
-                    }
-                }
-                Next::Merge { number, runs, group } => self.merge(&key, number, &runs, &group),
-                Next::Wait { until, first } => self.timers.at(until, Due::Session(first)),
-                Next::Nothing | Next::Resume(_) => {}
-            }
-        }
-        self.gauge_sessions();
-    }
-
-    /// A run that has taken messages says so in its records; who brought them may not know yet.
-    fn finish_absorptions(&mut self, runs: &[RunId]) {
-        let mut taken = Vec::new();
-        for into in runs {
-            let Some(slot) = self.runs.get(into) else { continue };
-            let steered = slot.run.steered().iter().map(|(from, _)| *from);
-            taken
-                .extend(steered.chain(slot.run.merged().iter().copied()).map(|from| (from, *into)));
-        }
-        for (from, into) in taken {
-            self.advance(from, Input::Absorb { into });
-        }
-    }
-
-    /// Whoever interrupted its session cancelled all before it; the crash may have come in between.
-    fn finish_interruptions(&mut self, runs: &[RunId]) {
-        let mut interrupted = Vec::new();
-        let mut interrupting = std::collections::HashMap::new();
-        for &run in runs.iter().rev() {
-            let Some(slot) = self.runs.get(&run) else { continue };
-            let Some(key) = &slot.run.submitted().session else { continue };
-            if let Some(by) = interrupting.get(key) {
-                interrupted.push((run, *by, Arc::clone(key)));
-            } else if slot.run.submitted().conduct.admission == Admission::Interrupting {
-                interrupting.insert(Arc::clone(key), run);
-            }
-        }
-        for (run, by, key) in interrupted.into_iter().rev() {
-            let reason = format!("interrupted by run `{by}` of session `{key}`");
-            self.advance(run, Input::Cancel { reason });
-        }
-    }
-
-    /// Puts a recovered message before the run that holds its session, as it was before.
-    pub(super) fn repost(
-        &mut self,
-        run: RunId,
-        submitted: u64,
-        begun: impl Fn(RunId) -> Option<u64>,
-    ) {
-        let Some(slot) = self.runs.get(&run).filter(|slot| slot.seat == Seat::Waiting) else {
-            return;
-        };
-        if slot.run.submitted().conduct.admission != Admission::Steered {
-            return;
-        }
-        let key = slot.run.submitted().session.as_ref();
-        let Some(holder) = key.and_then(|key| self.sessions.holder(key)) else { return };
-        // A holder that began later was not the one that the message was put before.
-        if begun(holder).is_some_and(|begun| begun < submitted)
-            && let Some(letters) = self.runs.get(&holder).and_then(|slot| slot.letters.as_ref())
-        {
-            letters.put(run, slot.run.input().clone());
-        }
-    }
-
     pub(super) fn answer(&mut self, ask: SessionAsk) {
         match ask {
             SessionAsk::Look { key, reply } => {
@@ -402,14 +326,14 @@ impl Owner {
         }
     }
 
-    fn gauge_sessions(&self) {
+    pub(super) fn gauge_sessions(&self) {
         self.stats.sessions_busy.store(self.sessions.len() as u64, Ordering::Relaxed);
         self.stats.sessions_waiting.store(self.sessions.waiting() as u64, Ordering::Relaxed);
     }
 }
 
 /// A run as it comes to its session. What has begun, or is merged already, is merged with nobody.
-fn waiting(run: &Run) -> Waiting {
+pub(super) fn waiting(run: &Run) -> Waiting {
     let submitted = run.submitted();
     let group = match &submitted.conduct.when_busy {
         WhenBusy::Collect(collect)

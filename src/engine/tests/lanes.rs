@@ -172,3 +172,64 @@ fn who_lent_a_permit_has_one_again_before_it_goes_on() {
     reports.lock().expect("not poisoned").take();
     engine.close(0);
 }
+
+/// An agent that ends when the test lets it.
+fn gated(local: &Arc<Local>) -> mpsc::Sender<()> {
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    local.agent("work", move |_, _| {
+        let _ = wait.lock().expect("not poisoned").recv();
+        Outcome::Completed(number(1))
+    });
+    go
+}
+
+fn view(engine: &Engine, name: &str) -> crate::lane::LaneView {
+    let lanes = engine.lanes().expect("open");
+    lanes.into_iter().find(|view| view.name == name).expect("declared")
+}
+
+#[test]
+fn a_timeout_given_to_a_lane_later_holds_behind_those_that_wait_for_ever() {
+    let local = Local::new();
+    let go = gated(&local);
+    let engine = open(&local, None, vec![lane(1, 1, OnFull::Block)]);
+    let plan = plan(vec![in_narrow("work")]);
+    let _there = [start(&engine, &plan), start(&engine, &plan)];
+    let patient = engine.submit(request(&plan)).expect("the inbox is open");
+    let limits = LaneSpec { timeout_ms: Some(1), ..lane(1, 1, OnFull::Block) };
+    engine.change_lane(limits).expect("sound limits");
+    let hasty = engine.submit(request(&plan)).expect("the inbox is open");
+    let answer = hasty.wait(SOON).expect("answered in time");
+    assert_eq!(answer.expect_err("its time is over").code, "lane.full");
+    assert!(patient.wait(Some(Duration::ZERO)).is_none(), "it has no timeout");
+    drop(go);
+    let patient = patient.wait(SOON).expect("answered").expect("accepted");
+    assert_eq!(ended(&patient), RunState::Completed);
+    engine.close(0);
+}
+
+#[test]
+fn who_waited_for_one_lane_waits_for_the_next_that_is_full() {
+    let local = Local::new();
+    let _go = gated(&local);
+    let wide = LaneSpec { name: "wide".into(), ..lane(1, 1, OnFull::Block) };
+    let engine = open(&local, None, vec![lane(1, 1, OnFull::Block), wide]);
+    let in_wide = |id: &str| Task { lane: "wide".into(), ..task(id, "work", &[]) };
+    let narrow = plan(vec![in_narrow("work")]);
+    let there = [start(&engine, &narrow), start(&engine, &narrow)];
+    let wide = plan(vec![in_wide("a")]);
+    let _also = [start(&engine, &wide), start(&engine, &wide)];
+    let both = plan(vec![in_narrow("work"), in_wide("b")]);
+    let waits = engine.submit(request(&both)).expect("the inbox is open");
+    // The one that is queued goes: there is a place in one of the two lanes.
+    there[1].cancel("enough").expect("open");
+    assert_eq!(ended(&there[1]), RunState::Cancelled);
+    assert_eq!(view(&engine, "narrow").queued, 0);
+    assert_eq!(view(&engine, "wide").backlog, 0, "nobody was taken in without a place");
+    assert!(waits.wait(Some(Duration::ZERO)).is_none(), "it waits for the other lane");
+    assert_eq!(start(&engine, &narrow).state(), RunState::Pending, "it keeps nobody out meanwhile");
+    engine.close(0);
+    let answer = waits.wait(SOON).expect("answered when the engine closes");
+    assert_eq!(answer.expect_err("closed").code, "engine.closed");
+}

@@ -109,6 +109,21 @@ fn a_run_that_cannot_be_replayed_can_be_cancelled_and_purged() {
 }
 
 #[test]
+fn a_run_that_cannot_be_replayed_can_be_killed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = plant(folder.path(), 7, refused());
+    let local = Local::new();
+    let engine = open(&local, Some(folder.path()), vec![]);
+    let handle = engine.get(run).expect("known");
+    handle.kill("enough").expect("killed");
+    assert!(handle.wait(SOON).expect("it is over"));
+    assert_eq!(handle.state(), RunState::Cancelled);
+    assert_eq!(listed(&engine, RunState::Cancelled), [run]);
+    assert_eq!(gauge(&engine), 0);
+    engine.close(0);
+}
+
+#[test]
 fn what_a_run_misses_is_told_and_all_views_agree() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut far = task("far", "ok", &[]);

@@ -92,7 +92,7 @@ fn a_hold_stops_its_key_or_its_lane() {
     assert_eq!(lanes.wake_at(), Some(NOW.plus(700)));
     assert_eq!(order_at(&mut lanes, NOW.plus(699)).len(), 0);
     assert_eq!(order_at(&mut lanes, NOW.plus(700)), [1, 4]);
-    assert_eq!(lanes.view(NOW.plus(700))[0].keys, 0);
+    assert_eq!(lanes.view(NOW.plus(701))[0].keys, 0);
 }
 
 #[test]
@@ -156,4 +156,15 @@ fn who_lent_a_permit_takes_it_again_only_where_one_is_free() {
     assert_eq!(lanes.view(NOW)[0].running, 1);
     drop((parent, again));
     assert_eq!(lanes.view(NOW)[0].running, 0);
+}
+
+#[test]
+fn a_key_that_was_only_held_leaves_nothing_behind() {
+    let mut lanes = lanes([spec(9, 9)], None);
+    lanes.hold(0, Some("a"), NOW.plus(500));
+    lanes.hold(0, Some("b"), NOW.plus(500));
+    for wait in [0, 501, 1_003] {
+        assert_eq!(lanes.fronts(0, NOW.plus(wait)).count(), 0);
+    }
+    assert_eq!(lanes.lane(0).limiters.keys(), 0, "nobody had to look at the lane");
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::lane::check::HOPS_MAX;
 
 fn full(on_full: OnFull) -> LaneSpec {
     LaneSpec { on_full, ..spec(1, 3) }
@@ -155,4 +156,16 @@ fn it_tells_where_a_task_waits() {
     assert_eq!(told, [(true, 3, 1, true), (false, 4, 2, true)]);
     assert_eq!(lanes.whereabouts(RunId::from_u128(2), 1), []);
     assert_eq!(lanes.whereabouts(RunId::from_u128(3), 0), []);
+}
+
+#[test]
+fn a_change_far_down_a_path_of_redirects_makes_it_no_longer_than_it_may_be() {
+    let named = |n: usize, on_full| LaneSpec { name: format!("l{n}"), on_full, ..spec(1, 1) };
+    let to = |n: usize| OnFull::Redirect(format!("l{n}"));
+    let path = (0..HOPS_MAX).map(|n| named(n, to(n + 1)));
+    let ends = [HOPS_MAX, HOPS_MAX + 1].map(|n| named(n, OnFull::Block));
+    let mut lanes = lanes(path.chain(ends), None);
+    let longer = named(HOPS_MAX, to(HOPS_MAX + 1));
+    let error = lanes.configure(longer, NOW).expect_err("one hop too many from the first lane");
+    assert_eq!(error.code, "lane.redirect_hops");
 }

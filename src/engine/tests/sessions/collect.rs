@@ -1,6 +1,8 @@
 //! Messages that become one.
 
 use super::*;
+use crate::agent::Report;
+use crate::engine::inbox::Message;
 
 #[test]
 fn collected_messages_become_one_follow_up() {
@@ -72,6 +74,77 @@ fn messages_that_cannot_be_merged_fail_and_are_not_lost_silently() {
         assert_eq!(reason(run), "no sum of these");
     }
     assert_eq!((desk.next(), ended(&after)), (4, RunState::Completed));
+    is_idle(&engine);
+    engine.close(0);
+}
+
+#[test]
+fn a_cap_holds_for_messages_that_come_together() {
+    let local = Local::new();
+    let (desk, gates) = Desk::new(&local, &[1]);
+    local.merger(sum);
+    let engine = open(&local, None, vec![]);
+    let plan = talk();
+    send(&engine, says(&plan, 1, WhenBusy::Followup));
+    desk.next();
+    let old = collect(1, 2, Overflow::Old);
+    let together = [10, 20, 30, 40, 50].map(|n| says(&plan, n, old.clone())).into();
+    let tickets = engine.submit_many(together).expect("the inbox is open");
+    let runs: Vec<_> = tickets
+        .iter()
+        .map(|ticket| ticket.wait(SOON).expect("answered in time").expect("accepted"))
+        .collect();
+    drop(gates);
+    assert_eq!(desk.next(), 90, "the last two");
+    let ends: Vec<_> = runs.iter().map(ended).collect();
+    assert_eq!(ends[..3], [RunState::Cancelled; 3]);
+    assert_eq!(ends[3..], [RunState::Completed; 2]);
+    is_idle(&engine);
+    engine.close(0);
+}
+
+#[test]
+fn a_message_that_is_cancelled_while_it_is_merged_takes_no_other_with_it() {
+    let local = Local::new();
+    let (desk, mut gates) = Desk::new(&local, &[1, 9]);
+    let (tell, merging) = mpsc::channel();
+    let (answer, slow) = mpsc::channel::<()>();
+    let (tell, slow) = (Mutex::new(tell), Mutex::new(slow));
+    local.merger(move |call| {
+        tell.lock().expect("nobody panics here").send(call.number).expect("the test listens");
+        if call.number == 1 {
+            let _ = slow.lock().expect("nobody panics here").recv();
+        }
+        sum(call)
+    });
+    let engine = open(&local, None, vec![]);
+    let plan = talk();
+    send(&engine, says(&plan, 1, WhenBusy::Followup));
+    assert_eq!(desk.next(), 1);
+    let other = send(&engine, Submit { input: number(9), ..request(&plan) });
+    assert_eq!(desk.next(), 9);
+    let mode = || collect(0, 20, Overflow::Summarize);
+    let runs = [10, 20, 30].map(|n| send(&engine, says(&plan, n, mode())));
+    // The end of another run holds the owner, so that all that follows comes in one turn.
+    let (go, hold) = mpsc::channel::<()>();
+    let (tell, held) = mpsc::channel();
+    other.cell.at_end(Box::new(move || {
+        tell.send(()).expect("the test listens");
+        let _ = hold.recv();
+    }));
+    drop(gates.remove(0));
+    assert_eq!(merging.recv(), Ok(1));
+    drop(gates);
+    held.recv().expect("the owner is held");
+    let (reply, _answer) = mpsc::sync_channel(1);
+    let cancel = Message::Cancel { run: runs[0].id(), reason: "enough".into(), reply };
+    engine.shared.inbox.push(cancel).expect("the inbox is open");
+    let merged = Report::Merged { session: "u".into(), number: 1, result: Ok(number(60)) };
+    local.tell(vec![merged]);
+    drop((go, answer));
+    assert_eq!(desk.next(), 50, "the other two, merged anew");
+    assert_eq!(runs.each_ref().map(ended)[..2], [RunState::Cancelled, RunState::Completed]);
+    assert_eq!(ended(&runs[2]), RunState::Completed);
     is_idle(&engine);
     engine.close(0);
 }
