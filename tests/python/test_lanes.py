@@ -58,7 +58,6 @@ def test_a_rate_is_written_as_people_say_it(text: str, units: int, per_ms: int) 
         ({"isolation": "prozess"}, "config.choice", "prozess"),
         ({"fair": "yes"}, "config.lane", "fair"),
         ({"concurrency": 0}, "config.lane", "`concurrency`"),
-        ({"concurrency": None}, "config.lane", "no concurrency"),
     ],
 )
 def test_a_lane_that_makes_no_sense_is_refused(options: dict[str, Any], code: str, words: str) -> None:
