@@ -203,7 +203,7 @@ def lane_of(name: str, options: Mapping[str, Any]) -> Lane:
     on_full = known.get("on_full")
     if isinstance(on_full, Mapping) and set(on_full) == {"redirect"}:
         known["on_full"] = redirect(on_full["redirect"])
-    return Lane(name, **known)
+    return Lane(name, **known)._sizeable()
 
 
 def _exception(name: Any) -> type[BaseException] | None:

@@ -30,6 +30,8 @@ class Looking:
 
     _native: _goclaw.Engine
     _path: str | None
+    # What `sessions.configure` was told, by key: the mode and the weight.
+    _set_up: dict[str, tuple[_goclaw._ModeRow | None, int | None]]
     _pid: int
 
     def get(self, run_id: str) -> Run[Any]:

@@ -77,16 +77,25 @@ def found(path: str) -> Callable[[list[Any]], Any]:
     return target  # type: ignore[no-any-return]
 
 
+def check(what: str, function: object) -> None:
+    """Refuses what is no function.
+
+    Raises:
+        ConfigError: `config.function`.
+    """
+    if not callable(function):
+        raise ConfigError(
+            f"`{what}` is {function!r}", code="config.function", help="give a function: list of inputs -> one input"
+        )
+
+
 def path_of(what: str, function: Callable[[list[Any]], Any], *, memory: bool) -> str:
     """Where the function can be imported from, after a restart too.
 
     Raises:
         ConfigError: `config.function` where an engine with a path could not find it again.
     """
-    if not callable(function):
-        raise ConfigError(
-            f"`{what}` is {function!r}", code="config.function", help="give a function: list of inputs -> one input"
-        )
+    check(what, function)
     named = getattr(function, "fn", function)
     path = f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', type(named).__qualname__)}"
     if memory:

@@ -66,7 +66,8 @@ def recipe(name: str) -> tuple[str, str, Any]:
     if module == "__main__":
         if _main() is not None and "<locals>" not in path:
             return "import", module, path
-        why = "it is defined at a prompt, in a notebook or with -c"
+        inside = "<locals>" in path
+        why = "it is defined inside a function" if inside else "it is defined at a prompt, in a notebook or with -c"
     elif "<locals>" in path:
         why = "it is defined inside a function"
     elif _lies_under(module, path, made):

@@ -176,7 +176,7 @@ class Submitting(Looking):
             self._tickets, flow, [input], run_id, on_conflict, priority, tags, durability, True, place, soon=True
         )
         seconds = None if timeout is None else to_seconds(timeout, what="timeout")
-        return self._started(await _accepted(make, seconds))[0]
+        return self._started(await _accepted(make, seconds, self._full_lanes))[0]
 
     def submit_many(
         self,
@@ -186,7 +186,7 @@ class Submitting(Looking):
         priority: int = 0,
         tags: Sequence[str] = (),
         durability: Durability | None = None,
-        session: str | Sequence[str] | None = None,
+        session: str | builtins.list[str] | tuple[str, ...] | None = None,
         when_busy: WhenBusy | None = None,
         on_retry: OnRetry = "hold",
         weight: int | None = None,
@@ -203,7 +203,7 @@ class Submitting(Looking):
             priority: Higher runs first.
             tags: Words to find the runs by.
             durability: The level of these runs, where it differs from the engine's.
-            session: One key for all, or one key per input.
+            session: One key for all, or a list or tuple with one key per input.
             when_busy: What to do while a session is busy.
             on_retry: Whether a run keeps its session while it waits for a retry.
             weight: Turns that the sessions get where others get one.
@@ -350,14 +350,22 @@ class Submitting(Looking):
 
     def _place(
         self,
-        session: str | Sequence[str] | None,
+        session: str | builtins.list[str] | tuple[str, ...] | None,
         when_busy: WhenBusy | None,
         on_retry: OnRetry,
         weight: int | None,
         *,
-        inputs: int = 1,
+        inputs: int | None = None,
     ) -> _goclaw._PlaceRow:
         return _place(session, when_busy, on_retry, weight, inputs=inputs, memory=self._path is None)
+
+    def _full_lanes(self) -> str:
+        """The lanes without a free place, for people; best effort, as they may have got one meanwhile."""
+        try:
+            full = [name for name, lane in self.lanes.items() if lane.stats.queued >= lane.stats.capacity]
+        except GoclawError:
+            full = []
+        return ", ".join(f"lane `{name}`" for name in full) or "the lanes of its first tasks"
 
     def _started(self, answers: builtins.list[_goclaw.Run | BaseException]) -> builtins.list[Run[Any]]:
         refused = [answer for answer in answers if isinstance(answer, BaseException)]
@@ -383,7 +391,7 @@ def _blocks(wanted: bool | None, seconds: float | None) -> bool:
 
 
 async def _accepted(
-    make: Callable[[], _goclaw.Tickets], seconds: float | None
+    make: Callable[[], _goclaw.Tickets], seconds: float | None, full: Callable[[], str]
 ) -> builtins.list[_goclaw.Run | BaseException]:
     """The answers to submits that are made on a thread, as values may be large and workflows not compiled yet."""
     import asyncio
@@ -408,7 +416,7 @@ async def _accepted(
                 raise
     except TimeoutError as late:
         raise LaneFull(
-            f"no place came free within {seconds} s",
+            f"no place came free in {await asyncio.to_thread(full)} within {seconds} s",
             help="submit later, wait longer, or give the lane more capacity or concurrency",
         ) from late
     return tickets.answers()

@@ -78,6 +78,10 @@ def read(
     found = _Found()
     where: Config | None = config if config is not None else environ.get(_FILE) or None
     if where is not None:
+        if not isinstance(where, (str, os.PathLike, Mapping)):
+            raise ConfigError(
+                f"`config` is {where!r}", code="config.file", help='give a file, "goclaw.yaml", or a dict'
+            )
         origin = "config" if isinstance(where, Mapping) else str(where)
         found.document(where if isinstance(where, Mapping) else _load(Path(where)), origin)
     lanes = list(lanes)
@@ -129,6 +133,12 @@ class _Found:
             if key not in KEYS:
                 # Other programs use this prefix too (Kubernetes, for a service called goclaw), so only
                 # what was meant for us is refused: what has our form, or is nearly one of our keys.
+                if not rest and (meant := _meant(first)) is not None:
+                    raise ConfigError(
+                        f"the environment has `{variable}`, which is not known",
+                        code="config.unknown_key",
+                        help=f"did you mean `{meant}`?",
+                    )
                 if rest or suggest(key, KEYS).startswith("did you mean"):
                     raise _unknown(f"the environment has `{variable}`", key, KEYS)
             elif key != "lanes":
@@ -151,13 +161,21 @@ class _Found:
         self.lane(name, {key: inner}, variable)
 
     def arguments(self, lanes: Iterable[Lane], arguments: Mapping[str, Any]) -> None:
+        seen: set[str] = set()
         for lane in lanes:
             if not isinstance(lane, Lane):
                 raise ConfigError(f"`lanes` holds {lane!r}", code="config.lane", help='give goclaw.Lane("io", 64)')
+            if lane.name in seen:
+                raise ConfigError(
+                    f"`lanes` holds lane `{lane.name}` twice",
+                    code="lane.declared",
+                    help="leave one of them out, or give it another name",
+                )
+            seen.add(lane.name)
             given = {
                 field.name: getattr(lane, field.name)
                 for field in dataclasses.fields(lane)
-                if field.name != "name" and getattr(lane, field.name) != field.default
+                if field.name in lane._given - {"name"} and getattr(lane, field.name) is not None
             }
             self.lane(lane.name, given, "arguments")
         for key, value in arguments.items():
@@ -234,6 +252,17 @@ def _parsed(variable: str, text: str) -> Any:
         raise ConfigError(
             f"`{variable}` is {text!r}, which cannot be read", code="config.file", help="write it as YAML: 8, true, 5s"
         ) from error
+
+
+def _meant(shouted: str) -> str | None:
+    """What was probably meant by a variable with single underscores: `LANES_CPU_CONCURRENCY`."""
+    if not shouted.startswith("LANES_"):
+        return None
+    for key in sorted(_schema.LANE, key=len, reverse=True):
+        name = shouted.removeprefix("LANES_").removesuffix(f"_{key.upper()}")
+        if name and name + f"_{key.upper()}" == shouted.removeprefix("LANES_"):
+            return f"{_PREFIX}LANES__{name}__{key.upper()}"
+    return None
 
 
 def _shouted(name: str) -> str:

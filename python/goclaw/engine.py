@@ -107,9 +107,9 @@ class Engine(Submitting):
         # What a file or the environment says of durability is meant for engines that have a path.
         wanted = durability if path is None else told.get("durability")
         level = one_of("durability", "strict" if wanted is None else wanted, DURABILITIES)
-        if path is None and level == "relaxed":
+        if path is None and durability in ("strict", "relaxed"):
             raise ConfigError(
-                'an engine in memory cannot have durability="relaxed"',
+                f'an engine in memory cannot have durability="{durability}"',
                 code="config.contradiction",
                 help="give the engine a path, or leave durability out",
             )
@@ -122,6 +122,7 @@ class Engine(Submitting):
         self._path = None if path is None else os.path.expanduser(os.fspath(path))
         self._drain_ms = to_ms(told.get("drain_timeout", "10s"), what="drain_timeout")
         self._pid = os.getpid()
+        self._set_up = {}
         concurrency = told.get("concurrency")
         self._native = _goclaw.Engine(
             self._path,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from . import _goclaw
 from ._options import ISOLATIONS, Isolation, one_of
@@ -15,6 +16,7 @@ from .rate import Rate, read
 
 _MOST = 1_000_000
 _POLICIES = ("block", "drop_newest", "drop_oldest")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,24 @@ def redirect(to: str) -> Redirect:
     return Redirect(to)
 
 
+def _knows_what_was_given(cls: type[T]) -> type[T]:
+    """Makes a dataclass remember the names of the options that it was called with.
+
+    One that says what is the default anyway outranks a file; one that was left out does not.
+    """
+    plain: Any = cls.__init__
+
+    @functools.wraps(plain)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        by_position = tuple(vars(cls)["__dataclass_fields__"])[: len(args)]
+        object.__setattr__(self, "_given", frozenset((*by_position, *kwargs)))
+        plain(self, *args, **kwargs)
+
+    cls.__init__ = init  # type: ignore[method-assign]
+    return cls
+
+
+@_knows_what_was_given
 @dataclass(frozen=True)
 class Lane:
     """A named resource class: so many tasks may run at once, so many may queue, so many may begin per time.
@@ -59,7 +79,8 @@ class Lane:
     Args:
         name: What tasks call it (``lane="io"``).
         concurrency: Tasks that may run at once; the built-in names (``default io cpu memory gpu``) size
-            themselves by the machine where it is left out.
+            themselves by the machine where it is left out, others need it from here or from the
+            engine's configuration.
         capacity: Tasks that may wait in the queue.
         rate: Units that may begin per time: ``"100/s"``, ``"90_000/m"``, ``"5/2s"`` or a `Rate`.
         burst: Units that may begin at once after a pause; a whole period's by default, 1 spaces them evenly.
@@ -94,6 +115,9 @@ class Lane:
     isolation: Isolation | None = field(default=None, kw_only=True)
     fair: bool = field(default=True, kw_only=True)
 
+    if TYPE_CHECKING:
+        _given: ClassVar[frozenset[str]]
+
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
             raise ConfigError("a lane has no name", code="config.lane", help='name it: Lane("io", 64)')
@@ -111,13 +135,6 @@ class Lane:
             raise self._refuse(f"has `fair` {self.fair!r}", "give True or False")
 
     def _check_numbers(self) -> None:
-        sizes = _goclaw.lane_sizes()
-        if self.concurrency is None and self.name not in sizes:
-            raise self._refuse(
-                "has no concurrency",
-                f'give it one: Lane("{self.name}", 8). Only the built-in lanes size themselves: '
-                f"{suggest(self.name, sizes)}",
-            )
         for what in ("concurrency", "capacity", "threads"):
             value = getattr(self, what)
             if value is None and what != "capacity":
@@ -179,8 +196,24 @@ class Lane:
     def _refuse(self, what: str, help: str) -> ConfigError:
         return ConfigError(f"lane `{self.name}` {what}", code="config.lane", help=help)
 
+    def _sizeable(self) -> Lane:
+        """The lane itself, where its size is known or the machine's.
+
+        Raises:
+            ConfigError: `config.lane`. Not when it is made, as a configuration may say its size.
+        """
+        sizes = _goclaw.lane_sizes()
+        if self.concurrency is None and self.name not in sizes:
+            raise self._refuse(
+                "has no concurrency",
+                f'give it one: Lane("{self.name}", 8). Only the built-in lanes size themselves: '
+                f"{suggest(self.name, sizes)}",
+            )
+        return self
+
     def _to_model(self) -> dict[str, Any]:
         """The lane in the core's form; without `concurrency` where the machine decides (see `sized`)."""
+        self._sizeable()
         rate = self._rate()
         on_full = {"redirect": self.on_full.to} if isinstance(self.on_full, Redirect) else self.on_full
         model = {

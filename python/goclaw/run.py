@@ -498,6 +498,10 @@ def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
 
 _ENDED = {"cancelled": "was cancelled", "quarantined": "was quarantined"}
 _HELP = {
+    "agent.process_main": 'put what the script does under `if __name__ == "__main__":`',
+    "agent.not_importable": "define the agent at the top of an importable module, or `pip install cloudpickle`",
+    "agent.isolation": 'leave isolation="auto", or run where there are worker processes',
+    "agent.unknown": "import the module that registers the agent before the run is submitted",
     "task.queue_timeout": "give the lane more concurrency, or the task a longer `queue_timeout`",
     "task.idle_timeout": "call `ctx.heartbeat()` while the agent works, or raise the task's `idle_timeout`",
     "task.total_timeout": "raise the task's `total_timeout`, or allow fewer retries",

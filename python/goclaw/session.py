@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import _merge
-from ._options import one_of
+from ._options import UNSET, Unset, one_of
 from .durations import Duration, to_ms
 from .errors import Cancelled, ConfigError
 
@@ -69,6 +69,9 @@ class Collect:
         to_ms(self.debounce, what="debounce")
         _whole("cap", self.cap, _CAP_MAX)
         one_of("overflow", self.overflow, OVERFLOWS)
+        for what, function in (("merge", self.merge), ("summarize", self.summarize)):
+            if function is not None:
+                _merge.check(what, function)
         if self.summarize is not None and self.overflow != "summarize":
             raise ConfigError(
                 f'`summarize` does nothing with overflow="{self.overflow}"',
@@ -221,23 +224,29 @@ class Sessions(Mapping[str, SessionView]):
     def __contains__(self, key: object) -> bool:
         return key in self._engine._alive().session_keys()
 
-    def configure(self, key: str, *, when_busy: WhenBusy | None = None, weight: int | None = None) -> None:
+    def configure(
+        self, key: str, *, when_busy: WhenBusy | Unset | None = UNSET, weight: int | Unset | None = UNSET
+    ) -> None:
         """Says what submits to the session do that do not say it themselves.
 
-        It belongs to the open engine, as `Engine(when_busy=…)` does; without options the session goes
-        back to the engine's own.
+        It belongs to the open engine, as `Engine(when_busy=…)` does. What is left out stays as it is.
 
         Args:
             key: The session.
-            when_busy: What a message does while the session is busy.
-            weight: Turns that the session gets where others get one.
+            when_busy: What a message does while the session is busy; `None`: as the engine says.
+            weight: Turns that the session gets where others get one; `None`: one.
 
         Raises:
             ConfigError: for options that make no sense.
         """
-        memory = self._engine._path is None
-        mode = None if when_busy is None else _mode(when_busy, memory=memory)
-        self._engine._alive().set_up_session(_key(key), mode, _weight(weight))
+        key, native = _key(key), self._engine._alive()
+        mode, turns = self._engine._set_up.get(key, (None, None))
+        if not isinstance(when_busy, Unset):
+            mode = None if when_busy is None else _mode(when_busy, memory=self._engine._path is None)
+        if not isinstance(weight, Unset):
+            turns = _weight(weight)
+        native.set_up_session(key, mode, turns)
+        self._engine._set_up[key] = (mode, turns)
 
     def __repr__(self) -> str:
         return f"<Sessions of {self._engine!r}>"
@@ -255,12 +264,12 @@ def _mode(when_busy: WhenBusy, *, memory: bool) -> _goclaw._ModeRow:
 
 
 def _place(
-    session: str | Sequence[str] | None,
+    session: str | list[str] | tuple[str, ...] | None,
     when_busy: WhenBusy | None,
     on_retry: OnRetry,
     weight: int | None,
     *,
-    inputs: int,
+    inputs: int | None,
     memory: bool,
 ) -> _goclaw._PlaceRow:
     one_of("on_retry", on_retry, ON_RETRIES)
@@ -273,7 +282,7 @@ def _place(
                 help='give it one: submit(…, session="user-42")',
             )
         keys = None
-    elif isinstance(session, str) or not isinstance(session, Sequence):
+    elif inputs is None or not isinstance(session, (list, tuple)):
         keys = [_key(session)]
     else:
         keys = [_key(key) for key in session]
@@ -287,7 +296,7 @@ def _place(
     return keys or None, mode, on_retry == "park", _weight(weight)
 
 
-def _key(key: str) -> str:
+def _key(key: object) -> str:
     if not isinstance(key, str) or not key or len(key.encode(errors="replace")) > _KEY_BYTES_MAX:
         raise ConfigError(
             f"`session` is {key!r}" if not isinstance(key, str) or len(key) < 80 else "`session` is too long",

@@ -116,7 +116,7 @@ impl Engine {
     /// Hands a run to the engine; the ticket tells when it is accepted.
     ///
     /// # Errors
-    /// `engine.closed`, `engine.busy`, `submit.durability`.
+    /// `engine.closed`, `engine.busy`, `config.durability`.
     pub fn submit(&self, request: Submit) -> Result<Ticket> {
         let mut tickets = self.submit_many(vec![request])?;
         Ok(tickets.pop().expect("one request makes one ticket"))
@@ -165,12 +165,12 @@ impl Engine {
             (own, None) => Ok(own),
             (Durability::None, Some(Durability::None)) => Ok(Durability::None),
             (Durability::None, Some(_)) => Err(Error::new(
-                "submit.durability",
+                "config.durability",
                 "an engine in memory cannot make a run durable",
                 "open the engine with a path",
             )),
             (_, Some(Durability::None)) => Err(Error::new(
-                "submit.durability",
+                "config.durability",
                 "a run in an engine with a path is always journaled",
                 "use durability=\"relaxed\", or an engine without a path",
             )),

@@ -172,3 +172,41 @@ def test_values_of_a_file_are_checked_like_arguments(told: dict[str, Any], code:
     with pytest.raises(goclaw.ConfigError) as refused:
         goclaw.Engine(tmp_path / "store", config=told)
     assert refused.value.code == code
+
+
+def test_an_argument_that_says_the_default_outranks_a_file() -> None:
+    file = {"lanes": {"llm": {"concurrency": 8, "capacity": 5, "on_full": {"redirect": "io"}, "fair": False}}}
+    found = lanes(config.read(file, lanes=[goclaw.Lane("llm", 2, on_full="block", fair=True)], environ={}))["llm"]
+    assert (found.concurrency, found.capacity, found.on_full, found.fair) == (2, 5, "block", True)
+
+
+def test_a_lane_may_have_its_size_from_a_file() -> None:
+    found = config.read({"lanes": {"llm": {"concurrency": 8}}}, lanes=[goclaw.Lane("llm", capacity=7)], environ={})
+    assert found.lanes == [goclaw.Lane("llm", 8, capacity=7)]
+    with pytest.raises(goclaw.ConfigError, match="no concurrency"):
+        goclaw.Engine(lanes=[goclaw.Lane("llm")])
+
+
+def test_a_lane_given_twice_is_refused() -> None:
+    with pytest.raises(goclaw.ConfigError) as refused:
+        goclaw.Engine(lanes=[goclaw.Lane("a", 1), goclaw.Lane("a", 2)])
+    assert refused.value.code == "lane.declared"
+
+
+@pytest.mark.parametrize("level", ["strict", "relaxed"])
+def test_an_engine_in_memory_takes_no_durability(level: Any) -> None:
+    with pytest.raises(goclaw.ConfigError) as refused:
+        goclaw.Engine(durability=level)
+    assert refused.value.code == "config.contradiction"
+
+
+def test_a_configuration_that_is_none_is_refused() -> None:
+    with pytest.raises(goclaw.ConfigError) as refused:
+        goclaw.Engine(config=5)  # type: ignore[arg-type]
+    assert refused.value.code == "config.file"
+
+
+def test_a_variable_with_single_underscores_is_understood() -> None:
+    with pytest.raises(goclaw.ConfigError) as refused:
+        config.read(environ={"GOCLAW_LANES_LLM_CONCURRENCY": "1"})
+    assert refused.value.help == "did you mean `GOCLAW_LANES__LLM__CONCURRENCY`?"

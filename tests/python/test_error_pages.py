@@ -6,6 +6,8 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "error_index.py"
 
 
@@ -24,5 +26,12 @@ def test_codes_and_pages_belong_together() -> None:
 
 def test_codes_are_found_in_both_languages() -> None:
     found = script().codes()
-    assert {"store.locked", "workflow.cycle", "config.duration", "task.timeout", "run.cancelled"} <= found
+    assert {"store.locked", "workflow.cycle", "config.duration", "task.timeout", "template.fuel"} <= found
     assert not found & {"task.started", "run.submitted"}  # events, no errors
+
+
+def test_an_area_that_nobody_looks_for_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = script()
+    assert found.unknown_areas() == set()
+    monkeypatch.delitem(found.AREAS, "template")
+    assert found.unknown_areas() == {"template"}

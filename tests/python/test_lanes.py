@@ -58,7 +58,6 @@ def test_a_rate_is_written_as_people_say_it(text: str, units: int, per_ms: int) 
         ({"isolation": "prozess"}, "config.choice", "prozess"),
         ({"fair": "yes"}, "config.lane", "fair"),
         ({"concurrency": 0}, "config.lane", "`concurrency`"),
-        ({"concurrency": None}, "config.lane", "no concurrency"),
     ],
 )
 def test_a_lane_that_makes_no_sense_is_refused(options: dict[str, Any], code: str, words: str) -> None:
@@ -71,7 +70,7 @@ def test_a_lane_that_makes_no_sense_is_refused(options: dict[str, Any], code: st
 
 def test_a_misspelt_built_in_lane_is_suggested() -> None:
     with pytest.raises(goclaw.ConfigError) as refused:
-        goclaw.Lane("memry")
+        goclaw.Engine(lanes=[goclaw.Lane("memry")])
     assert "did you mean `memory`?" in refused.value.help
     with pytest.raises(goclaw.ConfigError):
         goclaw.redirect("")

@@ -349,7 +349,7 @@ def test_a_submit_wins_over_its_session_and_a_session_over_the_engine(chat: Any,
         assert engine.submit(chat, "c", session="u", when_busy="followup").admission == "queued"
         engine.sessions.configure("idle", weight=2)
         assert sorted(engine.sessions) == ["idle", "u"]
-        engine.sessions.configure("u")
+        engine.sessions.configure("u", when_busy=None, weight=None)
         assert engine.sessions["u"].when_busy == "reject"
         desk.gates["hold"].set()
 
@@ -519,3 +519,53 @@ def test_the_mode_of_an_engine_may_come_from_its_configuration() -> None:
         assert engine.sessions["s"].when_busy == "steer"
     with pytest.raises(goclaw.ConfigError):
         goclaw.Engine(config={"when_busy": {"collect": 3}})
+
+
+@goclaw.agent(name="refusals.echo")
+def echo_back(x: int) -> int:
+    return x
+
+
+@goclaw.workflow(name="refusals.flow")
+def echoing(x: int) -> int:
+    return echo_back(x)
+
+
+@pytest.mark.parametrize("session", [b"a", ("a",), ["a"], 5, ""])
+async def test_one_run_has_one_key(session: Any) -> None:
+    with goclaw.Engine() as engine:
+        for submit in (engine.submit, engine.run, engine.try_submit):
+            with pytest.raises(goclaw.ConfigError) as refused:
+                submit(echoing, 1, session=session)
+            assert refused.value.code == "config.session"
+        with pytest.raises(goclaw.ConfigError) as refused:
+            await engine.asubmit(echoing, 1, session=session)
+        assert refused.value.code == "config.session"
+
+
+@pytest.mark.parametrize("session", [b"ab", bytearray(b"ab"), {"a", "b"}, ["a"], ["a", b"b"], ("a", "b", "c"), []])
+def test_many_runs_have_one_key_or_one_each(session: Any) -> None:
+    with goclaw.Engine() as engine:
+        with pytest.raises(goclaw.ConfigError) as refused:
+            engine.submit_many(echoing, [1, 2], session=session)
+        assert refused.value.code == "config.session"
+        started = engine.submit_many(echoing, [1, 2], session=("a", "b"))
+        assert [run.session for run in started] == ["a", "b"]
+
+
+def test_configure_leaves_what_it_is_not_told() -> None:
+    with goclaw.Engine() as engine:
+        engine.sessions.configure("z", when_busy="steer", weight=3)
+        engine.sessions.configure("z")
+        engine.sessions.configure("z", weight=4)
+        assert (engine.sessions["z"].when_busy, engine.sessions["z"].weight) == ("steer", 4)
+        engine.sessions.configure("z", when_busy=None, weight=None)
+        assert (engine.sessions["z"].when_busy, engine.sessions["z"].weight) == ("followup", 1)
+        assert "z" not in engine.sessions
+
+
+@pytest.mark.parametrize("what", ["merge", "summarize"])
+def test_collect_takes_functions(what: str) -> None:
+    with pytest.raises(goclaw.ConfigError) as refused:
+        goclaw.Collect(**{what: 5})  # type: ignore[arg-type]
+    assert refused.value.code == "config.function"

@@ -121,6 +121,11 @@ impl<R: Read> Lines<R> {
         }
     }
 
+    /// What comes from now on are the last words.
+    pub(super) fn forget(&mut self) {
+        self.tail.clear();
+    }
+
     /// The end of what was printed, bounded.
     pub(super) fn last_words(&self) -> &str {
         let mut from = self.tail.len().saturating_sub(TAIL_BYTES_MAX);

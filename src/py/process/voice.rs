@@ -53,6 +53,13 @@ impl Worker {
 
     pub(super) fn pump_stderr(&mut self) {
         let speak = self.speaker();
+        // Looked at before the pipe is: what was read until now, an earlier call had written.
+        let running = self.running.as_ref().map(|running| running.batch.id);
+        let call = running.map(|batch| (batch, self.mark.last_begun(batch)));
+        if call != self.heard {
+            self.heard = call;
+            self.stderr.forget();
+        }
         self.stderr.pump(|line| speak("goclaw.agent.stderr", 30, line));
     }
 

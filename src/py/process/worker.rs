@@ -23,7 +23,7 @@ use super::post::Post;
 use super::ship::Launch;
 use crate::agent::Batch;
 use crate::agent::wire::{Framer, NODES_KEPT, News, Order, seal};
-use crate::model::Span;
+use crate::model::{BatchId, Span};
 
 const READ_BYTES: usize = 64 << 10;
 /// Reads from one worker in a turn; the others wait meanwhile.
@@ -51,6 +51,8 @@ pub(super) struct Worker {
     pub(super) stdout: Lines<ChildStdout>,
     pub(super) stderr: Lines<ChildStderr>,
     pub(super) mark: Arc<Mark>,
+    /// The call whose words are being heard: of a batch, the one that began last.
+    pub(super) heard: Option<(BatchId, Option<u32>)>,
     known: VecDeque<u64>,
     pub(super) ready: bool,
     /// It gets no more work and was asked to end.
@@ -93,6 +95,7 @@ impl Worker {
             stdout: Lines::new(stdout),
             stderr: Lines::new(stderr),
             mark: Arc::new(mark),
+            heard: None,
             known: VecDeque::new(),
             ready: false,
             retiring: false,
