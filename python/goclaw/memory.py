@@ -52,7 +52,7 @@ class Memory(_Recall):
         path: str | os.PathLike[str] | None = None,
         *,
         embedder: Embedder | None = None,
-        durability: Durability = "strict",
+        durability: Durability | None = None,
     ) -> None:
         from .engine import Engine
 
