@@ -82,7 +82,8 @@ pub struct Lane {
 }
 
 fn card(spec: &LaneSpec) -> Arc<LaneCard> {
-    Arc::new(LaneCard { lane: spec.name.clone(), units: spec.budgets.keys().cloned().collect() })
+    let units = spec.budgets.keys().cloned().collect();
+    Arc::new(LaneCard { lane: spec.name.clone(), units, from: Vec::new() })
 }
 
 impl Lane {

@@ -280,8 +280,7 @@ impl Context {
     /// is over the budget is a debt: the lane begins no task of the same key until it is paid.
     fn charge(&self, py: Python<'_>, unit: &str, n: u64) -> PyResult<()> {
         let card = self.batch.lane.as_ref();
-        let lane = card.filter(|card| card.units.iter().any(|known| known == unit));
-        let Some(lane) = lane else {
+        let Some(lane) = card.and_then(|card| card.payer(unit)) else {
             let name = card.map_or("?", |card| card.lane.as_str());
             let error = Error::new(
                 "lane.budget",
@@ -290,7 +289,7 @@ impl Context {
             );
             return Err(errors::raised(py, &error));
         };
-        let (lane, key) = (lane.lane.as_str().into(), self.batch.rate_key.clone());
+        let (lane, key) = (lane.into(), self.batch.rate_key.clone());
         let report = Report::Charge { lane, key, unit: unit.into(), n };
         self.core.reports.report(vec![report]);
         Ok(())

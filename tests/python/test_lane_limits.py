@@ -168,6 +168,24 @@ def test_a_budget_is_charged_afterwards(style: str) -> None:
         waits_in_queue(engine, engine.submit(flow, {"unit": "tokens", "n": 1}))
 
 
+def test_a_redirected_task_charges_the_lane_that_has_the_budget() -> None:
+    lanes = [
+        goclaw.Lane(LANE, 1, capacity=1, on_full=goclaw.redirect("second"), budgets={"tokens": "100/h"}),
+        goclaw.Lane("second", 4, budgets={"pages": "100/h"}),
+    ]
+    with goclaw.Engine(lanes=lanes, drain_timeout=0) as engine:
+        held(engine)
+        engine.submit(one(note), {"text": "queued"})
+        for unit, answer in (("tokens", "charged"), ("pages", "charged"), ("words", "lane.budget")):
+            run = engine.submit(one(spend), {"unit": unit, "n": 500})
+            assert run.result(WAIT) == answer
+            assert types(run).count("lane.redirected") == 1
+            if unit == "tokens":
+                # The debt is of the lane that the task was for: the other one goes on.
+                assert engine.lanes[LANE].stats.rate_next is not None
+        waits_in_queue(engine, engine.submit(one(spend, "second"), {"unit": "pages", "n": 1}), "second")
+
+
 def test_a_budget_has_keys_as_well() -> None:
     lane = goclaw.Lane(LANE, 8, budgets={"tokens": "100/h"}, rate_key="{{ input.unit }}/{{ input.n > 1000 }}")
     with goclaw.Engine(lanes=[lane]) as engine:

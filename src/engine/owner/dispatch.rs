@@ -127,7 +127,8 @@ impl Owner {
         let attempt = entry.attempts + 1;
         let batch = Batch::new(id, call, entry.span, attempt, entry.style, timeout);
         let (style, calls) = (entry.style, entry.span.len);
-        let batch = Arc::new(batch.in_lane(Arc::clone(self.lanes.lane(lane).card()), entry.key));
+        let card = self.lanes.card(lane, &batch.call.plan.task(entry.span.node).lane);
+        let batch = Arc::new(batch.in_lane(card, entry.key));
         let flight = Flight::new(Arc::clone(&batch), permit, style, self.now, lane);
         self.paces.went_out(flight.agent(), style, calls);
         if let Some(check) = flight.first_check(self.now) {
