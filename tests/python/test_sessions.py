@@ -519,3 +519,41 @@ def test_the_mode_of_an_engine_may_come_from_its_configuration() -> None:
         assert engine.sessions["s"].when_busy == "steer"
     with pytest.raises(goclaw.ConfigError):
         goclaw.Engine(config={"when_busy": {"collect": 3}})
+
+
+@pytest.mark.parametrize("way", ["wait", "result", "run", "await", "arun"])
+def test_an_agent_does_not_wait_for_a_run_behind_its_own(chat: Any, way: str) -> None:
+    with goclaw.Engine() as engine:
+
+        def blocks(text: str) -> Any:
+            if way == "run":
+                return engine.run(inner, session="u")
+            run = engine.submit(inner, session="u")
+            return run.wait() if way == "wait" else run.result()
+
+        async def awaits(text: str) -> Any:
+            if way == "arun":
+                return await engine.arun(inner, session="u")
+            return await engine.submit(inner, session="u")
+
+        inner = goclaw.Workflow("inner").task("a", goclaw.agent(name="sessions.inner")(lambda: "inner"))
+        body: Any = awaits if way in ("await", "arun") else blocks
+        outer = goclaw.agent(
+            name=f"sessions.outer.{way}", retry=goclaw.Retry(retries=5, initial="10ms", on=(Exception,), never=())
+        )(body)
+        flow = goclaw.Workflow("outer").task("a", outer, args={"text": "x"})
+        run = engine.submit(flow, session="u")
+        with pytest.raises(goclaw.TaskFailed) as failed:
+            run.result(20)
+        cause = failed.value.__cause__
+        assert isinstance(cause, goclaw.WouldDeadlock)
+        assert cause.code == "engine.own_session" and cause.help
+        assert failed.value.attempts == 1
+        # What it submitted goes next, and whoever is of no session may wait for it.
+        (behind,) = [line for line in engine.list(session="u") if line.id != run.id]
+        assert engine.get(behind.id).result(20) == "inner"
+        if way == "result":
+            free = goclaw.Workflow("free").task(
+                "a", goclaw.agent(name="sessions.free", retries=0)(blocks), args={"text": "x"}
+            )
+            assert engine.submit(free, session="other").result(20) == "inner"
