@@ -15,8 +15,9 @@ import goclaw
 import pytest
 
 FACE = """
-Agent AgentError BindingError Cancelled ChildView Collect ConfigError Context CycleError Definition DuplicateTask
-Engine EngineClosed EngineForked Event Explanation Flow GoclawError GoclawTimeout Health Heartbeat IdleTimedOut
+Agent AgentError BindingError Cancelled ChargeRefused ChildView Collect ConfigError Context CycleError Definition
+DuplicateTask Engine EngineClosed EngineForked Event Explanation Flow GoclawError GoclawTimeout Health Heartbeat
+IdleTimedOut
 Incident IncompatibleRun InputError Lane LaneDropped LaneFull LaneNotFound LanePlace LaneStats Lanes LiveLane
 MergeFailed MessageDropped NotYetSupported PayloadError Plan Problem Processes QueueTimedOut Rate Redirect RemoteError
 ResultTimeout Retry RetryAfter Run RunCancelled RunConflict RunSummary RunTimedOut Running SessionBusy SessionError
