@@ -8,7 +8,9 @@ use super::named::{Lane, STYLES};
 use super::permit::Slots;
 use super::view::{LaneView, Whereabouts};
 use super::{Entry, Front, Permit};
-use crate::model::{Error, LaneCard, LaneSpec, NodeIx, OnFull, Result, RunId, Span, Style, Timestamp};
+use crate::model::{
+    Error, LaneCard, LaneSpec, NodeIx, OnFull, Result, RunId, Span, Style, Timestamp,
+};
 
 /// Entries before a task that are counted one by one at most, to say what is ahead of it.
 const AHEAD_LOOKS: usize = 10_000;
