@@ -262,6 +262,7 @@ class Submitting(Looking):
             on_retry=on_retry,
             weight=weight,
         )
+        _guard.refuse_own_session(started._handle, started.id)
         # This thread has nothing to do until the run ends, so it works on the run's tasks.
         self._native.help(started._handle)
         return started.result()

@@ -290,6 +290,12 @@ class LaneNotFound(GoclawError, LookupError):
     code = "lane.unknown"
 
 
+class ChargeRefused(GoclawError, ValueError):
+    """`ctx.charge` was given a unit that its lane has no budget of (`lane.budget`), or no number (`lane.charge`)."""
+
+    code = "lane.budget"
+
+
 class LaneDropped(GoclawError):
     """A full lane dropped the task: the cause of its failure (`lane.dropped`)."""
 
@@ -387,7 +393,7 @@ class EngineForked(GoclawError):
 
 
 class WouldDeadlock(GoclawError):
-    """A blocking call was made on goclaw's own event loop, which it would wait for (`engine.own_loop`)."""
+    """A call would wait for itself: for its own event loop (`engine.own_loop`) or session (`engine.own_session`)."""
 
     code = "engine.own_loop"
 
@@ -414,6 +420,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
     TotalTimedOut,
     LaneFull,
     LaneNotFound,
+    ChargeRefused,
     LaneDropped,
     SessionBusy,
     SessionFull,
@@ -429,6 +436,8 @@ _CLASSES: tuple[type[GoclawError], ...] = (
 )
 _BY_CODE: dict[str, type[GoclawError]] = {
     **{cls.code: cls for cls in _CLASSES},
+    "lane.charge": ChargeRefused,
+    "engine.own_session": WouldDeadlock,
     "run.killed": RunCancelled,
     "workflow.self_dependency": CycleError,
     "workflow.missing_parameter": BindingError,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import GoclawError
@@ -107,9 +107,8 @@ class SessionPlace:
             return f"it has session `{self.key}`"
         what = "waits for" if self.state == "waits" else "has parked in"
         if self.holder is not None:
-            who = f"run {self.holder} has" + (
-                f", as the first of {_count(self.ahead, 'run')}" if self.ahead > 1 else ""
-            )
+            others = self.ahead - 1
+            who = f"run {self.holder} has" + (f", behind {_count(others, 'other run')}" if others > 0 else "")
             return f"it {what} session `{self.key}`, which {who}"
         behind = f", behind {_count(self.ahead, 'run')}" if self.ahead else ", which nobody has at the moment"
         return f"it {what} session `{self.key}`{behind}"
@@ -162,7 +161,7 @@ class TaskExplanation:
 
     def _reasons(self) -> list[str]:
         reasons = [] if self.running is None else [str(self.running)]
-        reasons.extend(map(str, self.places))
+        reasons.extend(_clauses(self.places))
         if self.waits_for:
             names = ", ".join(f"`{name}`" for name in self.waits_for)
             more = f" and {self.waits_for_more} more" if self.waits_for_more else ""
@@ -250,7 +249,24 @@ def of_ended(run: Run[Any], task: str | None) -> Explanation:
             _ = run.tags
     except GoclawError as unreadable:
         error = unreadable
-    return Explanation(run.id, run.state, tasks, reason=None if error is None else str(error))
+    return Explanation(run.id, run.state, tasks, reason=_reason(run, error))
+
+
+def _clauses(places: tuple[LanePlace, ...]) -> list[str]:
+    """What places say: of those that say the same but for who is ahead, the one with the fewest ahead."""
+    said: dict[str, LanePlace] = {}
+    for place in sorted(places, key=lambda place: place.ahead):
+        said.setdefault(str(replace(place, ahead=0, ready_in=place.ready_in and round(place.ready_in, 1))), place)
+    return [str(place) for place in said.values()]
+
+
+def _reason(run: Run[Any], error: GoclawError | None) -> str | None:
+    """What an error says beside that the run has ended."""
+    if error is None:
+        return None
+    said = str(error)
+    ended = said.startswith(f"run `{run.id}` ") and run.state != "incompatible"
+    return (said.partition(": ")[2] or None) if ended else said
 
 
 def _ended(view: TaskView) -> TaskExplanation:

@@ -191,11 +191,13 @@ class Run(Generic[R_co]):
 
         Raises:
             EngineClosed: `engine.closed` when the engine closes first.
-            WouldDeadlock: `engine.own_loop` on goclaw's own event loop.
+            WouldDeadlock: `engine.own_loop` on goclaw's own event loop; `engine.own_session` in an agent that
+                waits for a run behind its own in the same session.
         """
         if self._native.wait(0.0):
             return True
         _guard.refuse_own_loop("wait for a run")
+        _guard.refuse_own_session(self._native, self.id)
         deadline = None if timeout is None else time.monotonic() + to_seconds(timeout, what="timeout")
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -424,6 +426,7 @@ class Run(Generic[R_co]):
 
         native = self._native
         if not native.wait(0.0):
+            _guard.refuse_own_session(native, self.id)
             loop = asyncio.get_running_loop()
             ended: asyncio.Future[None] = loop.create_future()
             native.on_end(partial(_wake, loop, ended))

@@ -10,6 +10,7 @@ use super::health::Beat;
 use super::inbox::Message;
 use super::refusal;
 use super::shared::Shared;
+use crate::agent::Reports;
 use crate::model::{Durability, Error, Growth, Result, RunId, RunState};
 use crate::plan::Known;
 use crate::run::Run;
@@ -67,6 +68,13 @@ impl Ticket {
 pub struct Handle {
     pub(super) cell: Arc<Cell>,
     pub(super) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// True for a run of the engine that takes these reports.
+    pub fn is_of(&self, reports: &Arc<dyn Reports>) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.shared.inbox), Arc::as_ptr(reports))
+    }
 }
 
 impl fmt::Debug for Handle {

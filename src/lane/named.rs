@@ -82,7 +82,8 @@ pub struct Lane {
 }
 
 fn card(spec: &LaneSpec) -> Arc<LaneCard> {
-    Arc::new(LaneCard { lane: spec.name.clone(), units: spec.budgets.keys().cloned().collect() })
+    let units = spec.budgets.keys().cloned().collect();
+    Arc::new(LaneCard { lane: spec.name.clone(), units, from: Vec::new() })
 }
 
 impl Lane {
@@ -171,21 +172,26 @@ impl Lane {
         self.backlog.push_back(entry);
     }
 
+    /// As `next_admission`, as far as there is room: of what finds none nothing is decided yet.
+    pub fn next_place(&mut self) -> Option<Admission> {
+        let room = u64::from(self.spec.capacity).saturating_sub(self.queued);
+        if room == 0 {
+            return None;
+        }
+        let entry = self.arrived(u32::try_from(room).unwrap_or(u32::MAX))?;
+        self.counts.accepted += entry.tasks();
+        Some(Admission::Place(entry))
+    }
+
     /// The next decision on tasks that came: to be journaled, then carried out or taken back with
     /// `retract`. `None` where there is nothing to decide.
     ///
     /// A task that had a place before waits for room whatever the policy, and nobody overtakes it.
     pub fn next_admission(&mut self) -> Option<Admission> {
-        let first = self.backlog.front()?;
-        let room = u64::from(self.spec.capacity).saturating_sub(self.queued);
-        if room > 0 {
-            let entry = self.arrived(u32::try_from(room).unwrap_or(u32::MAX))?;
-            self.counts.accepted += entry.tasks();
-            return Some(Admission::Place(entry));
+        if let Some(place) = self.next_place() {
+            return Some(place);
         }
-        if first.placed {
-            return None;
-        }
+        let first = self.backlog.front().filter(|first| !first.placed)?;
         let wanted = first.span.len;
         match self.spec.on_full.clone() {
             OnFull::Block => None,

@@ -8,7 +8,9 @@ use super::named::{Lane, STYLES};
 use super::permit::Slots;
 use super::view::{LaneView, Whereabouts};
 use super::{Entry, Front, Permit};
-use crate::model::{Error, LaneSpec, NodeIx, OnFull, Result, RunId, Span, Style, Timestamp};
+use crate::model::{
+    Error, LaneCard, LaneSpec, NodeIx, OnFull, Result, RunId, Span, Style, Timestamp,
+};
 
 /// Entries before a task that are counted one by one at most, to say what is ahead of it.
 const AHEAD_LOOKS: usize = 10_000;
@@ -147,6 +149,26 @@ impl Lanes {
     }
     pub fn is_paused(&self, lane: usize) -> bool {
         self.lanes[lane].paused
+    }
+
+    /// The card of a task that runs in a lane and was declared in another, perhaps.
+    pub fn card(&self, lane: usize, declared: &str) -> Arc<LaneCard> {
+        let here = self.lanes[lane].card();
+        if here.lane == declared {
+            return Arc::clone(here);
+        }
+        let mut from = Vec::new();
+        let mut at = self.index(declared);
+        // Lanes redirect in no circle.
+        while let Some(index) = at.filter(|&index| index != lane) {
+            from.push(Arc::clone(self.lanes[index].card()));
+            at = match &self.lanes[index].spec().on_full {
+                OnFull::Redirect(to) => self.index(to),
+                _ => None,
+            };
+        }
+        from.reverse();
+        Arc::new(LaneCard { from, ..LaneCard::clone(here) })
     }
 
     /// Takes `n` units of a budget of the lane, or of a key in it, afterwards: a debt is waited for.

@@ -84,8 +84,8 @@ impl Drop for Entered {
 /// The call that an agent is in. Agents get it by annotating a parameter, or from `goclaw.current()`.
 #[pyclass(frozen, module = "goclaw", name = "Context")]
 pub(super) struct Context {
-    batch: Arc<Batch>,
-    core: Arc<Core>,
+    pub(super) batch: Arc<Batch>,
+    pub(super) core: Arc<Core>,
     child: u32,
     began: Instant,
     style: Style,
@@ -304,10 +304,23 @@ impl Context {
 
     /// Charges `n` units to a budget of the task's lane, such as the tokens that a call has used. What
     /// is over the budget is a debt: the lane begins no task of the same key until it is paid.
-    fn charge(&self, py: Python<'_>, unit: &str, n: u64) -> PyResult<()> {
+    ///
+    /// Raises `goclaw.ChargeRefused` for a unit that the lane has no budget of, and for what is no number
+    /// of units.
+    fn charge(&self, py: Python<'_>, unit: &str, n: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(n) = n.extract::<u64>() else {
+            let error = Error::new(
+                "lane.charge",
+                format!(
+                    "{} is no number of units to charge",
+                    failure::bounded(n.repr()?.to_string(), 80)
+                ),
+                "charge whole units, from 0 on: ctx.charge(\"tokens\", 250)",
+            );
+            return Err(errors::raised(py, &error));
+        };
         let card = self.batch.lane.as_ref();
-        let lane = card.filter(|card| card.units.iter().any(|known| known == unit));
-        let Some(lane) = lane else {
+        let Some(lane) = card.and_then(|card| card.payer(unit)) else {
             let name = card.map_or("?", |card| card.lane.as_str());
             let error = Error::new(
                 "lane.budget",
@@ -316,7 +329,7 @@ impl Context {
             );
             return Err(errors::raised(py, &error));
         };
-        let (lane, key) = (lane.lane.as_str().into(), self.batch.rate_key.clone());
+        let (lane, key) = (lane.into(), self.batch.rate_key.clone());
         let report = Report::Charge { lane, key, unit: unit.into(), n };
         self.core.reports.report(vec![report]);
         Ok(())
@@ -377,7 +390,7 @@ pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 /// # Errors
 /// `RuntimeError` outside of an agent.
 #[pyfunction]
-fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+pub(super) fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let here = HERE.with_borrow(|stack| stack.last().cloned());
     if let Some(here) = here {
         return here.context(py);

@@ -15,7 +15,8 @@ use super::plan::{World, parse, payloads};
 use super::{context, errors};
 use crate::engine::Handle;
 use crate::model::{
-    CancelCause, Durability, Error, FailureKind, Growth, Payload, Task, TaskRef, TaskState,
+    Admission, CancelCause, Durability, Error, FailureKind, Growth, Payload, Task, TaskRef,
+    TaskState,
 };
 use crate::plan::Plan;
 use crate::run;
@@ -141,6 +142,25 @@ impl PyRun {
             ended => Some(ended),
         })?;
         ended.transpose().map(|ended| ended.is_some()).map_err(|error| errors::raised(py, &error))
+    }
+
+    /// The session that the calling agent's run holds and this run waits for: it cannot begin before its
+    /// caller ends.
+    fn waits_for_caller(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let Ok(caller) = context::current(py) else { return Ok(None) };
+        let Ok(caller) = caller.cast::<context::Context>() else { return Ok(None) };
+        let (batch, core) = (&caller.get().batch, &caller.get().core);
+        let Some(own) = batch.call.session.clone() else { return Ok(None) };
+        if !self.handle.is_of(&core.reports) || batch.call.run == self.handle.id() {
+            return Ok(None);
+        }
+        self.inspect(py, move |run| {
+            let submitted = run.submitted();
+            // A message that was put before the session's run may be read by another agent of it.
+            let steered = submitted.conduct.admission == Admission::Steered;
+            let waits = submitted.session.as_ref() == Some(&own) && !steered;
+            (waits && !run.state().is_terminal()).then(|| own.to_string())
+        })
     }
 
     /// Calls `callback` without arguments, on a thread of its own, when the run or the engine ends.

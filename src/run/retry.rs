@@ -3,8 +3,8 @@
 use crate::math::backoff_ms;
 use crate::model::{Failure, FailureKind, Millis, Retry};
 
-/// A call that would wait for its own event loop would do so again.
-const WOULD_DEADLOCK: &str = "goclaw.errors.WouldDeadlock";
+/// What would be refused again: a call that would wait for itself, a charge to a budget that is not there.
+const FINAL: [&str; 2] = ["goclaw.errors.WouldDeadlock", "goclaw.errors.ChargeRefused"];
 
 /// The pause before the next attempt, or `None` when this failure is final.
 ///
@@ -14,7 +14,7 @@ pub(super) fn pause(policy: &Retry, failures: u16, failure: &Failure, dice: u64)
     if failures >= policy.retries {
         return None;
     }
-    if failure.types.iter().any(|class| class == WOULD_DEADLOCK) {
+    if failure.types.iter().any(|class| FINAL.contains(&class.as_str())) {
         return None;
     }
     let wanted = match failure.kind {
@@ -84,10 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_would_wait_for_itself_is_final_whatever_the_policy_says() {
+    fn what_would_be_refused_again_is_final_whatever_the_policy_says() {
         let policy = Retry { on: vec!["builtins.Exception".into()], never: vec![], ..plain() };
-        let failure = raised(&[WOULD_DEADLOCK, "goclaw.errors.GoclawError", "builtins.Exception"]);
-        assert_eq!(pause(&policy, 0, &failure, 0), None);
+        for class in FINAL {
+            let failure = raised(&[class, "goclaw.errors.GoclawError", "builtins.Exception"]);
+            assert_eq!(pause(&policy, 0, &failure, 0), None);
+        }
     }
 
     #[test]

@@ -275,6 +275,30 @@ def nest(x: int) -> int:
         return sum(engine.run(flow, x) for _ in range(3))
 
 
+@process
+def nest_and_wait(x: int) -> int:
+    """As `nest`, in the other ways to wait."""
+
+    @goclaw.workflow
+    def flow(x: int) -> int:
+        return inner_double(x)
+
+    with goclaw.Engine() as engine:
+        run = engine.submit(flow, x)
+        waited = run.wait("20s") and run.result(timeout=20)
+        assert waited == goclaw.run(flow, x)
+        lane = goclaw.Lane("shut", 1)
+        engine.lanes.declare(lane)
+        engine.lanes["shut"].pause()
+        never = engine.submit(goclaw.Workflow("never").task("a", inner_double, args={"x": x}, lane="shut"))
+        try:
+            never.result(timeout="10ms")
+        except goclaw.ResultTimeout:
+            never.kill()
+            return 2 * waited
+    raise AssertionError("a paused lane lets nothing pass")
+
+
 @goclaw.agent(isolation="process", retries=0)
 def spend(unit: str, n: int, ctx: goclaw.Context) -> str:
     """Charges its lane; answers with what refused it."""

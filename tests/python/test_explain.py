@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import sys
 import threading
@@ -269,7 +270,7 @@ def test_a_run_that_waits_for_its_session_says_who_has_it(gate: str) -> None:
         last = engine.explain(third)
         assert last.session == goclaw.SessionPlace("user-42", "waits", first.id, 2)
         assert last.tasks[0].session and not last.tasks[0].journal and not last.tasks[0].places
-        assert f"It waits for session `user-42`, which run {first.id} has" in str(last)
+        assert f"It waits for session `user-42`, which run {first.id} has, behind 1 other run" in str(last)
         assert engine.explain(engine.submit(held(gate))).session is None
         _GATES[gate].set()
         assert third.result(10) == gate
@@ -309,3 +310,22 @@ def test_a_paused_lane_is_in_the_health_and_no_bad_health() -> None:
         assert found.paused_lanes == ("io",) and "lane io is paused" in str(found)
         engine.lanes["io"].resume()
         assert engine.health().paused_lanes == ()
+
+
+def test_spans_of_a_map_are_told_once(gate: str) -> None:
+    place = goclaw.LanePlace(
+        lane="x", queued=True, tasks=1, ahead=3, running=1, concurrency=1, free=0, paused=False, held=False,
+        ready_in=None, priority=0, seconds=0.0,
+    )  # fmt: skip
+    behind = dataclasses.replace(place, ahead=9)
+    told = goclaw.TaskExplanation("a", "agent", "x", "scheduled", places=(behind, place, place))
+    assert str(told).count("waits in lane `x`") == 1 and str(told).endswith("behind 3 tasks")
+
+
+def test_the_reason_of_an_ended_run_is_told_once(gate: str) -> None:
+    with goclaw.Engine(lanes=[NARROW], drain_timeout=0) as engine:
+        run = engine.submit(held(gate))
+        assert _INSIDE[gate].wait(10)
+        run.kill("enough of it")
+        assert run.wait(10)
+        assert str(engine.explain(run)) == f"Run {run.id} is cancelled: enough of it."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,6 +169,61 @@ def test_a_budget_is_charged_afterwards(style: str) -> None:
         waits_in_queue(engine, engine.submit(flow, {"unit": "tokens", "n": 1}))
 
 
+@pytest.mark.parametrize(("n", "code"), [(5, "lane.budget"), (-1, "lane.charge"), (1.5, "lane.charge")])
+def test_a_charge_that_makes_no_sense_is_final(n: Any, code: str) -> None:
+    @goclaw.agent(name="limits.mischarge", retry=goclaw.Retry(retries=5, initial="10ms", on=(Exception,), never=()))
+    def mischarge(ctx: goclaw.Context) -> None:
+        ctx.charge("words" if code == "lane.budget" else "tokens", n)
+
+    with goclaw.Engine(lanes=[goclaw.Lane(LANE, 1, budgets={"tokens": "100/h"})]) as engine:
+        run = engine.submit(goclaw.Workflow("mischarge").task("a", mischarge, lane=LANE))
+        with pytest.raises(goclaw.TaskFailed) as failed:
+            run.result(WAIT)
+        cause = failed.value.__cause__
+        assert isinstance(cause, goclaw.ChargeRefused)
+        assert cause.code == code and cause.help
+        assert failed.value.attempts == 1
+
+
+def test_a_batch_does_not_outrun_a_budget() -> None:
+    @goclaw.agent(name="limits.each", retries=0)
+    def each(x: int, ctx: goclaw.Context) -> int:
+        ctx.charge("tokens", 0 if x < 64 else 60)
+        if x == 65:
+            _inside["second"].set()
+        return x
+
+    flow = goclaw.Workflow("each").task("a", each, for_each="{{ input }}", lane=LANE)
+    with goclaw.Engine(lanes=[goclaw.Lane(LANE, 1, budgets={"tokens": "100/h"})], drain_timeout=0) as engine:
+        # The engine learns that the calls are short, and would hand out many at once.
+        assert len(engine.submit(flow, list(range(64))).result(WAIT)) == 64
+        run = engine.submit(flow, list(range(64, 84)))
+        assert _inside["second"].wait(WAIT)
+        end = time.monotonic() + WAIT
+        while (row := engine.lanes[LANE].stats).running and time.monotonic() < end:
+            pass
+        assert (row.running, row.queued, row.granted) == (0, 18, 66)
+        run.kill()
+
+
+def test_a_redirected_task_charges_the_lane_that_has_the_budget() -> None:
+    lanes = [
+        goclaw.Lane(LANE, 1, capacity=1, on_full=goclaw.redirect("second"), budgets={"tokens": "100/h"}),
+        goclaw.Lane("second", 4, budgets={"pages": "100/h"}),
+    ]
+    with goclaw.Engine(lanes=lanes, drain_timeout=0) as engine:
+        held(engine)
+        engine.submit(one(note), {"text": "queued"})
+        for unit, answer in (("tokens", "charged"), ("words", "lane.budget"), ("pages", "charged")):
+            run = engine.submit(one(spend), {"unit": unit, "n": 500})
+            assert run.result(WAIT) == answer
+            assert types(run).count("lane.redirected") == 1
+            if unit == "tokens":
+                # The debt is of the lane that the task was for: the other one goes on.
+                assert engine.lanes[LANE].stats.rate_next is not None
+        waits_in_queue(engine, engine.submit(one(spend, "second"), {"unit": "pages", "n": 1}), lane="second")
+
+
 def test_a_budget_has_keys_as_well() -> None:
     lane = goclaw.Lane(LANE, 8, budgets={"tokens": "100/h"}, rate_key="{{ input.unit }}/{{ input.n > 1000 }}")
     with goclaw.Engine(lanes=[lane]) as engine:
@@ -266,6 +322,19 @@ def test_a_full_lane_drops(policy: Any, memory: bool, tmp_path: Path) -> None:
         _gates["hold"].set()
         assert (first.result(WAIT), stays.result(WAIT)) == ("hold", "a" if stays is second else "b")
         assert len(_order) == 1
+
+
+def test_the_first_of_many_takes_the_free_permit_before_anything_is_dropped() -> None:
+    lane = goclaw.Lane(LANE, 1, capacity=5, on_full="drop_oldest")
+    flow = goclaw.Workflow("many").task("a", hold, for_each="{{ input }}", lane=LANE)
+    with goclaw.Engine(lanes=[lane], drain_timeout=0) as engine:
+        run = engine.submit(flow, [str(n) for n in range(20)])
+        # A child that is dropped ends the others, so nobody may have begun.
+        assert run.wait(WAIT)
+        children = run.children("a")
+        assert children[0].error is None and children[1].error is not None
+        row = engine.lanes[LANE].stats
+        assert row.granted == 1 and row.dropped > 0
 
 
 def test_a_dropped_task_is_a_failure_like_any_other() -> None:

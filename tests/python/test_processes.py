@@ -344,6 +344,7 @@ def test_rate_keys_hold_for_workers() -> None:
 def test_an_agent_in_a_worker_waits_for_an_engine_of_its_own() -> None:
     with goclaw.Engine(lanes=[goclaw.Lane("cpu", 1)]) as engine:
         assert engine.run(many(agents.nest, [1, 2, 3])) == [12, 24, 36]
+        assert engine.run(many(agents.nest_and_wait, [1, 2])) == [4, 8]
 
 
 def test_workers_are_counted(tmp_path: Path) -> None:

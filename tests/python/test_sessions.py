@@ -569,3 +569,41 @@ def test_collect_takes_functions(what: str) -> None:
     with pytest.raises(goclaw.ConfigError) as refused:
         goclaw.Collect(**{what: 5})  # type: ignore[arg-type]
     assert refused.value.code == "config.function"
+
+
+@pytest.mark.parametrize("way", ["wait", "result", "run", "await", "arun"])
+def test_an_agent_does_not_wait_for_a_run_behind_its_own(chat: Any, way: str) -> None:
+    with goclaw.Engine() as engine:
+
+        def blocks(text: str) -> Any:
+            if way == "run":
+                return engine.run(inner, session="u")
+            run = engine.submit(inner, session="u")
+            return run.wait() if way == "wait" else run.result()
+
+        async def awaits(text: str) -> Any:
+            if way == "arun":
+                return await engine.arun(inner, session="u")
+            return await engine.submit(inner, session="u")
+
+        inner = goclaw.Workflow("inner").task("a", goclaw.agent(name="sessions.inner")(lambda: "inner"))
+        body: Any = awaits if way in ("await", "arun") else blocks
+        outer = goclaw.agent(
+            name=f"sessions.outer.{way}", retry=goclaw.Retry(retries=5, initial="10ms", on=(Exception,), never=())
+        )(body)
+        flow = goclaw.Workflow("outer").task("a", outer, args={"text": "x"})
+        run = engine.submit(flow, session="u")
+        with pytest.raises(goclaw.TaskFailed) as failed:
+            run.result(20)
+        cause = failed.value.__cause__
+        assert isinstance(cause, goclaw.WouldDeadlock)
+        assert cause.code == "engine.own_session" and cause.help
+        assert failed.value.attempts == 1
+        # What it submitted goes next, and whoever is of no session may wait for it.
+        (behind,) = [line for line in engine.list(session="u") if line.id != run.id]
+        assert engine.get(behind.id).result(20) == "inner"
+        if way == "result":
+            free = goclaw.Workflow("free").task(
+                "a", goclaw.agent(name="sessions.free", retries=0)(blocks), args={"text": "x"}
+            )
+            assert engine.submit(free, session="other").result(20) == "inner"

@@ -19,17 +19,27 @@ impl Owner {
         }
         // Agents that go on take their permits before anything new begins.
         self.bring_back();
-        (0..self.lanes.len()).for_each(|lane| self.admit(lane));
-        if self.closing.is_some() {
-            return;
+        // What finds no room may find it once the permits that are free are given away.
+        loop {
+            (0..self.lanes.len()).for_each(|lane| self.let_in(lane));
+            if self.closing.is_none() {
+                self.grant_all();
+            }
+            if !(0..self.lanes.len()).any(|lane| self.overflow(lane)) {
+                return;
+            }
         }
+    }
+
+    /// Grants for as long as there are permits, and lets in what finds room by that.
+    fn grant_all(&mut self) {
         // Where the global lane bounds, lanes take turns grant by grant.
         let once = self.lanes.is_bounded();
         let mut more = true;
         while std::mem::take(&mut more) {
             for lane in self.lanes.turns() {
                 while self.grant(lane) {
-                    self.admit(lane);
+                    self.let_in(lane);
                     more |= once;
                     if once {
                         break;
@@ -39,21 +49,25 @@ impl Owner {
         }
     }
 
-    /// Carries out what a lane decides on the tasks that came to it, and what follows in others.
-    fn admit(&mut self, lane: usize) {
-        let mut lanes = vec![lane];
-        while let Some(lane) = lanes.pop() {
-            while let Some(admission) = self.lanes.lane_mut(lane).next_admission() {
-                match self.carried_out(lane, admission) {
-                    Some(target) => lanes.push(target),
-                    None => continue,
-                }
-            }
+    /// Lets in what there is room for.
+    fn let_in(&mut self, lane: usize) {
+        while let Some(admission) = self.lanes.lane_mut(lane).next_place() {
+            self.carried_out(lane, admission);
         }
     }
 
-    /// Journals a decision and carries it out. Answers with the lane that got the tasks instead.
-    fn carried_out(&mut self, lane: usize, admission: Admission) -> Option<usize> {
+    /// Carries out what a lane decides on tasks that found no room in it. True where another lane got some
+    /// of them, which may have permits for them.
+    fn overflow(&mut self, lane: usize) -> bool {
+        let mut elsewhere = false;
+        while let Some(admission) = self.lanes.lane_mut(lane).next_admission() {
+            elsewhere |= self.carried_out(lane, admission);
+        }
+        elsewhere
+    }
+
+    /// Journals a decision and carries it out. True where another lane got the tasks instead.
+    fn carried_out(&mut self, lane: usize, admission: Admission) -> bool {
         let entry = admission.entry();
         let (run, span) = (entry.run, entry.span);
         let name = || self.lanes.lane(lane).spec().name.as_str().into();
@@ -70,7 +84,7 @@ impl Owner {
         };
         if !wanted {
             self.lanes.lane_mut(lane).retract(&admission);
-            return None;
+            return false;
         }
         match admission {
             Admission::Place(entry) => self.lanes.lane_mut(lane).enqueue(entry),
@@ -78,10 +92,10 @@ impl Owner {
             Admission::Redirect(entry, to) => {
                 let target = self.lanes.index(&to).expect("lanes redirect to lanes that are there");
                 self.lanes.lane_mut(target).offer(entry);
-                return Some(target);
+                return true;
             }
         }
-        None
+        false
     }
 
     fn admitted(&mut self, run: RunId, span: Span) -> bool {
@@ -107,6 +121,9 @@ impl Owner {
                 Delivery::AtMostOnce => 1,
                 Delivery::AtLeastOnce => self.paces.batch(&task.agent, front.style),
             };
+            // What a call charges holds up the next: it must not have gone out with it.
+            let one_by_one = !self.lanes.lane(lane).spec().budgets.is_empty();
+            let calls = if one_by_one { calls.min(1) } else { calls };
             if let Some((entry, permit)) = self.lanes.grant(lane, front.style, calls, self.now) {
                 self.launch(lane, entry, permit);
                 return true;
@@ -127,7 +144,8 @@ impl Owner {
         let attempt = entry.attempts + 1;
         let batch = Batch::new(id, call, entry.span, attempt, entry.style, timeout);
         let (style, calls) = (entry.style, entry.span.len);
-        let batch = Arc::new(batch.in_lane(Arc::clone(self.lanes.lane(lane).card()), entry.key));
+        let card = self.lanes.card(lane, &batch.call.plan.task(entry.span.node).lane);
+        let batch = Arc::new(batch.in_lane(card, entry.key));
         let flight = Flight::new(Arc::clone(&batch), permit, style, self.now, lane);
         self.paces.went_out(flight.agent(), style, calls);
         if let Some(check) = flight.first_check(self.now) {
