@@ -25,6 +25,7 @@ import pytest
 from goclaw._goclaw import _decode, _encode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import storage_directory
 
 np = pytest.importorskip("numpy")
 pydantic = pytest.importorskip("pydantic")
@@ -303,6 +304,10 @@ values = st.recursive(
     ),
     max_leaves=20,
 )
+
+
+# Hypothesis keeps its table of characters in a folder that a fresh clone does not have yet.
+storage_directory("unicode_data").mkdir(parents=True, exist_ok=True)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
