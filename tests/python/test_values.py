@@ -17,15 +17,16 @@ import sys
 import threading
 import types
 import typing
+import unicodedata
 import uuid
 import zlib
 import zoneinfo
+from pathlib import Path
 
 import pytest
 from goclaw._goclaw import _decode, _encode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.configuration import storage_directory
 
 np = pytest.importorskip("numpy")
 pydantic = pytest.importorskip("pydantic")
@@ -307,7 +308,7 @@ values = st.recursive(
 
 
 # Hypothesis keeps its table of characters in a folder that a fresh clone does not have yet.
-storage_directory("unicode_data").mkdir(parents=True, exist_ok=True)
+Path(".hypothesis/unicode_data/" + unicodedata.unidata_version).mkdir(parents=True, exist_ok=True)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
