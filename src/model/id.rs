@@ -6,43 +6,58 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-/// Names one run. A ULID: sorts by time of submission, 26 characters as text.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RunId(u128);
+/// A newtype over the 128 bits of a ULID, with its text and its bytes.
+macro_rules! ulid_name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(u128);
 
-impl RunId {
-    pub const fn from_u128(value: u128) -> Self {
-        Self(value)
-    }
-    pub fn as_u128(self) -> u128 {
-        self.0
-    }
-    /// Big-endian bytes, so that keys sort as ids do.
-    pub fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
-    }
+        impl $name {
+            pub const fn from_u128(value: u128) -> Self {
+                Self(value)
+            }
+            pub fn as_u128(self) -> u128 {
+                self.0
+            }
+            /// Big-endian bytes, so that keys sort as ids do.
+            pub fn to_bytes(self) -> [u8; 16] {
+                self.0.to_be_bytes()
+            }
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(u128::from_be_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&Ulid(self.0), f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ulid::DecodeError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Ulid::from_string(text).map(|ulid| Self(ulid.0))
+            }
+        }
+    };
 }
 
-impl fmt::Display for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&Ulid(self.0), f)
-    }
+ulid_name! {
+    /// Names one run. A ULID: sorts by time of submission, 26 characters as text.
+    RunId
 }
 
-impl fmt::Debug for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for RunId {
-    type Err = ulid::DecodeError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ulid::from_string(text).map(|ulid| Self(ulid.0))
-    }
+ulid_name! {
+    /// Names one memory entry. A ULID: sorts by the time it was memorized.
+    EntryId
 }
 
 /// Position of a task in its plan.

@@ -4,56 +4,14 @@
 //! session. All of them set rather than change (a review carries the state that came of it), so
 //! applying a stretch of the history a second time ends where it ended the first time.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use ulid::Ulid;
 
-use super::{RunId, Timestamp, Vector};
+use super::{EntryId, RunId, Timestamp, Vector};
 
 /// The run id under which memory is written outside of any run. No run has it.
 pub const NO_RUN: RunId = RunId::from_u128(0);
-
-/// Names one entry. A ULID: sorts by the time it was memorized.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct EntryId(u128);
-
-impl EntryId {
-    pub const fn from_u128(value: u128) -> Self {
-        Self(value)
-    }
-    pub fn as_u128(self) -> u128 {
-        self.0
-    }
-    /// Big-endian bytes, so that keys sort as ids do.
-    pub fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
-    }
-}
-
-impl fmt::Display for EntryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&Ulid(self.0), f)
-    }
-}
-
-impl fmt::Debug for EntryId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for EntryId {
-    type Err = ulid::DecodeError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ulid::from_string(text).map(|ulid| Self(ulid.0))
-    }
-}
 
 /// What was memorized.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
