@@ -292,3 +292,9 @@ async def aspend(unit: str, n: int, ctx: goclaw.Context) -> str:
     except goclaw.GoclawError as refused:
         return refused.code
     return "charged"
+
+
+@process
+def mutter(text: str) -> str:
+    print(text, file=sys.stderr, flush=True)
+    return text
