@@ -228,3 +228,18 @@ def test_redirections_in_a_circle_are_refused() -> None:
     ]
     problems = goclaw.Workflow("w", lanes=lanes).task("a", note, lane="x").validate()
     assert {problem.code for problem in problems} == {"workflow.bad_lane"}
+
+
+async def test_an_awaited_submit_that_found_no_place_names_the_lane() -> None:
+    with goclaw.Engine(lanes=[goclaw.Lane("tiny", 1, capacity=1)], drain_timeout=0) as engine:
+        engine.lanes["tiny"].pause()
+        flow = goclaw.Workflow("cramped")
+        flow.task("t", tiny, lane="tiny")
+        engine.submit(flow)
+        with pytest.raises(goclaw.LaneFull, match="lane `tiny`"):
+            await engine.asubmit(flow, timeout="50ms")
+
+
+@goclaw.agent(name="lanes.tiny")
+def tiny() -> int:
+    return 1

@@ -105,8 +105,15 @@ def test_a_crash_costs_one_attempt(engine: goclaw.Engine, how: str, words: str) 
     assert words in data["error"]["message"]
 
 
-# A race that is not found yet: now and then the interruption is written without its error.
-@pytest.mark.xfail(strict=False, reason="open: now and then the interruption names no error")
+def test_last_words_are_those_of_the_call_under_way(memory: goclaw.Engine) -> None:
+    assert memory.run(one(agents.mutter, text="all is well")) == "all is well"
+    run = memory.submit(one(agents.crash_once, how="exit"))
+    assert run.result() == 2
+    [(_, data)] = interruptions(run)
+    assert "about to leave" in data["error"]["message"]
+    assert "all is well" not in data["error"]["message"]
+
+
 def test_only_the_call_under_way_pays_for_a_crash(engine: goclaw.Engine, tmp_path: Path) -> None:
     run = engine.submit(many(agents.crash_at, list(range(400)), at=237, folder=str(tmp_path)))
     assert run.result() == list(range(400))
