@@ -379,9 +379,11 @@ impl Context {
     }
 }
 
-/// The context variable in which coroutines find their call; made by `goclaw.context`.
+static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// The context variable in which coroutines find their call; made by `goclaw.context`. The loop asks
+/// for it before it starts the first of them.
 pub(super) fn variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     VARIABLE.import(py, "goclaw.context", "_CURRENT")
 }
 
@@ -395,7 +397,11 @@ pub(super) fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     if let Some(here) = here {
         return here.context(py);
     }
-    let found = variable(py)?.call_method1(intern!(py, "get"), (py.None(),))?;
+    // Never imported here: every wait asks, in signal handlers too, and asyncio's import may be under way.
+    let found = match VARIABLE.get(py) {
+        Some(variable) => variable.bind(py).call_method1(intern!(py, "get"), (py.None(),))?,
+        None => py.None().into_bound(py),
+    };
     if found.is_none() {
         return Err(PyRuntimeError::new_err("goclaw.current() works inside a running agent only"));
     }

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -129,3 +131,21 @@ def test_tags_are_words() -> None:
     with goclaw.Engine() as engine, pytest.raises(goclaw.ConfigError) as refused:
         engine.submit(inner, {"x": 1}, tags={"team": "x"})  # type: ignore[arg-type]
     assert refused.value.code == "config.tags"
+
+
+def test_waiting_for_agents_on_threads_loads_no_asyncio() -> None:
+    # A signal handler that waits must not be inside an import that a worker thread needs.
+    code = """
+import sys, goclaw
+
+@goclaw.agent(name="waiting.plain")
+def plain(n: int) -> int:
+    return n
+
+with goclaw.Engine() as engine:
+    run = engine.submit(goclaw.Workflow("w").task("t", plain), {"n": 1})
+    assert run.result() == 1
+print("asyncio" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
