@@ -7,6 +7,8 @@ from datetime import timedelta
 from types import ModuleType
 from typing import Any, TypeAlias, final
 
+from ._recall import _Draft
+from ._verbs import Forgetting, Memorizing, Retrieving
 from .memory import SessionMemory
 from .session import Signal, Signals
 
@@ -51,7 +53,6 @@ _TaskRow: TypeAlias = tuple[str, str, str, str, int, int | None, str | None]
 _ChildRow: TypeAlias = tuple[str, int, Any, str | None]
 _FailureRow: TypeAlias = tuple[str, int, str, str, list[str], str, str | None, Any]
 
-_DraftRow: TypeAlias = tuple[str | bytes, bool, str | None, list[float] | None, bool]
 _MemoryRow: TypeAlias = tuple[
     str,
     str | None,
@@ -235,17 +236,15 @@ class Run:
 
 @final
 class Memory:
-    def memorize(self, session: str, drafts: builtins.list[_DraftRow], task: str | None) -> builtins.list[str]: ...
+    def memorize(
+        self, session: str, drafts: builtins.list[_Draft], task: str | None, how: Memorizing
+    ) -> builtins.list[str]: ...
     def retrieve(
         self,
         session: str,
         text: str | None,
         vector: builtins.list[float] | None,
-        top_k: int,
-        mode: str,
-        fusion: str,
-        filter: str | None,
-        min_strength: float | None,
+        search: Retrieving,
     ) -> builtins.list[_HitRow]: ...
     def recent(self, session: str, n: int) -> builtins.list[_MemoryRow]: ...
     def list(self, session: str, after: str | None, limit: int) -> builtins.list[_MemoryRow]: ...
@@ -254,15 +253,7 @@ class Memory:
     def sessions(self, after: str | None, limit: int) -> builtins.list[tuple[str, int]]: ...
     def stats(self) -> tuple[int, int, str | None, int | None]: ...
     def review(self, ids: builtins.list[str], session: str | None, grade: int) -> None: ...
-    def forget(
-        self,
-        session: str,
-        ids: builtins.list[str] | None,
-        below: float,
-        grace_ms: int,
-        limit: int,
-        dry_run: bool,
-    ) -> tuple[builtins.list[str], int]: ...
+    def forget(self, session: str, asked: Forgetting) -> tuple[builtins.list[str], int]: ...
     def delete_session(self, session: str) -> int: ...
     def export(self, session: str, after: str | None, limit: int) -> tuple[builtins.list[str], str | None]: ...
     def import_lines(self, lines: builtins.list[str]) -> int: ...

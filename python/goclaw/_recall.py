@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from . import _goclaw, _guard
 from ._options import one_of
-from .durations import Duration, to_ms
+from ._plain import json_of, numbers
+from ._verbs import Forgetting, Memorizing, Retrieving
 from .embedders import name_of
 from .entry import Forgotten, Hit, _hit
 from .errors import RecallError
@@ -20,17 +21,22 @@ if TYPE_CHECKING:
     from .embedders import Embedder
 
 T = TypeVar("T")
-Mode: TypeAlias = Literal["hybrid", "vector", "text"]
-Fusion: TypeAlias = Literal["score", "rrf"]
 Grade: TypeAlias = Literal["again", "hard", "good", "easy", 1, 2, 3, 4]
 Feedback: TypeAlias = Literal["used", "useful", "wrong"]
-Review: TypeAlias = Literal["auto", "good", "none"] | bool
 
 _GRADES: dict[object, int] = {"again": 1, "hard": 2, "good": 3, "easy": 4, 1: 1, 2: 2, 3: 3, 4: 4}
 _FEEDBACK = {"used": 3, "useful": 4, "wrong": 1}
 _EMBED_BATCH = 256
 
-_Draft: TypeAlias = tuple[str | bytes, bool, str | None, list[float] | None, bool]
+
+@dataclass(slots=True)
+class _Draft:
+    """One thing to memorize, as the core reads it."""
+
+    content: str | bytes
+    is_json: bool
+    metadata: str | None
+    vector: list[float] | None
 
 
 class _Recall:
@@ -39,46 +45,25 @@ class _Recall:
     _native: _goclaw.Memory
     _embedder: Embedder | None
 
-    def _memorize(
-        self,
-        contents: Iterable[Any],
-        session: str,
-        metadata: Iterable[Mapping[str, Any] | None] | None,
-        vectors: Iterable[Sequence[float] | None] | None,
-        task: str | None,
-        pinned: bool,
-    ) -> list[str]:
-        drafts = _drafts(contents, metadata, vectors, pinned)
-        self._fill(drafts, self._embed([text for _, text in self._missing(drafts)]))
-        return self._native.memorize(session, drafts, task)
+    def _memorize(self, session: str, drafts: list[_Draft], task: str | None, how: Memorizing) -> list[str]:
+        missing = self._missing(drafts)
+        self._fill(missing, self._embed([text for _, text in missing]))
+        return self._native.memorize(session, drafts, task, how)
 
-    async def _amemorize(
-        self,
-        contents: Iterable[Any],
-        session: str,
-        metadata: Iterable[Mapping[str, Any] | None] | None,
-        vectors: Iterable[Sequence[float] | None] | None,
-        task: str | None,
-        pinned: bool,
-    ) -> list[str]:
-        drafts = _drafts(contents, metadata, vectors, pinned)
-        self._fill(drafts, await self._aembed([text for _, text in self._missing(drafts)]))
-        return await _elsewhere(partial(self._native.memorize, session, drafts, task))
+    async def _amemorize(self, session: str, drafts: list[_Draft], task: str | None, how: Memorizing) -> list[str]:
+        missing = self._missing(drafts)
+        self._fill(missing, await self._aembed([text for _, text in missing]))
+        return await _elsewhere(partial(self._native.memorize, session, drafts, task, how))
 
-    def _missing(self, drafts: list[_Draft]) -> list[tuple[int, str]]:
-        """Drafts that the embedder is to make a vector for."""
+    def _missing(self, drafts: list[_Draft]) -> list[tuple[_Draft, str]]:
+        """Drafts that the embedder is to make a vector for, with their texts."""
         if self._embedder is None:
             return []
-        return [
-            (at, content)
-            for at, (content, _, _, vector, _) in enumerate(drafts)
-            if vector is None and isinstance(content, str)
-        ]
+        return [(it, it.content) for it in drafts if it.vector is None and isinstance(it.content, str)]
 
-    def _fill(self, drafts: list[_Draft], made: list[list[float]]) -> None:
-        for (at, _), vector in zip(self._missing(drafts), made, strict=True):
-            content, is_json, metadata, _, pinned = drafts[at]
-            drafts[at] = (content, is_json, metadata, vector, pinned)
+    def _fill(self, missing: list[tuple[_Draft, str]], made: list[list[float]]) -> None:
+        for (draft, _), vector in zip(missing, made, strict=True):
+            draft.vector = vector
 
     def _embed(self, texts: list[str]) -> list[list[float]]:
         """Vectors of texts; an async embedder runs on goclaw's own loop."""
@@ -109,7 +94,7 @@ class _Recall:
         return made
 
     def _checked(self, texts: list[str], found: Any) -> list[list[float]]:
-        vectors = [_numbers(vector) for vector in found]
+        vectors = [numbers(vector) for vector in found]
         lengths = {len(vector) for vector in vectors}
         if len(vectors) != len(texts) or len(lengths) != 1:
             raise RecallError(
@@ -120,19 +105,16 @@ class _Recall:
         self._native.settle_model(name_of(self._embedder), lengths.pop())
         return vectors
 
-    def _query(
-        self, query: str | None, vector: Sequence[float] | None, mode: str, context: str | Sequence[str] | None
-    ) -> tuple[str | None, str | None, list[float] | None]:
+    def _query(self, query: str | None, search: Retrieving) -> tuple[str | None, str | None, list[float] | None]:
         """The text to search by, the text to embed, the vector."""
-        one_of("mode", mode, ("hybrid", "vector", "text"))
         if query is not None and not isinstance(query, str):
             raise RecallError(f"the query is {query!r}, no text", code="memory.query", help="pass a text")
-        text = query
+        text, context = query, search.context
         if query is not None and query.strip() and context:
             text = "\n".join([*([context] if isinstance(context, str) else context), query])
-        numbers = None if vector is None else _numbers(vector)
-        wanted = text is not None and text.strip() and numbers is None and mode != "text"
-        return text, text if wanted and self._embedder is not None else None, numbers
+        vector = None if search.vector is None else numbers(search.vector)
+        wanted = text is not None and text.strip() and vector is None and search.mode != "text"
+        return text, text if wanted and self._embedder is not None else None, vector
 
     def _without_vector(self, mode: str, error: RecallError) -> None:
         """A search by both legs goes on by words; one by vector cannot."""
@@ -140,94 +122,32 @@ class _Recall:
             raise error
         warnings.warn(f"searched by words alone: {error}", RuntimeWarning, stacklevel=4)
 
-    def _found(
-        self,
-        session: str,
-        text: str | None,
-        vector: list[float] | None,
-        top_k: int,
-        mode: str,
-        fusion: str,
-        filter: Mapping[str, Any] | None,
-        min_strength: float | None,
-        review: Review,
-    ) -> list[Hit]:
-        one_of("fusion", fusion, ("score", "rrf"))
-        kept = None if not filter else _json(dict(filter), "the filter", "memory.metadata")
-        rows = self._native.retrieve(session, text, vector, _whole("top_k", top_k), mode, fusion, kept, min_strength)
-        hits = [_hit(row) for row in rows]
-        if review is not True and review is not False:
-            one_of("review", review, ("auto", "good", "none"))
-        if review == "good" and hits:
+    def _found(self, session: str, text: str | None, vector: list[float] | None, search: Retrieving) -> list[Hit]:
+        hits = [_hit(row) for row in self._native.retrieve(session, text, vector, search)]
+        if search.review == "good" and hits:
             self._native.review([hit.entry.id for hit in hits], session, _FEEDBACK["used"])
         return hits
 
-    def _retrieve(
-        self,
-        query: str | None,
-        session: str,
-        vector: Sequence[float] | None,
-        top_k: int,
-        mode: str,
-        filter: Mapping[str, Any] | None,
-        context: str | Sequence[str] | None,
-        min_strength: float | None,
-        review: Review,
-        fusion: str,
-    ) -> list[Hit]:
-        text, to_embed, numbers = self._query(query, vector, mode, context)
+    def _retrieve(self, session: str, query: str | None, search: Retrieving) -> list[Hit]:
+        text, to_embed, vector = self._query(query, search)
         if to_embed is not None:
             try:
-                numbers = self._embed([to_embed])[0]
+                vector = self._embed([to_embed])[0]
             except RecallError as error:
-                self._without_vector(mode, error)
-        return self._found(session, text, numbers, top_k, mode, fusion, filter, min_strength, review)
+                self._without_vector(search.mode, error)
+        return self._found(session, text, vector, search)
 
-    async def _aretrieve(
-        self,
-        query: str | None,
-        session: str,
-        vector: Sequence[float] | None,
-        top_k: int,
-        mode: str,
-        filter: Mapping[str, Any] | None,
-        context: str | Sequence[str] | None,
-        min_strength: float | None,
-        review: Review,
-        fusion: str,
-    ) -> list[Hit]:
-        text, to_embed, numbers = self._query(query, vector, mode, context)
+    async def _aretrieve(self, session: str, query: str | None, search: Retrieving) -> list[Hit]:
+        text, to_embed, vector = self._query(query, search)
         if to_embed is not None:
             try:
-                numbers = (await self._aembed([to_embed]))[0]
+                vector = (await self._aembed([to_embed]))[0]
             except RecallError as error:
-                self._without_vector(mode, error)
-        return await _elsewhere(
-            partial(self._found, session, text, numbers, top_k, mode, fusion, filter, min_strength, review)
-        )
+                self._without_vector(search.mode, error)
+        return await _elsewhere(partial(self._found, session, text, vector, search))
 
-    def _forget(
-        self,
-        session: str,
-        ids: Iterable[str] | None,
-        below: float | None,
-        limit: int,
-        grace: Duration,
-        dry_run: bool,
-    ) -> Forgotten:
-        if (ids is None) == (below is None):
-            raise RecallError(
-                "forget() takes either ids or a threshold",
-                code="memory.threshold",
-                help="forget(session, ids=[...]) or forget(session, below=0.3); delete_session(session) forgets all",
-            )
-        if isinstance(ids, str):
-            ids = [ids]
-        chosen = None if ids is None else list(ids)
-        grace_ms = to_ms(grace, what="grace")
-        gone, left = self._native.forget(
-            session, chosen, 0.0 if below is None else float(below), grace_ms, _whole("limit", limit), dry_run
-        )
+    def _forget(self, session: str, what: Forgetting) -> Forgotten:
+        gone, left = self._native.forget(session, what)
         return Forgotten(tuple(gone), left)
 
     def _review(self, id: str | Iterable[str], session: str | None, grade: Grade) -> None:
@@ -266,7 +186,6 @@ def _drafts(
     contents: Iterable[Any],
     metadata: Iterable[Mapping[str, Any] | None] | None,
     vectors: Iterable[Sequence[float] | None] | None,
-    pinned: bool,
 ) -> list[_Draft]:
     if isinstance(contents, (str, bytes)):
         raise RecallError("`contents` is one thing", code="memory.content", help="write [content], or use memorize()")
@@ -279,36 +198,14 @@ def _drafts(
             code="memory.content",
             help="give one of each, or None, per content",
         )
-    return [_draft(*parts, pinned) for parts in zip(all_contents, all_metadata, all_vectors, strict=True)]
+    return [_draft(*parts) for parts in zip(all_contents, all_metadata, all_vectors, strict=True)]
 
 
-def _draft(content: Any, metadata: Mapping[str, Any] | None, vector: Sequence[float] | None, pinned: bool) -> _Draft:
-    kept = None if not metadata else _json(dict(metadata), "the metadata", "memory.metadata")
-    numbers = None if vector is None else _numbers(vector)
+def _draft(content: Any, metadata: Mapping[str, Any] | None, vector: Sequence[float] | None) -> _Draft:
+    kept = None if not metadata else json_of(dict(metadata), "the metadata", "memory.metadata")
+    parts = None if vector is None else numbers(vector)
     if isinstance(content, str):
-        return content, False, kept, numbers, pinned
+        return _Draft(content, False, kept, parts)
     if isinstance(content, (bytes, bytearray, memoryview)):
-        return bytes(content), False, kept, numbers, pinned
-    return _json(content, "the content", "memory.content"), True, kept, numbers, pinned
-
-
-def _json(value: Any, what: str, code: str) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RecallError(f"{what} is no JSON: {error}", code=code, help="use plain values") from error
-
-
-def _numbers(vector: Any) -> list[float]:
-    try:
-        return [float(part) for part in (vector.tolist() if hasattr(vector, "tolist") else vector)]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise RecallError(
-            f"the vector is no sequence of numbers: {error}", code="memory.vector", help="pass a list of floats"
-        ) from error
-
-
-def _whole(what: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise RecallError(f"`{what}` is {value!r}", code="memory.limit", help="give a whole number, 1 or more")
-    return value
+        return _Draft(bytes(content), False, kept, parts)
+    return _Draft(json_of(content, "the content", "memory.content"), True, kept, parts)

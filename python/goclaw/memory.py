@@ -9,17 +9,29 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import _goclaw
+from ._bound import SessionMemory, _of_task
 from ._options import Durability
-from ._recall import Feedback, Fusion, Grade, Mode, Review, _elsewhere, _Recall, _whole
-from .durations import Duration
+from ._plain import whole
+from ._recall import Feedback, Grade, _draft, _drafts, _elsewhere, _Recall
+from ._verbs import (
+    ForgetOptions,
+    Forgetting,
+    MemorizeOptions,
+    Memorizing,
+    RetrieveOptions,
+    Retrieving,
+    spelled,
+    value_of,
+)
 from .entry import Entry, Forgotten, Hit, MemoryStats, _entry, _known
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Self, Unpack
 
     from .embedders import Embedder
     from .engine import Engine
+
+__all__ = ["Memory", "SessionMemory", "_of_task"]
 
 _PAGE = 1_000
 
@@ -69,6 +81,7 @@ class Memory(_Recall):
         self._embedder = embedder
         self._native = engine._alive().memory()
 
+    @spelled(Memorizing)
     def memorize(
         self,
         content: Any,
@@ -77,7 +90,7 @@ class Memory(_Recall):
         metadata: Mapping[str, Any] | None = None,
         vector: Sequence[float] | None = None,
         task: str | None = None,
-        pinned: bool = False,
+        **options: Unpack[MemorizeOptions],
     ) -> str:
         """Memorizes one thing; returns when it is durable and found by the next search.
 
@@ -97,8 +110,10 @@ class Memory(_Recall):
                 `memory.vector`, `memory.dimension`, `memory.embedder`.
             EngineClosed: `engine.closed`.
         """
-        return self._memorize([content], session, [metadata], [vector], task, pinned)[0]
+        how = value_of("memorize", Memorizing, options)
+        return self._memorize(session, [_draft(content, metadata, vector)], task, how)[0]
 
+    @spelled(Memorizing)
     async def amemorize(
         self,
         content: Any,
@@ -107,11 +122,13 @@ class Memory(_Recall):
         metadata: Mapping[str, Any] | None = None,
         vector: Sequence[float] | None = None,
         task: str | None = None,
-        pinned: bool = False,
+        **options: Unpack[MemorizeOptions],
     ) -> str:
         """`memorize`, without blocking the event loop."""
-        return (await self._amemorize([content], session, [metadata], [vector], task, pinned))[0]
+        how = value_of("amemorize", Memorizing, options)
+        return (await self._amemorize(session, [_draft(content, metadata, vector)], task, how))[0]
 
+    @spelled(Memorizing)
     def memorize_many(
         self,
         contents: Iterable[Any],
@@ -120,7 +137,7 @@ class Memory(_Recall):
         metadata: Iterable[Mapping[str, Any] | None] | None = None,
         vectors: Iterable[Sequence[float] | None] | None = None,
         task: str | None = None,
-        pinned: bool = False,
+        **options: Unpack[MemorizeOptions],
     ) -> list[str]:
         """Memorizes many things with few commits: one for every 4,096 entries or 8 MiB.
 
@@ -138,8 +155,10 @@ class Memory(_Recall):
         Raises:
             RecallError: as `memorize`; then nothing was memorized.
         """
-        return self._memorize(contents, session, metadata, vectors, task, pinned)
+        how = value_of("memorize_many", Memorizing, options)
+        return self._memorize(session, _drafts(contents, metadata, vectors), task, how)
 
+    @spelled(Memorizing)
     async def amemorize_many(
         self,
         contents: Iterable[Any],
@@ -148,24 +167,19 @@ class Memory(_Recall):
         metadata: Iterable[Mapping[str, Any] | None] | None = None,
         vectors: Iterable[Sequence[float] | None] | None = None,
         task: str | None = None,
-        pinned: bool = False,
+        **options: Unpack[MemorizeOptions],
     ) -> list[str]:
         """`memorize_many`, without blocking the event loop."""
-        return await self._amemorize(contents, session, metadata, vectors, task, pinned)
+        how = value_of("amemorize_many", Memorizing, options)
+        return await self._amemorize(session, _drafts(contents, metadata, vectors), task, how)
 
+    @spelled(Retrieving)
     def retrieve(
         self,
         query: str | None = None,
         *,
         session: str,
-        vector: Sequence[float] | None = None,
-        top_k: int = 5,
-        mode: Mode = "hybrid",
-        filter: Mapping[str, Any] | None = None,
-        context: str | Sequence[str] | None = None,
-        min_strength: float | None = None,
-        review: Review = "auto",
-        fusion: Fusion = "score",
+        **options: Unpack[RetrieveOptions],
     ) -> list[Hit]:
         """Finds the memories of a session that fit best.
 
@@ -189,24 +203,18 @@ class Memory(_Recall):
             RecallError: `memory.session`, `memory.query`, `memory.vector`, `memory.dimension`, `memory.limit`,
                 `memory.embedder` (by vector alone; a hybrid search goes on by words and warns).
         """
-        return self._retrieve(query, session, vector, top_k, mode, filter, context, min_strength, review, fusion)
+        return self._retrieve(session, query, value_of("retrieve", Retrieving, options))
 
+    @spelled(Retrieving)
     async def aretrieve(
         self,
         query: str | None = None,
         *,
         session: str,
-        vector: Sequence[float] | None = None,
-        top_k: int = 5,
-        mode: Mode = "hybrid",
-        filter: Mapping[str, Any] | None = None,
-        context: str | Sequence[str] | None = None,
-        min_strength: float | None = None,
-        review: Review = "auto",
-        fusion: Fusion = "score",
+        **options: Unpack[RetrieveOptions],
     ) -> list[Hit]:
         """`retrieve`, without blocking the event loop."""
-        return await self._aretrieve(query, session, vector, top_k, mode, filter, context, min_strength, review, fusion)
+        return await self._aretrieve(session, query, value_of("aretrieve", Retrieving, options))
 
     def recent(self, session: str, n: int = 10) -> list[Entry]:
         """The latest memories of a session, latest first.
@@ -218,7 +226,7 @@ class Memory(_Recall):
         Returns:
             The entries.
         """
-        return [_entry(row) for row in self._native.recent(session, _whole("n", n))]
+        return [_entry(row) for row in self._native.recent(session, whole("n", n))]
 
     async def arecent(self, session: str, n: int = 10) -> list[Entry]:
         """`recent`, without blocking the event loop."""
@@ -250,7 +258,7 @@ class Memory(_Recall):
         Returns:
             The entries.
         """
-        return [_entry(row) for row in self._native.list(session, after, _whole("limit", limit))]
+        return [_entry(row) for row in self._native.list(session, after, whole("limit", limit))]
 
     def count(self, session: str | None = None) -> int:
         """How many memories a session has.
@@ -281,7 +289,7 @@ class Memory(_Recall):
         Returns:
             The number of memories by session.
         """
-        return dict(self._native.sessions(after, _whole("limit", limit)))
+        return dict(self._native.sessions(after, whole("limit", limit)))
 
     def review(self, id: str | Iterable[str], grade: Grade, *, session: str | None = None) -> None:
         """Reviews memories: what was recalled well is kept longer.
@@ -309,16 +317,8 @@ class Memory(_Recall):
         """
         self._feedback(id, session, feedback)
 
-    def forget(
-        self,
-        session: str,
-        *,
-        ids: Iterable[str] | None = None,
-        below: float | None = None,
-        limit: int = 1_000,
-        grace: Duration = 0.0,
-        dry_run: bool = False,
-    ) -> Forgotten:
+    @spelled(Forgetting)
+    def forget(self, session: str, **options: Unpack[ForgetOptions]) -> Forgotten:
         """Forgets memories of a session: these, or those that are nearly gone.
 
         Args:
@@ -335,20 +335,12 @@ class Memory(_Recall):
         Raises:
             RecallError: `memory.threshold`, `memory.session`.
         """
-        return self._forget(session, ids, below, limit, grace, dry_run)
+        return self._forget(session, value_of("forget", Forgetting, options))
 
-    async def aforget(
-        self,
-        session: str,
-        *,
-        ids: Iterable[str] | None = None,
-        below: float | None = None,
-        limit: int = 1_000,
-        grace: Duration = 0.0,
-        dry_run: bool = False,
-    ) -> Forgotten:
+    @spelled(Forgetting)
+    async def aforget(self, session: str, **options: Unpack[ForgetOptions]) -> Forgotten:
         """`forget`, without blocking the event loop."""
-        return await _elsewhere(partial(self._forget, session, ids, below, limit, grace, dry_run))
+        return await _elsewhere(partial(self._forget, session, value_of("aforget", Forgetting, options)))
 
     def delete_session(self, session: str) -> int:
         """Forgets everything of a session, pinned or not.
@@ -430,123 +422,3 @@ class Memory(_Recall):
             if len(names) < _PAGE:
                 return
             after = names[-1][0]
-
-
-class SessionMemory(_Recall):
-    """What a task's session remembers: `ctx.memory`.
-
-    What the task writes is seen by its own searches at once, by others when the task has completed, in the same
-    commit; if the attempt fails it is dropped.
-    """
-
-    def __init__(self, native: _goclaw.Memory, session: str, embedder: Embedder | None) -> None:
-        self._native = native
-        self._session = session
-        self._embedder = embedder
-
-    @property
-    def session(self) -> str:
-        """Whose memory it is: the run's session."""
-        return self._session
-
-    def memorize(
-        self,
-        content: Any,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        vector: Sequence[float] | None = None,
-        pinned: bool = False,
-    ) -> str:
-        """Memorizes one thing with the task's completion; see `Memory.memorize`."""
-        return self._memorize([content], self._session, [metadata], [vector], None, pinned)[0]
-
-    async def amemorize(
-        self,
-        content: Any,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        vector: Sequence[float] | None = None,
-        pinned: bool = False,
-    ) -> str:
-        """`memorize`, without blocking the event loop."""
-        return (await self._amemorize([content], self._session, [metadata], [vector], None, pinned))[0]
-
-    def memorize_many(
-        self,
-        contents: Iterable[Any],
-        *,
-        metadata: Iterable[Mapping[str, Any] | None] | None = None,
-        vectors: Iterable[Sequence[float] | None] | None = None,
-        pinned: bool = False,
-    ) -> list[str]:
-        """Memorizes many things with the task's completion; see `Memory.memorize_many`."""
-        return self._memorize(contents, self._session, metadata, vectors, None, pinned)
-
-    def retrieve(
-        self,
-        query: str | None = None,
-        *,
-        vector: Sequence[float] | None = None,
-        top_k: int = 5,
-        mode: Mode = "hybrid",
-        filter: Mapping[str, Any] | None = None,
-        context: str | Sequence[str] | None = None,
-        min_strength: float | None = None,
-        review: Review = "auto",
-        fusion: Fusion = "score",
-    ) -> list[Hit]:
-        """Finds the memories that fit best; see `Memory.retrieve`."""
-        return self._retrieve(query, self._session, vector, top_k, mode, filter, context, min_strength, review, fusion)
-
-    async def aretrieve(
-        self,
-        query: str | None = None,
-        *,
-        vector: Sequence[float] | None = None,
-        top_k: int = 5,
-        mode: Mode = "hybrid",
-        filter: Mapping[str, Any] | None = None,
-        context: str | Sequence[str] | None = None,
-        min_strength: float | None = None,
-        review: Review = "auto",
-        fusion: Fusion = "score",
-    ) -> list[Hit]:
-        """`retrieve`, without blocking the event loop."""
-        return await self._aretrieve(
-            query, self._session, vector, top_k, mode, filter, context, min_strength, review, fusion
-        )
-
-    def recent(self, n: int = 10) -> list[Entry]:
-        """The latest memories, latest first; see `Memory.recent`."""
-        return [_entry(row) for row in self._native.recent(self._session, _whole("n", n))]
-
-    def get(self, id: str) -> Entry:
-        """A memory by its id, once it is committed; see `Memory.get`."""
-        return _known(id, self._native.get(id, self._session))
-
-    def review(self, id: str | Iterable[str], grade: Grade) -> None:
-        """Reviews memories with the task's completion; see `Memory.review`."""
-        self._review(id, self._session, grade)
-
-    def feedback(self, id: str | Iterable[str], feedback: Feedback) -> None:
-        """Says what recalled memories were good for, with the task's completion; see `Memory.feedback`."""
-        self._feedback(id, self._session, feedback)
-
-    def forget(
-        self,
-        *,
-        ids: Iterable[str] | None = None,
-        below: float | None = None,
-        limit: int = 1_000,
-        grace: Duration = 0.0,
-        dry_run: bool = False,
-    ) -> Forgotten:
-        """Forgets memories with the task's completion; see `Memory.forget`."""
-        return self._forget(self._session, ids, below, limit, grace, dry_run)
-
-    def __repr__(self) -> str:
-        return f"<SessionMemory {self._session!r}>"
-
-
-def _of_task(native: _goclaw.Memory, session: str, embedder: Embedder | None) -> SessionMemory:
-    return SessionMemory(native, session, embedder)

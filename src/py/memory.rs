@@ -12,8 +12,41 @@ use crate::model::{
     Content, EntryId, Error, Grade, Memorized, MemoryOp, Result, Timestamp, VectorModel,
 };
 
-/// `(content, is JSON, metadata as JSON, vector, pinned)`.
-type DraftRow<'py> = (Bound<'py, PyAny>, bool, Option<String>, Option<Vec<f32>>, bool);
+/// One thing to memorize (`_recall._Draft`).
+#[derive(FromPyObject)]
+struct AskedDraft<'py> {
+    content: Bound<'py, PyAny>,
+    is_json: bool,
+    metadata: Option<String>,
+    vector: Option<Vec<f32>>,
+}
+
+/// How to memorize (`_verbs.Memorizing`).
+#[derive(FromPyObject)]
+struct AskedMemorizing {
+    pinned: bool,
+}
+
+/// What to look for (`_verbs.Retrieving`).
+#[derive(FromPyObject)]
+struct AskedSearch {
+    top_k: usize,
+    mode: String,
+    fusion: String,
+    filter_json: Option<String>,
+    min_strength: Option<f64>,
+}
+
+/// What is to go (`_verbs.Forgetting`).
+#[derive(FromPyObject)]
+struct AskedForgetting {
+    chosen: Option<Vec<String>>,
+    below: Option<f64>,
+    grace_ms: u64,
+    limit: usize,
+    dry_run: bool,
+}
+
 /// `(id, task, session, content, is JSON, metadata as JSON, vector as halves, strength, stability,
 /// difficulty, last review, created, pinned)`, times in milliseconds.
 type EntryRow<'py> = (
@@ -30,6 +63,29 @@ type EntryRow<'py> = (
 /// Rank, score.
 type LegRow = (Option<u32>, Option<f32>);
 type HitRow<'py> = (EntryRow<'py>, f64, LegRow, LegRow);
+
+impl AskedSearch {
+    fn query(self, text: Option<String>, vector: Option<Vec<f32>>) -> Result<Query> {
+        let filter = self.filter_json.as_deref().map(serde_json::from_str).transpose();
+        let filter = filter.map_err(|error| {
+            let message = format!("the filter is no JSON object: {error}");
+            Error::new("memory.metadata", message, "pass a dict of plain values by names")
+        })?;
+        Ok(Query {
+            text,
+            vector,
+            top_k: self.top_k,
+            mode: match self.mode.as_str() {
+                "vector" => Mode::Vector,
+                "text" => Mode::Text,
+                _ => Mode::Hybrid,
+            },
+            fusion: if self.fusion == "rrf" { Fusion::Rrf } else { Fusion::Score },
+            filter: filter.unwrap_or_default(),
+            min_strength: self.min_strength,
+        })
+    }
+}
 
 /// The call of a task that writes: what it writes is kept there until it completes.
 pub(super) struct Desk {
@@ -109,19 +165,21 @@ impl PyMemory {
         &self,
         py: Python<'_>,
         session: &str,
-        drafts: Vec<DraftRow<'_>>,
+        drafts: Vec<AskedDraft<'_>>,
         task: Option<String>,
+        how: AskedMemorizing,
     ) -> PyResult<Vec<String>> {
         let task = task.or_else(|| self.desk.as_ref().map(|desk| desk.task.clone()));
         let drafts: PyResult<Vec<Draft>> = drafts
             .into_iter()
-            .map(|(content, is_json, metadata, vector, pinned)| {
+            .map(|AskedDraft { content, is_json, metadata, vector }| {
                 let content = match content.cast::<PyBytes>() {
                     Ok(bytes) => Content::Bytes(bytes.as_bytes().to_vec()),
                     Err(_) if is_json => Content::Json(content.extract()?),
                     Err(_) => Content::Text(content.extract()?),
                 };
-                Ok(Draft { content, metadata, vector, task: task.clone(), pinned })
+                let (task, pinned) = (task.clone(), how.pinned);
+                Ok(Draft { content, metadata, vector, task, pinned })
             })
             .collect();
         let drafts = drafts?;
@@ -133,33 +191,15 @@ impl PyMemory {
         Ok(ids.iter().map(ToString::to_string).collect())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn retrieve<'py>(
         &self,
         py: Python<'py>,
         session: &str,
         text: Option<String>,
         vector: Option<Vec<f32>>,
-        top_k: usize,
-        mode: &str,
-        fusion: &str,
-        filter: Option<&str>,
-        min_strength: Option<f64>,
+        search: AskedSearch,
     ) -> PyResult<Vec<HitRow<'py>>> {
-        let mode = match mode {
-            "vector" => Mode::Vector,
-            "text" => Mode::Text,
-            _ => Mode::Hybrid,
-        };
-        let fusion = if fusion == "rrf" { Fusion::Rrf } else { Fusion::Score };
-        let filter = filter.map(serde_json::from_str).transpose();
-        let filter = filter.map_err(|error| {
-            let message = format!("the filter is no JSON object: {error}");
-            let help = "pass a dict of plain values by names";
-            errors::raised(py, &Error::new("memory.metadata", message, help))
-        })?;
-        let filter = filter.unwrap_or_default();
-        let query = Query { text, vector, top_k, mode, fusion, filter, min_strength };
+        let query = search.query(text, vector).map_err(|error| errors::raised(py, &error))?;
         let hits = self.ask(py, |memory| memory.retrieve_with(session, &query, &self.own()))?;
         let now = self.memory.now();
         let row = |hit: Hit| {
@@ -245,22 +285,18 @@ impl PyMemory {
     }
 
     /// Forgets; answers the ids, and how many more would have gone.
-    #[expect(clippy::too_many_arguments, reason = "the Python half names them")]
     fn forget(
         &self,
         py: Python<'_>,
         session: &str,
-        ids: Option<Vec<String>>,
-        below: f64,
-        grace_ms: u64,
-        limit: usize,
-        dry_run: bool,
+        asked: AskedForgetting,
     ) -> PyResult<(Vec<String>, u64)> {
-        let what = match ids {
+        let AskedForgetting { chosen, below, grace_ms, limit, dry_run } = asked;
+        let what = match chosen {
             Some(ids) => {
                 Forget::Ids(ids.iter().map(|id| entry_of(py, id)).collect::<PyResult<_>>()?)
             }
-            None => Forget::Below { strength: below, grace: grace_ms },
+            None => Forget::Below { strength: below.unwrap_or_default(), grace: grace_ms },
         };
         let gone = self.ask(py, |memory| {
             let doomed = memory.doomed(session, &what, limit)?;

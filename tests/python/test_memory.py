@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import random
 import signal
@@ -191,6 +192,17 @@ def test_bad_input_is_refused_with_codes() -> None:
         memory.memorize("x", session="s")
     with pytest.raises(goclaw.EngineClosed):
         memory.retrieve("x", session="s")
+
+
+def test_every_option_is_seen_in_the_signature_and_a_misspelt_one_is_named() -> None:
+    for memory in (goclaw.Memory, goclaw.SessionMemory):
+        for verb, option in [("retrieve", "top_k"), ("memorize", "pinned"), ("forget", "dry_run")]:
+            for name in (verb, f"a{verb}"):
+                parameter = inspect.signature(getattr(memory, name)).parameters[option]
+                assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+                assert parameter.default is not inspect.Parameter.empty
+    with goclaw.Memory() as memory, pytest.raises(TypeError, match="`topk`: did you mean `top_k`"):
+        memory.retrieve("x", session="s", topk=3)  # type: ignore[call-arg]
 
 
 def test_contents_come_back_as_they_were() -> None:

@@ -137,6 +137,10 @@ WRONG = [
     "goclaw.Lane('io', 1, 2)",
     "goclaw.Retry(5)",
     "goclaw.Engine(durability='maybe')",
+    "goclaw.Memory().retrieve('x', session='s', topk=3)",
+    "goclaw.Memory().retrieve('x', session='s', mode='psychic')",
+    "goclaw.Memory().memorize('x', session='s', pinned='yes')",
+    "goclaw.Memory().forget('s', beneath=0.3)",
 ]
 
 

@@ -1,0 +1,144 @@
+"""The memory of a task: the verbs of `goclaw.memory`, bound to the run's session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from . import _goclaw
+from ._plain import whole
+from ._recall import Feedback, Grade, _draft, _drafts, _elsewhere, _Recall
+from ._verbs import (
+    ForgetOptions,
+    Forgetting,
+    MemorizeOptions,
+    Memorizing,
+    RetrieveOptions,
+    Retrieving,
+    spelled,
+    value_of,
+)
+from .entry import Entry, Forgotten, Hit, _entry, _known
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .embedders import Embedder
+
+
+class SessionMemory(_Recall):
+    """What a task's session remembers: `ctx.memory`.
+
+    What the task writes is seen by its own searches at once, by others when the task has completed, in the same
+    commit; if the attempt fails it is dropped.
+    """
+
+    def __init__(self, native: _goclaw.Memory, session: str, embedder: Embedder | None) -> None:
+        self._native = native
+        self._session = session
+        self._embedder = embedder
+
+    @property
+    def session(self) -> str:
+        """Whose memory it is: the run's session."""
+        return self._session
+
+    @spelled(Memorizing)
+    def memorize(
+        self,
+        content: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        vector: Sequence[float] | None = None,
+        **options: Unpack[MemorizeOptions],
+    ) -> str:
+        """Memorizes one thing with the task's completion; see `Memory.memorize`."""
+        how = value_of("memorize", Memorizing, options)
+        return self._memorize(self._session, [_draft(content, metadata, vector)], None, how)[0]
+
+    @spelled(Memorizing)
+    async def amemorize(
+        self,
+        content: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        vector: Sequence[float] | None = None,
+        **options: Unpack[MemorizeOptions],
+    ) -> str:
+        """`memorize`, without blocking the event loop."""
+        how = value_of("amemorize", Memorizing, options)
+        return (await self._amemorize(self._session, [_draft(content, metadata, vector)], None, how))[0]
+
+    @spelled(Memorizing)
+    def memorize_many(
+        self,
+        contents: Iterable[Any],
+        *,
+        metadata: Iterable[Mapping[str, Any] | None] | None = None,
+        vectors: Iterable[Sequence[float] | None] | None = None,
+        **options: Unpack[MemorizeOptions],
+    ) -> list[str]:
+        """Memorizes many things with the task's completion; see `Memory.memorize_many`."""
+        how = value_of("memorize_many", Memorizing, options)
+        return self._memorize(self._session, _drafts(contents, metadata, vectors), None, how)
+
+    @spelled(Memorizing)
+    async def amemorize_many(
+        self,
+        contents: Iterable[Any],
+        *,
+        metadata: Iterable[Mapping[str, Any] | None] | None = None,
+        vectors: Iterable[Sequence[float] | None] | None = None,
+        **options: Unpack[MemorizeOptions],
+    ) -> list[str]:
+        """`memorize_many`, without blocking the event loop."""
+        how = value_of("amemorize_many", Memorizing, options)
+        return await self._amemorize(self._session, _drafts(contents, metadata, vectors), None, how)
+
+    @spelled(Retrieving)
+    def retrieve(self, query: str | None = None, **options: Unpack[RetrieveOptions]) -> list[Hit]:
+        """Finds the memories that fit best; see `Memory.retrieve`."""
+        return self._retrieve(self._session, query, value_of("retrieve", Retrieving, options))
+
+    @spelled(Retrieving)
+    async def aretrieve(self, query: str | None = None, **options: Unpack[RetrieveOptions]) -> list[Hit]:
+        """`retrieve`, without blocking the event loop."""
+        return await self._aretrieve(self._session, query, value_of("aretrieve", Retrieving, options))
+
+    def recent(self, n: int = 10) -> list[Entry]:
+        """The latest memories, latest first; see `Memory.recent`."""
+        return [_entry(row) for row in self._native.recent(self._session, whole("n", n))]
+
+    async def arecent(self, n: int = 10) -> list[Entry]:
+        """`recent`, without blocking the event loop."""
+        return await _elsewhere(partial(self.recent, n))
+
+    def get(self, id: str) -> Entry:
+        """A memory by its id, once it is committed; see `Memory.get`."""
+        return _known(id, self._native.get(id, self._session))
+
+    def review(self, id: str | Iterable[str], grade: Grade) -> None:
+        """Reviews memories with the task's completion; see `Memory.review`."""
+        self._review(id, self._session, grade)
+
+    def feedback(self, id: str | Iterable[str], feedback: Feedback) -> None:
+        """Says what recalled memories were good for, with the task's completion; see `Memory.feedback`."""
+        self._feedback(id, self._session, feedback)
+
+    @spelled(Forgetting)
+    def forget(self, **options: Unpack[ForgetOptions]) -> Forgotten:
+        """Forgets memories with the task's completion; see `Memory.forget`."""
+        return self._forget(self._session, value_of("forget", Forgetting, options))
+
+    @spelled(Forgetting)
+    async def aforget(self, **options: Unpack[ForgetOptions]) -> Forgotten:
+        """`forget`, without blocking the event loop."""
+        return await _elsewhere(partial(self._forget, self._session, value_of("aforget", Forgetting, options)))
+
+    def __repr__(self) -> str:
+        return f"<SessionMemory {self._session!r}>"
+
+
+def _of_task(native: _goclaw.Memory, session: str, embedder: Embedder | None) -> SessionMemory:
+    return SessionMemory(native, session, embedder)

@@ -1,0 +1,30 @@
+"""Plain numbers and JSON out of what callers of the memory pass, or a refusal that says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .errors import RecallError
+
+
+def json_of(value: Any, what: str, code: str) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RecallError(f"{what} is no JSON: {error}", code=code, help="use plain values") from error
+
+
+def numbers(vector: Any) -> list[float]:
+    try:
+        return [float(part) for part in (vector.tolist() if hasattr(vector, "tolist") else vector)]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RecallError(
+            f"the vector is no sequence of numbers: {error}", code="memory.vector", help="pass a list of floats"
+        ) from error
+
+
+def whole(what: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise RecallError(f"`{what}` is {value!r}", code="memory.limit", help="give a whole number, 1 or more")
+    return value
