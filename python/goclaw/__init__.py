@@ -20,7 +20,7 @@ from .agent import Agent, agent
 from .builder import Workflow
 from .definition import Definition
 from .engine import Engine, run
-from .entry import Entry, Forgotten, Hit, MemoryStats
+from .entry import Entry, Forgotten, Hit, HitExplanation, MemoryStats
 from .errors import (
     AgentError,
     BindingError,
@@ -110,6 +110,7 @@ __all__ = [
     "Health",
     "Heartbeat",
     "Hit",
+    "HitExplanation",
     "IdleTimedOut",
     "Incident",
     "IncompatibleRun",

@@ -10,8 +10,8 @@ from . import _goclaw
 from ._plain import whole
 from ._recall import Feedback, Grade, _draft, _drafts, _elsewhere, _Recall
 from ._verbs import (
+    Dropping,
     ForgetOptions,
-    Forgetting,
     MemorizeOptions,
     Memorizing,
     RetrieveOptions,
@@ -126,15 +126,15 @@ class SessionMemory(_Recall):
         """Says what recalled memories were good for, with the task's completion; see `Memory.feedback`."""
         self._feedback(id, self._session, feedback)
 
-    @spelled(Forgetting)
+    @spelled(Dropping)
     def forget(self, **options: Unpack[ForgetOptions]) -> Forgotten:
         """Forgets memories with the task's completion; see `Memory.forget`."""
-        return self._forget(self._session, value_of("forget", Forgetting, options))
+        return self._forget(self._session, value_of("forget", Dropping, options))
 
-    @spelled(Forgetting)
+    @spelled(Dropping)
     async def aforget(self, **options: Unpack[ForgetOptions]) -> Forgotten:
         """`forget`, without blocking the event loop."""
-        return await _elsewhere(partial(self._forget, self._session, value_of("aforget", Forgetting, options)))
+        return await _elsewhere(partial(self._forget, self._session, value_of("aforget", Dropping, options)))
 
     def __repr__(self) -> str:
         return f"<SessionMemory {self._session!r}>"

@@ -28,3 +28,20 @@ def whole(what: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
         raise RecallError(f"`{what}` is {value!r}", code="memory.limit", help="give a whole number, 1 or more")
     return value
+
+
+def number(what: str, value: float, code: str = "memory.option") -> float:
+    try:
+        if not isinstance(value, (str, bytes, bool)):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise RecallError(f"`{what}` is {value!r}, no number", code=code, help="give a number")
+
+
+def pair(what: str, values: Any, code: str) -> tuple[float, float]:
+    try:
+        first, second = values
+    except (TypeError, ValueError) as error:
+        raise RecallError(f"`{what}` is {values!r}", code=code, help="give two numbers") from error
+    return number(what, first, code), number(what, second, code)

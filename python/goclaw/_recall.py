@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from . import _goclaw, _guard
 from ._options import one_of
 from ._plain import json_of, numbers
-from ._verbs import Forgetting, Memorizing, Retrieving
+from ._verbs import Dropping, Memorizing, Retrieving
 from .embedders import name_of
 from .entry import Forgotten, Hit, _hit
 from .errors import RecallError
@@ -27,6 +27,8 @@ Feedback: TypeAlias = Literal["used", "useful", "wrong"]
 _GRADES: dict[object, int] = {"again": 1, "hard": 2, "good": 3, "easy": 4, 1: 1, 2: 2, 3: 3, 4: 4}
 _FEEDBACK = {"used": 3, "useful": 4, "wrong": 1}
 _EMBED_BATCH = 256
+# Characters of a turn that widen a query.
+_TURN_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -37,6 +39,16 @@ class _Draft:
     is_json: bool
     metadata: str | None
     vector: list[float] | None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A query on its way: the text to search by, the text to embed, the vector, the memories not to answer."""
+
+    text: str | None
+    vector: list[float] | None
+    to_embed: str | None = None
+    without: list[str] = field(default_factory=list)
 
 
 class _Recall:
@@ -105,16 +117,25 @@ class _Recall:
         self._native.settle_model(name_of(self._embedder), lengths.pop())
         return vectors
 
-    def _query(self, query: str | None, search: Retrieving) -> tuple[str | None, str | None, list[float] | None]:
-        """The text to search by, the text to embed, the vector."""
+    def _asked(self, session: str, query: str | None, search: Retrieving) -> _Asked:
         if query is not None and not isinstance(query, str):
             raise RecallError(f"the query is {query!r}, no text", code="memory.query", help="pass a text")
-        text, context = query, search.context
-        if query is not None and query.strip() and context:
-            text = "\n".join([*([context] if isinstance(context, str) else context), query])
-        vector = None if search.vector is None else numbers(search.vector)
-        wanted = text is not None and text.strip() and vector is None and search.mode != "text"
-        return text, text if wanted and self._embedder is not None else None, vector
+        asked = _Asked(query, vector=None if search.vector is None else numbers(search.vector))
+        if query is not None and query.strip() and search.context:
+            turns, asked.without = self._turns(session, search.context)
+            asked.text = "\n".join([*turns, query])
+        wanted = asked.text is not None and asked.text.strip() and asked.vector is None and search.mode != "text"
+        asked.to_embed = asked.text if wanted and self._embedder is not None else None
+        return asked
+
+    def _turns(self, session: str, context: str | Sequence[str] | int) -> tuple[Sequence[str], list[str]]:
+        """What widens a query; of the session's own latest turns the ids, too."""
+        if isinstance(context, str):
+            return [context], []
+        if not isinstance(context, int):
+            return context, []
+        rows = self._native.recent(session, context)[::-1]
+        return [row[3][:_TURN_MAX] for row in rows if isinstance(row[3], str)], [row[0] for row in rows]
 
     def _without_vector(self, mode: str, error: RecallError) -> None:
         """A search by both legs goes on by words; one by vector cannot."""
@@ -122,31 +143,32 @@ class _Recall:
             raise error
         warnings.warn(f"searched by words alone: {error}", RuntimeWarning, stacklevel=4)
 
-    def _found(self, session: str, text: str | None, vector: list[float] | None, search: Retrieving) -> list[Hit]:
-        hits = [_hit(row) for row in self._native.retrieve(session, text, vector, search)]
+    def _found(self, session: str, asked: _Asked, search: Retrieving) -> list[Hit]:
+        rows = self._native.retrieve(session, asked.text, asked.vector, asked.without, search)
+        hits = [_hit(row, search.explain) for row in rows]
         if search.review == "good" and hits:
             self._native.review([hit.entry.id for hit in hits], session, _FEEDBACK["used"])
         return hits
 
     def _retrieve(self, session: str, query: str | None, search: Retrieving) -> list[Hit]:
-        text, to_embed, vector = self._query(query, search)
-        if to_embed is not None:
+        asked = self._asked(session, query, search)
+        if asked.to_embed is not None:
             try:
-                vector = self._embed([to_embed])[0]
+                asked.vector = self._embed([asked.to_embed])[0]
             except RecallError as error:
                 self._without_vector(search.mode, error)
-        return self._found(session, text, vector, search)
+        return self._found(session, asked, search)
 
     async def _aretrieve(self, session: str, query: str | None, search: Retrieving) -> list[Hit]:
-        text, to_embed, vector = self._query(query, search)
-        if to_embed is not None:
+        asked = await _elsewhere(partial(self._asked, session, query, search))
+        if asked.to_embed is not None:
             try:
-                vector = (await self._aembed([to_embed]))[0]
+                asked.vector = (await self._aembed([asked.to_embed]))[0]
             except RecallError as error:
                 self._without_vector(search.mode, error)
-        return await _elsewhere(partial(self._found, session, text, vector, search))
+        return await _elsewhere(partial(self._found, session, asked, search))
 
-    def _forget(self, session: str, what: Forgetting) -> Forgotten:
+    def _forget(self, session: str, what: Dropping) -> Forgotten:
         gone, left = self._native.forget(session, what)
         return Forgotten(tuple(gone), left)
 

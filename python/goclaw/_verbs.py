@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from ._options import one_of
-from ._plain import json_of, whole
+from ._plain import json_of, number, pair, whole
 from ._suggest import suggest
 from .durations import Duration, to_ms
 from .errors import RecallError
@@ -27,6 +27,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 Mode: TypeAlias = Literal["hybrid", "vector", "text"]
 Fusion: TypeAlias = Literal["score", "rrf"]
 Review: TypeAlias = Literal["auto", "good", "none"] | bool
+
+TURNS_MAX = 50
+"""Most recent turns that widen a query."""
 
 
 class MemorizeOptions(TypedDict, total=False):
@@ -49,10 +52,17 @@ class RetrieveOptions(TypedDict, total=False):
     top_k: int
     mode: Mode
     filter: Mapping[str, Any] | None
-    context: str | Sequence[str] | None
+    context: str | Sequence[str] | int | None
     min_strength: float | None
     review: Review
     fusion: Fusion
+    weights: tuple[float, float]
+    smoothing: float
+    strength_boost: float
+    recency_boost: float
+    recency_half_life: Duration
+    diversity: float
+    explain: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +73,17 @@ class Retrieving:
     top_k: int = 5
     mode: Mode = "hybrid"
     filter: Mapping[str, Any] | None = None
-    context: str | Sequence[str] | None = None
+    context: str | Sequence[str] | int | None = None
     min_strength: float | None = None
     review: Review = "auto"
     fusion: Fusion = "score"
+    weights: tuple[float, float] = (0.7, 0.3)
+    smoothing: float = 0.0
+    strength_boost: float = 0.0
+    recency_boost: float = 0.0
+    recency_half_life: Duration = "30d"
+    diversity: float = 0.0
+    explain: bool = False
 
     def __post_init__(self) -> None:
         whole("top_k", self.top_k)
@@ -74,10 +91,35 @@ class Retrieving:
         one_of("fusion", self.fusion, ("score", "rrf"))
         if self.review is not True and self.review is not False:
             one_of("review", self.review, ("auto", "good", "none"))
+        self.both_weights  # noqa: B018 - it refuses what is no pair
+        if self.min_strength is not None:
+            number("min_strength", self.min_strength, "memory.threshold")
+        for name in ("smoothing", "strength_boost", "recency_boost", "diversity"):
+            number(name, getattr(self, name))
+        if self.half_life_days <= 0.0:
+            raise RecallError(
+                "`recency_half_life` is 0", code="memory.option", help="recency_boost=0 leaves the age out"
+            )
+        if isinstance(self.context, int) and not 0 < whole("context", self.context) <= TURNS_MAX:
+            raise RecallError(
+                f"`context` is {self.context} turns", code="memory.limit", help=f"1 to {TURNS_MAX} turns are allowed"
+            )
+
+    @property
+    def both_weights(self) -> tuple[float, float]:
+        return pair("weights", self.weights, "memory.weights")
 
     @property
     def filter_json(self) -> str | None:
-        return json_of(dict(self.filter), "the filter", "memory.metadata") if self.filter else None
+        if self.filter is None:
+            return None
+        if not isinstance(self.filter, Mapping):
+            raise RecallError(f"the filter is {self.filter!r}", code="memory.filter", help="pass a dict")
+        return json_of(dict(self.filter), "the filter", "memory.filter")
+
+    @property
+    def half_life_days(self) -> float:
+        return to_ms(self.recency_half_life, what="recency_half_life") / 86_400_000
 
 
 class ForgetOptions(TypedDict, total=False):
@@ -91,7 +133,7 @@ class ForgetOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Forgetting:
+class Dropping:
     """What is to go."""
 
     ids: Iterable[str] | None = None

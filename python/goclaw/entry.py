@@ -57,6 +57,48 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class HitExplanation:
+    """What a hit's score is the sum of, and how it got its place.
+
+    Attributes:
+        vector: What the vector leg gives.
+        text: What the words give.
+        smoothing: What the neighbours in time give, or take.
+        strength: What ``strength_boost`` adds.
+        recency: What ``recency_boost`` adds.
+        score: The sum, which the hits are ordered by.
+        place: Place by score, from 1 on, before ``diversity`` picked.
+        vector_rank: Place in the vector leg; `None` where it is not among that leg's best.
+        text_rank: Place by words.
+        vector_score: Cosine with the query.
+        text_score: BM25 of the query.
+    """
+
+    vector: float
+    text: float
+    smoothing: float
+    strength: float
+    recency: float
+    score: float
+    place: int
+    vector_rank: int | None
+    text_rank: int | None
+    vector_score: float | None
+    text_score: float | None
+
+    def __str__(self) -> str:
+        legs = [
+            f"{part:.3f} {name}{'' if rank is None else f' (rank {rank}, {raw:.3f})'}"
+            for name, part, rank, raw in (
+                ("by vector", self.vector, self.vector_rank, self.vector_score or 0.0),
+                ("by words", self.text, self.text_rank, self.text_score or 0.0),
+            )
+        ]
+        others = [("smoothing", self.smoothing), ("strength", self.strength), ("recency", self.recency)]
+        return f"{self.score:.3f} = {' + '.join([*legs, *(f'{part:.3f} {name}' for name, part in others if part)])}"
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A memory that was found.
 
@@ -67,6 +109,7 @@ class Hit:
         text_rank: Place among all by words.
         vector_score: Cosine with the query.
         text_score: BM25 of the query.
+        explanation: What the score is made of; with ``explain=True``.
     """
 
     entry: Entry
@@ -75,6 +118,7 @@ class Hit:
     text_rank: int | None
     vector_score: float | None
     text_score: float | None
+    explanation: HitExplanation | None = None
 
     @property
     def strength(self) -> float:
@@ -148,6 +192,9 @@ def _entry(row: _goclaw._MemoryRow) -> Entry:
     )
 
 
-def _hit(row: _goclaw._HitRow) -> Hit:
-    entry, score, (vector_rank, vector_score), (text_rank, text_score) = row
-    return Hit(_entry(entry), score, vector_rank, text_rank, vector_score, text_score)
+def _hit(row: _goclaw._HitRow, explain: bool) -> Hit:
+    entry, score, (vector_rank, vector_score), (text_rank, text_score), parts = row
+    legs = vector_rank, text_rank, vector_score, text_score
+    vector, text, smoothing, strength, recency, place = parts
+    sum_of = HitExplanation(vector, text, smoothing, strength, recency, score, place, *legs) if explain else None
+    return Hit(_entry(entry), score, *legs, sum_of)

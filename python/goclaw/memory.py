@@ -14,8 +14,8 @@ from ._options import Durability
 from ._plain import whole
 from ._recall import Feedback, Grade, _draft, _drafts, _elsewhere, _Recall
 from ._verbs import (
+    Dropping,
     ForgetOptions,
-    Forgetting,
     MemorizeOptions,
     Memorizing,
     RetrieveOptions,
@@ -189,19 +189,31 @@ class Memory(_Recall):
             vector: A vector to search by, in place of the query's own.
             top_k: How many hits at most.
             mode: ``"hybrid"`` by both, ``"vector"`` or ``"text"`` by one.
-            filter: Only memories whose metadata has these values.
-            context: Texts, such as the latest turns, that widen the query.
+            filter: Only memories whose metadata has these values: ``{"kind": "fact"}``. Also with operators,
+                ``{"year": {"$gte": 2020}, "kind": {"$in": ["fact", "taste"]}}``: ``$eq $ne $in $nin $gt $gte $lt
+                $lte $exists``, and ``$and $or $not`` over filters.
+            context: Texts, such as the latest turns, that widen the query; or a number: so many of the session's
+                latest memories widen it and are not answered themselves.
             min_strength: Only memories at least this strong, 0 to 1.
             review: ``"good"`` counts every hit as reviewed with that grade; ``"auto"`` and ``"none"`` leave reviews to
                 `feedback` and `review`. `True` means ``"auto"``, `False` ``"none"``.
             fusion: How both orders become one: ``"score"``, or ``"rrf"`` by ranks alone.
+            weights: What the vector and the words count for.
+            smoothing: How much a memory borrows from its neighbours in time, 0 to 1; 0.3 suits conversations.
+            strength_boost: A share of its score that a memory gains for its strength, 0 to 10.
+            recency_boost: A share of its score that a new memory gains, 0 to 10; half of it after
+                ``recency_half_life``.
+            recency_half_life: When a memory counts as half new.
+            diversity: How much the hits are to differ from each other, 0 to 1.
+            explain: Whether the hits have an `explanation`.
 
         Returns:
             The hits, best first.
 
         Raises:
             RecallError: `memory.session`, `memory.query`, `memory.vector`, `memory.dimension`, `memory.limit`,
-                `memory.embedder` (by vector alone; a hybrid search goes on by words and warns).
+                `memory.filter`, `memory.weights`, `memory.option`, `memory.threshold`, `memory.embedder` (by
+                vector alone; a hybrid search goes on by words and warns).
         """
         return self._retrieve(session, query, value_of("retrieve", Retrieving, options))
 
@@ -317,7 +329,7 @@ class Memory(_Recall):
         """
         self._feedback(id, session, feedback)
 
-    @spelled(Forgetting)
+    @spelled(Dropping)
     def forget(self, session: str, **options: Unpack[ForgetOptions]) -> Forgotten:
         """Forgets memories of a session: these, or those that are nearly gone.
 
@@ -335,12 +347,12 @@ class Memory(_Recall):
         Raises:
             RecallError: `memory.threshold`, `memory.session`.
         """
-        return self._forget(session, value_of("forget", Forgetting, options))
+        return self._forget(session, value_of("forget", Dropping, options))
 
-    @spelled(Forgetting)
+    @spelled(Dropping)
     async def aforget(self, session: str, **options: Unpack[ForgetOptions]) -> Forgotten:
         """`forget`, without blocking the event loop."""
-        return await _elsewhere(partial(self._forget, session, value_of("aforget", Forgetting, options)))
+        return await _elsewhere(partial(self._forget, session, value_of("aforget", Dropping, options)))
 
     def delete_session(self, session: str) -> int:
         """Forgets everything of a session, pinned or not.

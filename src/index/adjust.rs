@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::Key;
-use super::fuse::{Fused, sort};
+use super::fuse::Fused;
 
 /// Lets every result borrow from its neighbours in time, and sorts again.
 ///
@@ -21,7 +21,15 @@ pub fn smooth(results: &mut [Fused], lambda: f64, neighbours: impl Fn(Key) -> [O
     sort(results);
 }
 
-/// What a memory's state adds to its score.
+/// Best first; equals stay as they stood, which by vector alone says more than their score of 0.
+fn sort(results: &mut [Fused]) {
+    results.sort_by(|a, b| b.score.total_cmp(&a.score));
+}
+
+/// What a memory's state adds to its score, in shares of it.
+///
+/// Recency and importance beside relevance are J. Park et al., "Generative Agents", UIST 2023, section 4.1, where
+/// they are summed; here they multiply, so that what has nothing to do with the question stays at 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Boost {
     /// Weight of the strength.
@@ -44,10 +52,14 @@ pub struct State {
 impl Boost {
     /// `1 + strength · s + recency · 2^(-age / half-life)`, by which a score is multiplied.
     pub fn factor(&self, state: State) -> f64 {
-        let half_lives = state.age_days.max(0.0) / self.recency_half_life;
+        1.0 + self.strength * state.strength + self.recency * self.freshness(state.age_days)
+    }
+
+    /// `2^(-age / half-life)`: 1 now, half after each half-life.
+    pub fn freshness(&self, age_days: f64) -> f64 {
+        let half_lives = age_days.max(0.0) / self.recency_half_life;
         // No half-life and no age: 0 / 0 is as new as can be.
-        let freshness = if half_lives.is_nan() { 1.0 } else { (-half_lives).exp2() };
-        1.0 + self.strength * state.strength + self.recency * freshness
+        if half_lives.is_nan() { 1.0 } else { (-half_lives).exp2() }
     }
 
     /// Multiplies every score by its factor, and sorts again.
@@ -94,7 +106,7 @@ pub fn diversify(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::fuse::Candidate;
+    use crate::index::fuse::{Candidate, sort};
     use proptest::prelude::*;
 
     fn results(scores: &[f64]) -> Vec<Fused> {

@@ -30,6 +30,17 @@ pub struct Weights {
     pub text: f64,
 }
 
+impl Weights {
+    /// What a place in the vector leg counts with [`Fusion::Rrf`].
+    pub fn vector_share(&self, rank: Option<u32>) -> f64 {
+        share(self.vector, rank)
+    }
+}
+
+fn share(weight: f64, rank: Option<u32>) -> f64 {
+    rank.map_or(0.0, |rank| weight / (RRF_K + f64::from(rank)))
+}
+
 impl Default for Weights {
     fn default() -> Self {
         Self { vector: 0.7, text: 0.3 }
@@ -102,9 +113,6 @@ pub fn fuse(fusion: Fusion, weights: Weights, candidates: Vec<Candidate>) -> Vec
         weights.vector * cosine + weights.text * bm25
     };
     let by_rank = |found: &Candidate| {
-        let share = |weight: f64, rank: Option<u32>| {
-            rank.map_or(0.0, |rank| weight / (RRF_K + f64::from(rank)))
-        };
         share(weights.vector, found.vector_rank) + share(weights.text, found.text_rank)
     };
     let score = |found: &Candidate| match fusion {

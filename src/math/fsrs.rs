@@ -14,6 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Forgetting;
 pub use crate::model::Grade;
 
 /// Parameters of the model, `w0 … w20`.
@@ -45,6 +46,8 @@ const DIFFICULTY_MAX: f64 = 10.0;
 const RETENTION_AT_STABILITY: f64 = 0.9;
 /// Time scales outside of this range are slips of the pen.
 const TIME_SCALE_RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+/// Half-lives of new memories, in days.
+const HALF_LIFE_RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
 /// State of one memory.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +65,10 @@ pub enum FsrsError {
     Parameter { index: usize, value: f64, low: f64, high: f64 },
     #[error("time scale is {0}, which is not within 1e-6 to 1e6")]
     TimeScale(f64),
+    #[error("half-life is {0} days, which is not within 1e-6 to 1e6")]
+    HalfLife(f64),
+    #[error("there are {0} parameters, and FSRS-6 has 21")]
+    Count(usize),
 }
 
 /// The model with its parameters. Elapsed time is in real days everywhere.
@@ -72,6 +79,8 @@ pub struct Fsrs {
     time_scale: f64,
     /// `0.9^(-1/w20) - 1`.
     factor: f64,
+    /// By which stabilities of first reviews are multiplied; 1 is the model as it is published.
+    first_scale: f64,
 }
 
 impl Fsrs {
@@ -94,6 +103,32 @@ impl Fsrs {
         Ok(Self::unchecked(w, time_scale))
     }
 
+    /// The model of settings that were kept.
+    ///
+    /// # Errors
+    /// As `new` and `with_half_life`.
+    pub fn of(settings: &Forgetting) -> Result<Self, FsrsError> {
+        let count = settings.parameters.len();
+        let w = settings.parameters.as_slice().try_into().map_err(|_| FsrsError::Count(count))?;
+        let fsrs = Self::new(w, settings.time_scale)?;
+        settings.half_life.map_or(Ok(fsrs.clone()), |days| fsrs.with_half_life(days))
+    }
+
+    /// The same model, but a memory that was good once loses half its strength within `days` real days.
+    ///
+    /// Stabilities of first reviews are scaled, so those of the other grades keep their proportion. What
+    /// later reviews do is the model's.
+    ///
+    /// # Errors
+    /// [`FsrsError::HalfLife`] if `days` is outside of 1e-6 to 1e6.
+    pub fn with_half_life(mut self, days: f64) -> Result<Self, FsrsError> {
+        if !HALF_LIFE_RANGE.contains(&days) {
+            return Err(FsrsError::HalfLife(days));
+        }
+        self.first_scale = self.stability_of_half_life(days) / self.w[Grade::Good as usize - 1];
+        Ok(self)
+    }
+
     /// For agents: FSRS-6 with a forgetting curve steep enough to forget within months (`w20 = 0.5`).
     ///
     /// With the default `w20` a memory that was good once needs 15.8 years to fall under 0.3; with
@@ -111,7 +146,7 @@ impl Fsrs {
 
     fn unchecked(w: [f64; PARAMETERS], time_scale: f64) -> Self {
         let factor = RETENTION_AT_STABILITY.powf(-1.0 / w[20]) - 1.0;
-        Self { w, time_scale, factor }
+        Self { w, time_scale, factor, first_scale: 1.0 }
     }
 
     /// The parameters `w0 … w20`.
@@ -189,7 +224,7 @@ impl Fsrs {
     }
 
     fn first(&self, grade: Grade) -> Memory {
-        let stability = bounded(self.w[grade as usize - 1]);
+        let stability = bounded(self.first_scale * self.w[grade as usize - 1]);
         let difficulty = self.first_difficulty(grade).clamp(DIFFICULTY_MIN, DIFFICULTY_MAX);
         Memory { stability, difficulty }
     }
@@ -344,6 +379,19 @@ mod tests {
             prop_assert!((fsrs.half_life_of_stability(stability) / days - 1.0).abs() < 1e-9);
             let memory = Memory { stability, difficulty: 5.0 };
             prop_assert!((fsrs.strength(&memory, days) - 0.5).abs() < 1e-9);
+        }
+
+        #[test]
+        fn a_new_memory_loses_half_its_strength_within_its_half_life(
+            days in 0.01f64..1e4, scale in 0.1f64..10.0, w in parameters(),
+        ) {
+            let fsrs = Fsrs::new(w, scale).expect("within bounds");
+            let fsrs = fsrs.with_half_life(days).expect("within bounds");
+            let memory = fsrs.review(None, Grade::Good, 0.0);
+            // Where the stability does not end at its bounds.
+            if (STABILITY_MIN_DAYS * 1.01..STABILITY_MAX_DAYS).contains(&memory.stability) {
+                prop_assert!((fsrs.strength(&memory, days) - 0.5).abs() < 1e-9);
+            }
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! Forgetting: by id, by strength, or a whole session.
 
 use super::check;
+use super::review::strength;
 use super::service::Memory;
 use crate::model::{EntryId, MemoryOp, Millis, Result};
 
@@ -39,9 +40,10 @@ impl Memory {
                 there.map(|id| (0.0, *id)).collect()
             }
             Forget::Below { strength: below, grace } => {
-                let entries = shelf.after(None).map(|memorized| &memorized.entry);
-                let old = entries.filter(|it| !it.pinned && now.since(it.created) >= *grace);
-                let weak = old.map(|entry| (self.strength(entry, now), entry.id));
+                let fsrs = self.fsrs_of(shelf);
+                let near = shelf.due().below(*below, fsrs, now).filter_map(|id| shelf.get(id));
+                let old = near.filter(|it| now.since(it.entry.created) >= *grace);
+                let weak = old.map(|it| (strength(fsrs, &it.entry, now), it.entry.id));
                 weak.filter(|(strength, _)| strength < below).collect::<Vec<_>>()
             }
         })?;
@@ -72,7 +74,7 @@ impl Memory {
     /// `memory.session`, `engine.closed`, `store.*`.
     pub fn delete_session(&self, session: &str) -> Result<u64> {
         let count = self.count(Some(session))?;
-        if count > 0 {
+        if count > 0 || self.forgetting(session)?.is_some() {
             self.commit(vec![MemoryOp::DeleteSession { session: session.into() }])?;
         }
         Ok(count)

@@ -6,7 +6,11 @@
 //! (`shelves`); the owner of the journal never works on an index. Knows no engine and no Python.
 
 mod check;
+mod due;
+mod filter;
 mod forget;
+mod query;
+mod review;
 mod search;
 mod service;
 mod shelf;
@@ -15,7 +19,9 @@ mod shelves;
 mod tests;
 mod transfer;
 
+pub use filter::Filter;
 pub use forget::{Forget, Forgotten};
-pub use search::{Fusion, Hit, Mode, Query};
+pub use query::{Boost, Fusion, Hit, Mode, Parts, Query, Weights};
+pub use review::strength;
 pub use service::{Draft, Journal, Memory, Stats};
 pub use shelves::Shelves;

@@ -1,107 +1,156 @@
-//! Retrieving: scores of both legs, one order out of two.
+//! Retrieving: scores of both legs, one order out of two, and what may change it afterwards.
 //!
-//! Session and filter are applied before anything is ranked, so ranks count what may be seen only.
+//! Session and filter are applied before anything is ranked, so ranks count what may be seen only. After
+//! fusion, in this order: neighbours in time (`smoothing`), strength and age (`boost`), variety
+//! (`diversity`). Every step leaves its part of the score in the hit.
 
-use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet};
 
 use super::check;
+use super::query::{Fusion, Hit, Mode, Parts, Query, Weights};
+use super::review::strength;
 use super::service::Memory;
-use super::shelf::{Shelf, Shelved, days};
-use crate::index::Filter;
-pub use crate::index::fuse::Fusion;
-pub use crate::index::search::Mode;
+use super::shelf::Shelf;
+use crate::index::adjust::{State, diversify, smooth};
+use crate::index::fuse::{Candidate, Fused};
 use crate::index::search::Options;
-use crate::math::fsrs;
-use crate::model::{Entry, Memorized, MemoryOp, Result, Timestamp};
+use crate::index::{Filter, Key};
+use crate::model::{Entry, EntryId, MemoryOp, Millis, Result, Timestamp};
 
-/// What to look for.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    pub text: Option<String>,
-    pub vector: Option<Vec<f32>>,
-    pub top_k: usize,
-    pub mode: Mode,
-    pub fusion: Fusion,
-    /// Only memories whose metadata has all of these.
-    pub filter: Map<String, Value>,
-    /// Only memories that are at least this strong.
-    pub min_strength: Option<f64>,
+/// So many results per hit have exact scores where the order is changed afterwards, and at least so many.
+const POOL_PER_HIT: usize = 4;
+const POOL_MIN: usize = 40;
+const DAY_MS: f64 = 86_400_000.0;
+
+/// A search under way: the query, the session, and how strong its memories are now.
+struct Search<'a, S> {
+    query: &'a Query,
+    shelf: &'a Shelf,
+    strength: S,
+    now: Timestamp,
 }
 
-/// A memory that was found.
-#[derive(Clone, Debug)]
-pub struct Hit {
-    pub memorized: Memorized,
-    pub score: f64,
-    /// Place in the order of each leg, from 1 on; `None` beyond what the leg was asked for.
-    pub vector_rank: Option<u32>,
-    pub text_rank: Option<u32>,
-    pub cosine: Option<f32>,
-    pub bm25: Option<f32>,
-    pub strength: f64,
-}
-
-impl Query {
-    fn check(&self) -> Result<()> {
-        check::top_k(self.top_k)?;
-        if let Some(text) = &self.text {
-            check::query(text)?;
-        }
-        if let Some(vector) = &self.vector {
-            check::vector(vector)?;
-        }
-        if let Some(threshold) = self.min_strength {
-            check::threshold(threshold)?;
-        }
-        let has = match self.mode {
-            Mode::Hybrid => self.text.is_some() || self.vector.is_some(),
-            Mode::Vector => self.vector.is_some(),
-            Mode::Text => self.text.is_some(),
+impl<S: Fn(&Entry) -> f64> Search<'_, S> {
+    fn run(&self) -> Vec<Hit> {
+        let query = self.query;
+        let pool = match query.adjusts() {
+            true => (query.top_k * POOL_PER_HIT).max(POOL_MIN),
+            false => query.top_k,
         };
-        if has { Ok(()) } else { Err(check::empty_query()) }
-    }
-
-    fn shows(&self, shelved: &Shelved) -> bool {
-        let metadata = shelved.metadata.as_ref();
-        self.filter.iter().all(|(name, wanted)| {
-            metadata.and_then(|metadata| metadata.get(name)).is_some_and(|found| found == wanted)
-        })
-    }
-
-    fn run(&self, shelf: &Shelf, strength: impl Fn(&Entry) -> f64) -> Vec<Hit> {
-        let allows = |key| {
-            let shelved = shelf.at(key);
-            self.shows(shelved)
-                && self.min_strength.is_none_or(|least| strength(&shelved.memorized.entry) >= least)
-        };
-        let (vector, text) = (self.vector.as_deref(), self.text.as_deref());
-        // By vector alone the order is the leg's: the fused score knows no difference below 0.
-        let is_alone = text.is_none() || self.mode == Mode::Vector;
-        let fusion = if is_alone { Fusion::Rrf } else { self.fusion };
-        let (mode, filter) = (self.mode, Some(&allows as Filter<'_>));
-        let options = Options { mode, fusion, filter, ..Options::default() };
-        let mut fused = shelf.search(vector, text, self.top_k, options);
-        if is_alone && self.fusion == Fusion::Score {
-            for fused in &mut fused {
-                let cosine = fused.found.cosine.unwrap_or(0.0).max(0.0);
-                fused.score = options.weights.vector * f64::from(cosine);
+        let weights = self.weights();
+        let mut found = self.fused(pool, weights);
+        let fused = scores(&found);
+        if query.smoothing > 0.0 {
+            smooth(&mut found, query.smoothing, |key| self.shelf.beside(key));
+        }
+        let smoothed = scores(&found);
+        if query.boost.strength != 0.0 || query.boost.recency != 0.0 {
+            query.boost.apply(&mut found, |key| self.state(key));
+        }
+        let places: HashMap<Key, u32> = found.iter().map(Fused::key).zip(1..).collect();
+        if query.diversity > 0.0 {
+            found = self.diverse(&found);
+        }
+        let parts = |fused_score: f64, smoothed: f64, found: &Candidate| {
+            let vector = self.vector_part(weights, found);
+            let state = self.state(found.key);
+            let boost = query.boost;
+            Parts {
+                vector,
+                text: fused_score - vector,
+                smoothing: smoothed - fused_score,
+                strength: smoothed * boost.strength * state.strength,
+                recency: smoothed * boost.recency * boost.freshness(state.age_days),
+                place: places[&found.key],
             }
-        }
-        let hits = fused.into_iter().take(self.top_k).map(|fused| {
-            let found = fused.found;
-            let memorized = shelf.at(found.key).memorized.clone();
+        };
+        let hit = |Fused { score, found }: Fused| {
+            let memorized = self.shelf.at(found.key).memorized.clone();
             Hit {
-                strength: strength(&memorized.entry),
+                strength: (self.strength)(&memorized.entry),
                 memorized,
-                score: fused.score,
+                score,
                 vector_rank: found.vector_rank,
                 text_rank: found.text_rank,
                 cosine: found.cosine,
                 bm25: found.bm25,
+                parts: parts(fused[&found.key], smoothed[&found.key], &found),
             }
-        });
-        hits.collect()
+        };
+        found.into_iter().take(query.top_k).map(hit).collect()
     }
+
+    /// The best of both legs in their common order.
+    fn fused(&self, pool: usize, weights: Weights) -> Vec<Fused> {
+        let query = self.query;
+        let without: HashSet<EntryId> = query.without.iter().copied().collect();
+        let allows = |key| {
+            let shelved = self.shelf.at(key);
+            let entry = &shelved.memorized.entry;
+            query.filter.shows(shelved.metadata.as_ref())
+                && query.min_strength.is_none_or(|least| (self.strength)(entry) >= least)
+                && !without.contains(&entry.id)
+        };
+        // By vector alone the order is the leg's: the fused score knows no difference below 0.
+        let fusion = if self.is_by_vector_alone() { Fusion::Rrf } else { query.fusion };
+        let (mode, filter) = (query.mode, Some(&allows as Filter<'_>));
+        let options = Options { mode, fusion, weights, filter };
+        let (vector, text) = (query.vector.as_deref(), query.text.as_deref());
+        let mut found = self.shelf.search(vector, text, pool, options);
+        if self.is_by_vector_alone() && query.fusion == Fusion::Score {
+            for fused in &mut found {
+                fused.score = self.vector_part(weights, &fused.found);
+            }
+        }
+        found
+    }
+
+    fn is_by_vector_alone(&self) -> bool {
+        self.query.text.is_none() || self.query.mode == Mode::Vector
+    }
+
+    /// A leg that is asked alone orders by itself, whatever it would have counted for.
+    fn weights(&self) -> Weights {
+        let mut weights = self.query.weights;
+        let is_by_words_alone = self.query.vector.is_none() || self.query.mode == Mode::Text;
+        if self.is_by_vector_alone() && weights.vector == 0.0 {
+            weights.vector = 1.0;
+        } else if is_by_words_alone && weights.text == 0.0 {
+            weights.text = 1.0;
+        }
+        weights
+    }
+
+    fn vector_part(&self, weights: Weights, found: &Candidate) -> f64 {
+        match self.query.fusion {
+            Fusion::Score => weights.vector * f64::from(found.cosine.unwrap_or(0.0).max(0.0)),
+            Fusion::Rrf => weights.vector_share(found.vector_rank),
+        }
+    }
+
+    fn state(&self, key: Key) -> State {
+        let entry = &self.shelf.at(key).memorized.entry;
+        let age: Millis = self.now.since(entry.created);
+        State { strength: (self.strength)(entry), age_days: age as f64 / DAY_MS }
+    }
+
+    /// Two memories are as alike as their vectors are, or where one has none, as their words.
+    fn diverse(&self, found: &[Fused]) -> Vec<Fused> {
+        let rows: HashMap<Key, Vec<f32>> =
+            found.iter().filter_map(|it| Some((it.key(), self.shelf.row(it.key())?))).collect();
+        let alike = |one: Key, other: Key| match (rows.get(&one), rows.get(&other)) {
+            (Some(one), Some(other)) => {
+                let dot: f32 = one.iter().zip(other).map(|(a, b)| a * b).sum();
+                f64::from(dot).clamp(0.0, 1.0)
+            }
+            _ => self.shelf.overlap(one, other),
+        };
+        diversify(found, self.query.top_k, self.query.diversity, alike)
+    }
+}
+
+fn scores(found: &[Fused]) -> HashMap<Key, f64> {
+    found.iter().map(|fused| (fused.key(), fused.score)).collect()
 }
 
 impl Memory {
@@ -109,7 +158,7 @@ impl Memory {
     ///
     /// # Errors
     /// `memory.session`, `memory.query`, `memory.vector`, `memory.dimension`, `memory.limit`,
-    /// `memory.threshold`, `store.*`, `engine.closed`.
+    /// `memory.threshold`, `memory.weights`, `memory.option`, `store.*`, `engine.closed`.
     pub fn retrieve(&self, session: &str, query: &Query) -> Result<Vec<Hit>> {
         self.retrieve_with(session, query, &[])
     }
@@ -130,12 +179,10 @@ impl Memory {
             check::dimension(&model, vector.len())?;
         }
         let now = self.now();
-        self.look_with(session, ops, |shelf| query.run(shelf, |entry| self.strength(entry, now)))
-    }
-
-    /// How well a memory is still there: FSRS-6's retrievability, 0 to 1.
-    pub fn strength(&self, entry: &Entry, now: Timestamp) -> f64 {
-        let memory = fsrs::Memory { stability: entry.stability, difficulty: entry.difficulty };
-        self.fsrs.strength(&memory, days(entry, now))
+        self.look_with(session, ops, |shelf| {
+            let fsrs = self.fsrs_of(shelf);
+            let strength = |entry: &Entry| strength(fsrs, entry, now);
+            Search { query, shelf, strength, now }.run()
+        })
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::check;
-use super::shelf::{Shelf, days};
+use super::shelf::Shelf;
 use super::shelves::Shelves;
-use crate::math::fsrs::{self, Fsrs};
+use crate::math::fsrs::Fsrs;
 use crate::model::{
     Content, Entry, EntryId, Grade, Memorized, MemoryOp, Result, Timestamp, Vector, VectorModel,
 };
@@ -49,9 +49,10 @@ type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 /// The memory of a store. Shared by everybody who remembers there.
 pub struct Memory {
     pub(super) store: Arc<dyn Store>,
-    journal: Arc<dyn Journal>,
+    pub(super) journal: Arc<dyn Journal>,
     shelves: Arc<Shelves>,
-    pub(super) fsrs: Fsrs,
+    /// How memories are forgotten where their session does not say.
+    pub(super) usual: Arc<Fsrs>,
     clock: Clock,
     ids: Mutex<ulid::Generator>,
     model: RwLock<Option<VectorModel>>,
@@ -75,7 +76,7 @@ impl Memory {
             store,
             journal,
             shelves,
-            fsrs: Fsrs::agent(),
+            usual: Arc::new(Fsrs::agent()),
             clock: Box::new(clock),
             ids: Mutex::default(),
             settling: Mutex::default(),
@@ -138,7 +139,7 @@ impl Memory {
     ) -> Result<(Vec<EntryId>, Vec<MemoryOp>)> {
         check::session(session)?;
         let (session, now): (Arc<str>, _) = (session.into(), self.now());
-        let first = self.fsrs.review(None, Grade::Good, 0.0);
+        let first = self.fsrs_unseen(&session)?.review(None, Grade::Good, 0.0);
         for draft in &drafts {
             check::content(&draft.content)?;
             check::metadata(draft.metadata.as_deref())?;
@@ -317,40 +318,6 @@ impl Memory {
             sessions: sessions.len() as u64,
             vector_model: self.vector_model(),
         })
-    }
-
-    /// Makes the operation that reviews a memory.
-    ///
-    /// # Errors
-    /// `memory.unknown`, `memory.session`, `engine.closed`, `store.*`.
-    pub fn draft_review(
-        &self,
-        id: EntryId,
-        session: Option<&str>,
-        grade: Grade,
-    ) -> Result<MemoryOp> {
-        let found = self.get(id, session)?.ok_or_else(|| check::unknown(id))?;
-        let (entry, at) = (&found.entry, self.now());
-        let before = fsrs::Memory { stability: entry.stability, difficulty: entry.difficulty };
-        let after = self.fsrs.review(Some(&before), grade, days(entry, at));
-        Ok(MemoryOp::Review {
-            session: Arc::clone(&entry.session),
-            id,
-            grade,
-            // A clock that went back must not make the memory younger than its last review.
-            at: at.max(entry.last_review),
-            stability: after.stability,
-            difficulty: after.difficulty,
-        })
-    }
-
-    /// Reviews memories, all or none.
-    ///
-    /// # Errors
-    /// As `draft_review`.
-    pub fn review(&self, ids: &[EntryId], session: Option<&str>, grade: Grade) -> Result<()> {
-        let draft = |id: &EntryId| self.draft_review(*id, session, grade);
-        self.commit(ids.iter().map(draft).collect::<Result<_>>()?)
     }
 }
 

@@ -1,16 +1,18 @@
 //! One session as it is loaded: its memories by id, and its indexes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
+use super::due::{self, Due};
 use crate::index::Key;
 use crate::index::fuse::Fused;
 use crate::index::search::{self, Options};
 use crate::index::text::TextIndex;
 use crate::index::vector::{VectorIndex, from_f16};
-use crate::model::{Content, Entry, EntryId, Memorized, MemoryOp, Timestamp};
+use crate::math::fsrs::Fsrs;
+use crate::model::{Content, Entry, EntryId, Forgetting, Memorized, MemoryOp, Timestamp};
 use crate::store::Memories;
 
 /// The indexes hold this one session and nothing else.
@@ -23,6 +25,10 @@ pub(super) struct Shelf {
     text: TextIndex,
     /// `None` before the first vector.
     vectors: Option<VectorIndex>,
+    /// How its memories are forgotten, where it is not as usual.
+    fsrs: Option<Arc<Fsrs>>,
+    /// By stability and last review; made when somebody first forgets by strength.
+    due: OnceLock<Due>,
     /// Bytes that it takes, roughly.
     pub(super) bytes: usize,
 }
@@ -34,10 +40,32 @@ pub(super) struct Shelved {
 }
 
 impl Shelf {
-    pub(super) fn new(memories: Memories) -> Self {
+    pub(super) fn new(memories: Memories, forgetting: Option<Forgetting>) -> Self {
         let mut shelf = Self::default();
+        shelf.forget_like(forgetting.as_ref());
         memories.into_values().for_each(|memorized| shelf.put(memorized));
         shelf
+    }
+
+    /// How its memories are forgotten; `None`: as usual.
+    pub(super) fn fsrs(&self) -> Option<&Arc<Fsrs>> {
+        self.fsrs.as_ref()
+    }
+
+    fn forget_like(&mut self, forgetting: Option<&Forgetting>) {
+        self.fsrs = forgetting.and_then(|settings| match Fsrs::of(settings) {
+            Ok(fsrs) => Some(Arc::new(fsrs)),
+            Err(error) => {
+                // They were checked when they were set, so these are of another build.
+                tracing::warn!(target: "goclaw.memory", "forgotten as usual: {error}");
+                None
+            }
+        });
+    }
+
+    /// Which memories can be forgotten, by stability and last review.
+    pub(super) fn due(&self) -> &Due {
+        self.due.get_or_init(|| Due::of(self.entries.values().map(|it| &*it.memorized.entry)))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -86,6 +114,26 @@ impl Shelf {
         search::search(near.as_ref(), worded.as_ref(), k, options)
     }
 
+    /// The memories before and after one, in time.
+    pub(super) fn beside(&self, key: Key) -> [Option<Key>; 2] {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let id = EntryId::from_u128(key);
+        let before = self.entries.range(..id).next_back();
+        let after = self.entries.range((Excluded(id), Unbounded)).next();
+        [before, after].map(|it| it.map(|(id, _)| id.as_u128()))
+    }
+
+    /// The vector of a memory, of length 1.
+    pub(super) fn row(&self, key: Key) -> Option<Vec<f32>> {
+        let vector = self.get(EntryId::from_u128(key))?.vector.as_ref()?;
+        Some(vector.parts().collect())
+    }
+
+    /// How many of their words two memories share, 0 to 1.
+    pub(super) fn overlap(&self, one: Key, other: Key) -> f64 {
+        self.text.overlap(one, other)
+    }
+
     /// Follows an operation that was committed.
     pub(super) fn apply(&mut self, op: &MemoryOp) {
         match op {
@@ -98,13 +146,17 @@ impl Shelf {
             }
             MemoryOp::Review { id, at, stability, difficulty, .. } => {
                 if let Some(shelved) = self.entries.get_mut(id) {
+                    let due = self.due.get_mut();
                     let entry = Arc::make_mut(&mut shelved.memorized.entry);
+                    due.into_iter().for_each(|due| due.remove(entry));
                     (entry.last_review, entry.stability) = (*at, *stability);
                     entry.difficulty = *difficulty;
+                    self.due.get_mut().into_iter().for_each(|due| due.put(entry));
                 }
             }
             MemoryOp::Forget { ids, .. } => ids.iter().for_each(|id| self.remove(*id)),
             MemoryOp::DeleteSession { .. } => *self = Self::default(),
+            MemoryOp::Forgetting { forgetting, .. } => self.forget_like(forgetting.as_ref()),
             MemoryOp::Model(_) => {}
         }
     }
@@ -134,6 +186,7 @@ impl Shelf {
         }
         let metadata = entry.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok());
         self.bytes += weight(&memorized);
+        self.due.get_mut().into_iter().for_each(|due| due.put(&entry));
         self.entries.insert(entry.id, Shelved { memorized, metadata });
         self.index_vector(entry.id);
     }
@@ -141,6 +194,7 @@ impl Shelf {
     pub(super) fn remove(&mut self, id: EntryId) {
         let Some(shelved) = self.entries.remove(&id) else { return };
         self.bytes = self.bytes.saturating_sub(weight(&shelved.memorized));
+        self.due.get_mut().into_iter().for_each(|due| due.remove(&shelved.memorized.entry));
         self.text.delete(id.as_u128());
         if let Some(index) = &mut self.vectors {
             index.delete(id.as_u128());
@@ -199,5 +253,5 @@ fn gather(value: &Value, out: &mut String) {
 
 /// Days between a review and now; a clock that went back counts as no time.
 pub(super) fn days(entry: &Entry, now: Timestamp) -> f64 {
-    now.since(entry.last_review) as f64 / 86_400_000.0
+    due::days(entry.last_review, now)
 }

@@ -72,7 +72,8 @@ impl Open {
             }
             _ => {
                 *state = None;
-                *state = Some(Shelf::new(store.memories(&self.session)?));
+                let forgetting = store.forgetting(&self.session)?;
+                *state = Some(Shelf::new(store.memories(&self.session)?, forgetting));
             }
         }
         Ok(())
@@ -144,7 +145,9 @@ fn touched(ops: &[MemoryOp]) -> impl Iterator<Item = EntryId> {
         MemoryOp::Put(memorized) => vec![memorized.entry.id],
         MemoryOp::Vector { id, .. } | MemoryOp::Review { id, .. } => vec![*id],
         MemoryOp::Forget { ids, .. } => ids.clone(),
-        MemoryOp::DeleteSession { .. } | MemoryOp::Model(_) => Vec::new(),
+        MemoryOp::DeleteSession { .. } | MemoryOp::Model(_) | MemoryOp::Forgetting { .. } => {
+            Vec::new()
+        }
     });
     ids.collect::<BTreeSet<_>>().into_iter()
 }

@@ -87,6 +87,18 @@ pub struct VectorModel {
     pub dimension: u32,
 }
 
+/// How the memories of a session are forgotten, where it is not as usual: parameters of FSRS-6.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forgetting {
+    /// `w0 … w20`.
+    pub parameters: Vec<f64>,
+    /// Days of the model that pass in a real day.
+    pub time_scale: f64,
+    /// Real days in which a new memory loses half its strength; `None`: as the parameters say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_life: Option<f64>,
+}
+
 /// One change of what is remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MemoryOp {
@@ -116,6 +128,11 @@ pub enum MemoryOp {
     },
     /// The vectors of the whole store are of this model from now on.
     Model(VectorModel),
+    /// The session's memories are forgotten like this from now on; `None`: as usual again.
+    Forgetting {
+        session: Arc<str>,
+        forgetting: Option<Forgetting>,
+    },
 }
 
 impl MemoryOp {
@@ -126,7 +143,8 @@ impl MemoryOp {
             Self::Vector { session, .. }
             | Self::Review { session, .. }
             | Self::Forget { session, .. }
-            | Self::DeleteSession { session } => Some(session),
+            | Self::DeleteSession { session }
+            | Self::Forgetting { session, .. } => Some(session),
             Self::Model(_) => None,
         }
     }

@@ -25,7 +25,7 @@ pub use event::{CancelCause, Event, Growth, Record, SkipReason, Submitted};
 pub use fact::{Detail, Fact, FactKind, WHOLE};
 pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, EntryId, NodeIx, RunId, Span, TaskRef};
-pub use memory::{Content, Entry, Grade, Memorized, MemoryOp, NO_RUN, VectorModel};
+pub use memory::{Content, Entry, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, VectorModel};
 pub use payload::{Blob, BlobHash, Opaque, Payload};
 pub use session::{Admission, Collect, Conduct, Function, OnRetry, Overflow, WhenBusy};
 pub use state::{RunState, TaskState};

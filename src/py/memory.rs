@@ -7,10 +7,10 @@ use pyo3::types::{PyBytes, PyString};
 
 use super::errors;
 use crate::agent::Batch;
-use crate::memory::{Draft, Forget, Fusion, Hit, Memory, Mode, Query};
-use crate::model::{
-    Content, EntryId, Error, Grade, Memorized, MemoryOp, Result, Timestamp, VectorModel,
+use crate::memory::{
+    self, Boost, Draft, Filter, Forget, Fusion, Hit, Memory, Mode, Parts, Query, Weights,
 };
+use crate::model::{Content, EntryId, Error, Grade, Memorized, MemoryOp, Result, VectorModel};
 
 /// One thing to memorize (`_recall._Draft`).
 #[derive(FromPyObject)]
@@ -33,13 +33,19 @@ struct AskedSearch {
     top_k: usize,
     mode: String,
     fusion: String,
+    both_weights: (f64, f64),
     filter_json: Option<String>,
     min_strength: Option<f64>,
+    smoothing: f64,
+    strength_boost: f64,
+    recency_boost: f64,
+    half_life_days: f64,
+    diversity: f64,
 }
 
-/// What is to go (`_verbs.Forgetting`).
+/// What is to go (`_verbs.Dropping`).
 #[derive(FromPyObject)]
-struct AskedForgetting {
+struct AskedDropping {
     chosen: Option<Vec<String>>,
     below: Option<f64>,
     grace_ms: u64,
@@ -62,15 +68,17 @@ type EntryRow<'py> = (
 );
 /// Rank, score.
 type LegRow = (Option<u32>, Option<f32>);
-type HitRow<'py> = (EntryRow<'py>, f64, LegRow, LegRow);
+/// By vector, by words, smoothing, strength, recency; place before variety.
+type PartsRow = (f64, f64, f64, f64, f64, u32);
+type HitRow<'py> = (EntryRow<'py>, f64, LegRow, LegRow, PartsRow);
 
 impl AskedSearch {
-    fn query(self, text: Option<String>, vector: Option<Vec<f32>>) -> Result<Query> {
-        let filter = self.filter_json.as_deref().map(serde_json::from_str).transpose();
-        let filter = filter.map_err(|error| {
-            let message = format!("the filter is no JSON object: {error}");
-            Error::new("memory.metadata", message, "pass a dict of plain values by names")
-        })?;
+    fn query(
+        self,
+        text: Option<String>,
+        vector: Option<Vec<f32>>,
+        without: Vec<EntryId>,
+    ) -> Result<Query> {
         Ok(Query {
             text,
             vector,
@@ -81,8 +89,17 @@ impl AskedSearch {
                 _ => Mode::Hybrid,
             },
             fusion: if self.fusion == "rrf" { Fusion::Rrf } else { Fusion::Score },
-            filter: filter.unwrap_or_default(),
+            weights: Weights { vector: self.both_weights.0, text: self.both_weights.1 },
+            filter: self.filter_json.as_deref().map_or(Ok(Filter::default()), Filter::parse)?,
             min_strength: self.min_strength,
+            without,
+            smoothing: self.smoothing,
+            boost: Boost {
+                strength: self.strength_boost,
+                recency: self.recency_boost,
+                recency_half_life: self.half_life_days,
+            },
+            diversity: self.diversity,
         })
     }
 }
@@ -131,14 +148,13 @@ impl PyMemory {
         self.desk.as_ref().map(|desk| desk.batch.memorized(desk.child)).unwrap_or_default()
     }
 
-    fn row<'py>(&self, py: Python<'py>, it: &Memorized, now: Timestamp) -> PyResult<EntryRow<'py>> {
+    fn row<'py>(&self, py: Python<'py>, it: &Memorized, strength: f64) -> PyResult<EntryRow<'py>> {
         let entry = &it.entry;
         let (content, is_json) = match &entry.content {
             Content::Text(text) => (PyString::new(py, text).into_any(), false),
             Content::Json(text) => (PyString::new(py, text).into_any(), true),
             Content::Bytes(bytes) => (PyBytes::new(py, bytes).into_any(), false),
         };
-        let strength = self.memory.strength(entry, now);
         Ok((
             entry.id.to_string(),
             entry.task.clone(),
@@ -152,9 +168,13 @@ impl PyMemory {
         ))
     }
 
+    /// Rows of memories of one session.
     fn rows<'py>(&self, py: Python<'py>, found: &[Memorized]) -> PyResult<Vec<EntryRow<'py>>> {
+        let Some(first) = found.first() else { return Ok(Vec::new()) };
+        let fsrs = self.ask(py, |memory| memory.fsrs(&first.entry.session))?;
         let now = self.memory.now();
-        found.iter().map(|it| self.row(py, it, now)).collect()
+        let row = |it: &Memorized| self.row(py, it, memory::strength(&fsrs, &it.entry, now));
+        found.iter().map(row).collect()
     }
 }
 
@@ -197,14 +217,19 @@ impl PyMemory {
         session: &str,
         text: Option<String>,
         vector: Option<Vec<f32>>,
+        without: Vec<String>,
         search: AskedSearch,
     ) -> PyResult<Vec<HitRow<'py>>> {
-        let query = search.query(text, vector).map_err(|error| errors::raised(py, &error))?;
+        let without = without.iter().map(|id| entry_of(py, id)).collect::<PyResult<_>>()?;
+        let query =
+            search.query(text, vector, without).map_err(|error| errors::raised(py, &error))?;
         let hits = self.ask(py, |memory| memory.retrieve_with(session, &query, &self.own()))?;
-        let now = self.memory.now();
         let row = |hit: Hit| {
             let (vector, text) = ((hit.vector_rank, hit.cosine), (hit.text_rank, hit.bm25));
-            Ok((self.row(py, &hit.memorized, now)?, hit.score, vector, text))
+            let Parts { vector: by_vector, text: by_words, smoothing, strength, recency, place } =
+                hit.parts;
+            let parts = (by_vector, by_words, smoothing, strength, recency, place);
+            Ok((self.row(py, &hit.memorized, hit.strength)?, hit.score, vector, text, parts))
         };
         hits.into_iter().map(row).collect()
     }
@@ -239,7 +264,7 @@ impl PyMemory {
     ) -> PyResult<Option<EntryRow<'py>>> {
         let id = entry_of(py, id)?;
         let found = self.ask(py, |memory| memory.get(id, session))?;
-        found.map(|it| self.row(py, &it, self.memory.now())).transpose()
+        Ok(self.rows(py, found.as_slice())?.pop())
     }
 
     fn count(&self, py: Python<'_>, session: Option<&str>) -> PyResult<u64> {
@@ -289,9 +314,9 @@ impl PyMemory {
         &self,
         py: Python<'_>,
         session: &str,
-        asked: AskedForgetting,
+        asked: AskedDropping,
     ) -> PyResult<(Vec<String>, u64)> {
-        let AskedForgetting { chosen, below, grace_ms, limit, dry_run } = asked;
+        let AskedDropping { chosen, below, grace_ms, limit, dry_run } = asked;
         let what = match chosen {
             Some(ids) => {
                 Forget::Ids(ids.iter().map(|id| entry_of(py, id)).collect::<PyResult<_>>()?)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::model::{Entry, EntryId, Memorized, MemoryOp, VectorModel};
+use crate::model::{Entry, EntryId, Forgetting, Memorized, MemoryOp, VectorModel};
 
 /// What one session remembers.
 pub type Memories = BTreeMap<EntryId, Memorized>;
@@ -31,7 +31,7 @@ pub fn apply(memories: &mut Memories, op: &MemoryOp) {
             }
         }
         MemoryOp::DeleteSession { .. } => memories.clear(),
-        MemoryOp::Model(_) => {}
+        MemoryOp::Model(_) | MemoryOp::Forgetting { .. } => {}
     }
 }
 
@@ -54,6 +54,8 @@ pub(super) struct Remembered {
     pub sessions: BTreeMap<Arc<str>, Memories>,
     pub owners: HashMap<EntryId, Arc<str>>,
     pub model: Option<VectorModel>,
+    /// Of the sessions where it is not as usual.
+    pub forgetting: HashMap<Arc<str>, Forgetting>,
 }
 
 impl Remembered {
@@ -75,7 +77,16 @@ impl Remembered {
                     self.owners.remove(id);
                 }
             }
-            MemoryOp::DeleteSession { .. } => self.owners.retain(|_, owner| owner != session),
+            MemoryOp::DeleteSession { .. } => {
+                self.owners.retain(|_, owner| owner != session);
+                self.forgetting.remove(session);
+            }
+            MemoryOp::Forgetting { forgetting: Some(forgetting), .. } => {
+                self.forgetting.insert(Arc::clone(session), forgetting.clone());
+            }
+            MemoryOp::Forgetting { forgetting: None, .. } => {
+                self.forgetting.remove(session);
+            }
             _ => {}
         }
         let Some(memories) = self.sessions.get_mut(session) else { return };

@@ -15,7 +15,9 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::model::{EntryId, Fact, Record, Result, RunId, RunState, Timestamp, VectorModel};
+use crate::model::{
+    EntryId, Fact, Forgetting, Record, Result, RunId, RunState, Timestamp, VectorModel,
+};
 
 pub use disk::DiskStore;
 pub use memory::{Memories, apply};
@@ -115,6 +117,8 @@ pub trait Store: Send + Sync {
     /// Up to `limit` sessions that remember something, in the order of their bytes, with the number
     /// of their entries; those after `after`, if it is given.
     fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>>;
+    /// How a session's memories are forgotten; `None`: as usual.
+    fn forgetting(&self, session: &str) -> Result<Option<Forgetting>>;
     /// Which model makes the vectors; `None` before the first.
     fn vector_model(&self) -> Result<Option<VectorModel>>;
     /// A run's line as of sequence number `before`: what later records say is left out, unless a

@@ -12,7 +12,9 @@ use super::memory::{Memories, Remembered};
 use super::summary::Patch;
 use super::{Filter, Store, Summary, facts};
 use crate::math::Table;
-use crate::model::{EntryId, Error, Fact, NO_RUN, Record, Result, RunId, Timestamp, VectorModel};
+use crate::model::{
+    EntryId, Error, Fact, Forgetting, NO_RUN, Record, Result, RunId, Timestamp, VectorModel,
+};
 
 /// A store in RAM.
 #[derive(Default)]
@@ -193,6 +195,10 @@ impl Store for RamStore {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let found = inner.memory.sessions.range::<str, _>((from, Bound::Unbounded));
         Ok(found.take(limit).map(|(name, all)| (Arc::clone(name), all.len() as u64)).collect())
+    }
+
+    fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
+        Ok(self.open()?.memory.forgetting.get(session).cloned())
     }
 
     fn vector_model(&self) -> Result<Option<VectorModel>> {

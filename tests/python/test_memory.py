@@ -395,3 +395,97 @@ def test_children_of_a_map_memorize_each_with_its_own_completion() -> None:
             run.result()
         found = {entry.content for entry in engine.memory.list("ada")}
         assert found == {f"item{n}" for n in (0, 1, 2, 4, 5)}
+
+
+def test_filters_have_the_operators_of_vector_stores() -> None:
+    with goclaw.Memory(embedder=Hashing(32)) as memory:
+        for n in range(20):
+            memory.memorize(f"tea {n}", session="s", metadata={"n": n, "kind": "even" if n % 2 == 0 else "odd"})
+
+        def found(filter: dict[str, Any]) -> set[int]:
+            return {hit.entry.metadata["n"] for hit in memory.retrieve("tea", session="s", top_k=100, filter=filter)}
+
+        assert found({"n": {"$gte": 5, "$lt": 8}}) == {5, 6, 7}
+        assert found({"kind": {"$in": ["even"]}, "n": {"$gt": 15}}) == {16, 18}
+        assert found({"kind": {"$ne": "even"}, "n": {"$lte": 3}}) == {1, 3}
+        assert found({"$or": [{"n": 1}, {"n": {"$gt": 18}}]}) == {1, 19}
+        assert found({"who": {"$exists": True}}) == set()
+        for filter in [{"n": {"$near": 3}}, {"$where": "1"}, {"n": {"$in": 3}}, {"n": {"$gt": None}}]:
+            assert code_of(memory.retrieve, "tea", session="s", filter=filter) == "memory.filter"
+        assert code_of(memory.retrieve, "tea", session="s", filter={"n": object()}) == "memory.filter"
+        assert code_of(memory.retrieve, "tea", session="s", filter=["n"]) == "memory.filter"
+
+
+def test_an_explanation_adds_up() -> None:
+    with goclaw.Memory(embedder=Hashing(32)) as memory:
+        memory.memorize_many(["green tea", "black tea", "a boat"], session="s")
+        plain = memory.retrieve("green tea", session="s")
+        assert all(hit.explanation is None for hit in plain)
+        hits = memory.retrieve(
+            "green tea", session="s", smoothing=0.3, strength_boost=0.5, recency_boost=1, explain=True
+        )
+        for place, hit in enumerate(hits, 1):
+            why = hit.explanation
+            assert why is not None
+            assert why.place == place
+            total = why.vector + why.text + why.smoothing + why.strength + why.recency
+            assert abs(total - hit.score) < 1e-9
+            assert (why.vector_rank, why.text_score) == (hit.vector_rank, hit.text_score)
+            assert str(why).startswith(f"{hit.score:.3f} = ")
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"weights": (0.0, 0.0)}, "memory.weights"),
+        ({"weights": (-1.0, 1.0)}, "memory.weights"),
+        ({"weights": (float("nan"), 1.0)}, "memory.weights"),
+        ({"weights": (1.0,)}, "memory.weights"),
+        ({"weights": ("a", "b")}, "memory.weights"),
+        ({"weights": 0.7}, "memory.weights"),
+        ({"smoothing": 1.5}, "memory.option"),
+        ({"smoothing": "much"}, "memory.option"),
+        ({"diversity": -0.1}, "memory.option"),
+        ({"diversity": float("nan")}, "memory.option"),
+        ({"strength_boost": 11}, "memory.option"),
+        ({"recency_boost": float("inf")}, "memory.option"),
+        ({"recency_half_life": 0}, "memory.option"),
+        ({"min_strength": float("nan")}, "memory.threshold"),
+        ({"min_strength": "x"}, "memory.threshold"),
+        ({"top_k": 2.5}, "memory.limit"),
+        ({"top_k": True}, "memory.limit"),
+        ({"top_k": -1}, "memory.limit"),
+        ({"top_k": 10_001}, "memory.limit"),
+        ({"top_k": 201, "diversity": 0.5}, "memory.limit"),
+        ({"context": 0}, "memory.limit"),
+        ({"context": 51}, "memory.limit"),
+        ({"context": -1}, "memory.limit"),
+    ],
+)
+def test_options_of_a_search_that_make_no_sense_are_refused(options: dict[str, Any], code: str) -> None:
+    with goclaw.Memory(embedder=Hashing(16)) as memory:
+        memory.memorize("tea", session="s")
+        assert code_of(memory.retrieve, "tea", session="s", **options) == code
+
+
+def test_recent_turns_widen_the_query_and_are_not_answered() -> None:
+    with goclaw.Memory() as memory:
+        ada, bob = memory.memorize_many(["Ada likes green tea", "Bob likes coffee"], session="s")
+        turn = memory.memorize("tell me about Ada", session="s")
+        question = "what does she like to drink?"
+        assert {hit.entry.id for hit in memory.retrieve(question, session="s")} == {ada, bob}
+        hits = memory.retrieve(question, session="s", context=1)
+        assert [hit.entry.id for hit in hits] == [ada, bob]
+        assert turn not in {hit.entry.id for hit in memory.retrieve("Ada", session="s", context=1)}
+        assert memory.retrieve(question, session="s", context="tell me about Ada")[0].entry.id == turn
+        found = asyncio.run(memory.aretrieve(question, session="s", context=1))
+        assert [hit.entry.id for hit in found] == [ada, bob]
+
+
+def test_diversity_and_smoothing_change_the_order() -> None:
+    with goclaw.Memory() as memory:
+        memory.memorize_many(["tea green tea", "green tea tea", "tea from high mountains"], session="s")
+        plain = memory.retrieve("green tea", session="s", top_k=2)
+        diverse = memory.retrieve("green tea", session="s", top_k=2, diversity=0.8)
+        assert all("green" in hit.entry.content for hit in plain)
+        assert "mountains" in diverse[1].entry.content

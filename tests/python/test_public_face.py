@@ -17,9 +17,9 @@ import pytest
 FACE = """
 Agent AgentError BindingError Cancelled ChargeRefused ChildView Collect ConfigError Context CycleError Definition
 DuplicateTask Engine EngineClosed EngineForked Entry Event Explanation Flow Forgotten GoclawError GoclawTimeout Health
-Heartbeat Hit IdleTimedOut Incident IncompatibleRun InputError Lane LaneDropped LaneFull LaneNotFound LanePlace
-LaneStats Lanes LiveLane Memory MemoryStats MergeFailed MessageDropped NotYetSupported PayloadError Plan Problem
-Processes QueueTimedOut Rate RecallError Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled
+Heartbeat Hit HitExplanation IdleTimedOut Incident IncompatibleRun InputError Lane LaneDropped LaneFull LaneNotFound
+LanePlace LaneStats Lanes LiveLane Memory MemoryStats MergeFailed MessageDropped NotYetSupported PayloadError Plan
+Problem Processes QueueTimedOut Rate RecallError Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled
 RunConflict RunSummary RunTimedOut Running SessionBusy SessionError SessionFull SessionMemory SessionPlace SessionView
 Sessions Signal Signals StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew StuckCall TaskExplanation TaskFailed
 TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent UnknownDependency UnknownLane UnknownRun WaitTimes

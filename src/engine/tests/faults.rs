@@ -3,7 +3,9 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::model::{EntryId, Error, Fact, Record, Result, RunId, Timestamp, VectorModel};
+use crate::model::{
+    EntryId, Error, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
+};
 use crate::store::{self, Filter, Memories, Store, Summary};
 
 /// A store in memory that is full while it is told to be.
@@ -70,6 +72,9 @@ impl Store for Full {
     }
     fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>> {
         self.inner.sessions(after, limit)
+    }
+    fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
+        self.inner.forgetting(session)
     }
     fn vector_model(&self) -> Result<Option<VectorModel>> {
         self.inner.vector_model()

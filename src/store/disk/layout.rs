@@ -178,6 +178,11 @@ pub(super) const META_NEXT_SEQ: &[u8] = b"next_seq";
 /// `VectorModel`, MessagePack (named); not there before the first vector.
 pub(super) const META_VECTOR_MODEL: &[u8] = b"vector_model";
 
+/// How memories are forgotten, in `meta`, by session.
+pub(super) fn forgetting_key(session: &str) -> Vec<u8> {
+    [b"forgetting/", session.as_bytes()].concat()
+}
+
 /// Where a record stands in the order of all: its first sequence number, and a count of the records
 /// before it that have the same one (records that tell users nothing take no number).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,7 +12,8 @@ use heed::RwTxn;
 use super::core::Core;
 use super::layout;
 use super::lmdb::{Lmdb, Snapshot, Tables, WriteError};
-use crate::model::{Entry, EntryId, Memorized, MemoryOp, Result, Vector, VectorModel};
+use super::segment::Segment;
+use crate::model::{Entry, EntryId, Forgetting, Memorized, MemoryOp, Result, Vector, VectorModel};
 use crate::store::memory::{self, Memories};
 
 /// Operations of one segment, decoded, with where each session's are.
@@ -24,6 +25,8 @@ pub(super) struct MemoryTail {
     /// Sessions of entries put in this segment.
     owners: HashMap<EntryId, Arc<str>>,
     model: Option<VectorModel>,
+    /// What was set last, by session.
+    forgetting: HashMap<Arc<str>, Option<Forgetting>>,
 }
 
 impl MemoryTail {
@@ -47,8 +50,18 @@ impl MemoryTail {
                     }
                 }
             }
-            if let MemoryOp::Put(memorized) = &op {
-                self.owners.insert(memorized.entry.id, Arc::clone(&memorized.entry.session));
+            match &op {
+                MemoryOp::Put(memorized) => {
+                    let session = Arc::clone(&memorized.entry.session);
+                    self.owners.insert(memorized.entry.id, session);
+                }
+                MemoryOp::Forgetting { session, forgetting } => {
+                    self.forgetting.insert(Arc::clone(session), forgetting.clone());
+                }
+                MemoryOp::DeleteSession { session } => {
+                    self.forgetting.insert(Arc::clone(session), None);
+                }
+                _ => {}
             }
             self.ops.push(op);
         }
@@ -202,6 +215,24 @@ impl Core {
         Ok(counts.into_iter().filter(|(_, count)| *count > 0).take(limit).collect())
     }
 
+    pub(super) fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
+        let later: Option<(u64, Option<Forgetting>)> = {
+            let tail = self.tail();
+            let set =
+                |it: &Segment| Some((it.file.number, it.memory.forgetting.get(session)?.clone()));
+            tail.segments().rev().find_map(set)
+        };
+        let snapshot = self.lmdb.read()?;
+        let position = self.position(&snapshot)?;
+        if let Some((_, forgetting)) = later.filter(|(segment, _)| *segment >= position) {
+            return Ok(forgetting);
+        }
+        let found = self.lmdb.tables.meta.get(&snapshot.txn, &layout::forgetting_key(session));
+        let Some(value) = found.map_err(self.lmdb.fail("read"))? else { return Ok(None) };
+        let read = rmp_serde::from_slice(value);
+        read.map(Some).map_err(|e| self.lmdb.corrupt(format!("how a session forgets: {e}")))
+    }
+
     pub(super) fn vector_model(&self) -> Result<Option<VectorModel>> {
         let in_tail = self.tail().segments().rev().find_map(|it| it.memory.model.clone());
         if in_tail.is_some() {
@@ -248,6 +279,16 @@ pub(super) fn put(
                 let keys: Result<Vec<Vec<u8>>, heed::Error> =
                     tables.memories.prefix_iter(txn, &prefix)?.map(|it| Ok(it?.0.into())).collect();
                 forget(txn, tables, session, keys?)?;
+                tables.meta.delete(txn, &layout::forgetting_key(session))?;
+            }
+            MemoryOp::Forgetting { session, forgetting } => {
+                let key = layout::forgetting_key(session);
+                match forgetting {
+                    Some(forgetting) => tables.meta.put(txn, &key, &write_named(forgetting))?,
+                    None => {
+                        tables.meta.delete(txn, &key)?;
+                    }
+                }
             }
             MemoryOp::Model(model) => {
                 tables.meta.put(txn, layout::META_VECTOR_MODEL, &write_named(model))?;

@@ -34,7 +34,9 @@ use self::files::Files;
 #[cfg(test)]
 pub(super) use self::{faults::Faults, layout::FORMAT};
 use super::{Filter, Memories, Options, Store, Summary};
-use crate::model::{EntryId, Error, Fact, Record, Result, RunId, Timestamp, VectorModel};
+use crate::model::{
+    EntryId, Error, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
+};
 
 /// A store in a directory.
 pub struct DiskStore {
@@ -201,6 +203,10 @@ impl Store for DiskStore {
 
     fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>> {
         self.with(|core| core.sessions(after, limit))
+    }
+
+    fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
+        self.with(|core| core.forgetting(session))
     }
 
     fn vector_model(&self) -> Result<Option<VectorModel>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{
-    Content, Entry, EntryId, Grade, Memorized, MemoryOp, NO_RUN, Vector, VectorModel,
+    Content, Entry, EntryId, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, Vector, VectorModel,
 };
 use crate::store::disk::Faults;
 use crate::store::{DiskStore, Memories, RamStore};
@@ -54,7 +54,7 @@ pub(super) fn fold(records: &[Record]) -> All {
                     (entry.stability, entry.difficulty) = (*stability, *difficulty);
                 });
             }
-            MemoryOp::Model(_) => {}
+            MemoryOp::Model(_) | MemoryOp::Forgetting { .. } => {}
         }
     }
     all.retain(|_, memories| !memories.is_empty());
@@ -217,6 +217,35 @@ fn the_model_of_the_vectors_is_kept() {
         store.checkpoint().expect("a checkpoint");
         assert_eq!(store.vector_model().expect("no error"), Some(model(name)));
     }
+}
+
+#[test]
+fn how_a_session_forgets_is_kept_and_goes_with_it() {
+    let settings =
+        |scale| Some(Forgetting { parameters: vec![0.5; 21], time_scale: scale, half_life: None });
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = DiskStore::open(dir.path(), &tiny()).expect("a store");
+    let ram = RamStore::default();
+    let mut author = Author::new(disk.next_seq());
+    let ops = [
+        (MemoryOp::Forgetting { session: "a".into(), forgetting: settings(2.0) }, settings(2.0)),
+        (put("a", 1), settings(2.0)),
+        (MemoryOp::Forgetting { session: "a:b".into(), forgetting: settings(9.0) }, settings(2.0)),
+        (MemoryOp::Forgetting { session: "a".into(), forgetting: settings(3.0) }, settings(3.0)),
+        (MemoryOp::DeleteSession { session: "a".into() }, None),
+        (MemoryOp::Forgetting { session: "a".into(), forgetting: settings(4.0) }, settings(4.0)),
+        (MemoryOp::Forgetting { session: "a".into(), forgetting: None }, None),
+    ];
+    for (op, wanted) in ops {
+        let record = author.record(NO_RUN, vec![Event::Memory(vec![op])]);
+        for store in [&disk as &dyn Store, &ram] {
+            store.append(std::slice::from_ref(&record)).expect("an append");
+            assert_eq!(store.forgetting("a").expect("no error"), wanted);
+        }
+        disk.checkpoint().expect("a checkpoint");
+        assert_eq!(disk.forgetting("a").expect("no error"), wanted);
+    }
+    assert_eq!(disk.forgetting("a:b").expect("no error"), settings(9.0));
 }
 
 /// The process dies at every single operation in turn.

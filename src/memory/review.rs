@@ -1,0 +1,99 @@
+//! Strength: how it is computed, what reviews do to it, and how a session forgets.
+
+use std::sync::Arc;
+
+use super::check;
+use super::service::Memory;
+use super::shelf::{Shelf, days};
+use crate::math::fsrs::{self, Fsrs};
+use crate::model::{Entry, EntryId, Error, Forgetting, Grade, MemoryOp, Result, Timestamp};
+
+impl Memory {
+    /// How the memories of a session are forgotten.
+    ///
+    /// # Errors
+    /// `memory.session`, `engine.closed`, `store.*`.
+    pub fn fsrs(&self, session: &str) -> Result<Arc<Fsrs>> {
+        check::session(session)?;
+        self.look(session, |shelf| Arc::clone(self.fsrs_of(shelf)))
+    }
+
+    /// As `fsrs`, without loading the session.
+    pub(super) fn fsrs_unseen(&self, session: &str) -> Result<Arc<Fsrs>> {
+        let set = self.forgetting(session)?;
+        let own = set.and_then(|settings| Fsrs::of(&settings).ok());
+        Ok(own.map_or_else(|| Arc::clone(&self.usual), Arc::new))
+    }
+
+    pub(super) fn fsrs_of<'a>(&'a self, shelf: &'a Shelf) -> &'a Arc<Fsrs> {
+        shelf.fsrs().unwrap_or(&self.usual)
+    }
+
+    /// What a session was set to forget like; `None`: as usual.
+    ///
+    /// # Errors
+    /// `memory.session`, `engine.closed`, `store.*`.
+    pub fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
+        check::session(session)?;
+        check::unless_closed(self.store.forgetting(session))
+    }
+
+    /// Sets how the memories of a session are forgotten; `None`: as usual again. Memories keep the
+    /// stability that their reviews gave them; how it falls, and what later reviews do, is new.
+    ///
+    /// # Errors
+    /// `memory.session`, `memory.forgetting`, `engine.closed`, `store.*`.
+    pub fn set_forgetting(&self, session: &str, forgetting: Option<Forgetting>) -> Result<()> {
+        check::session(session)?;
+        if let Some(settings) = &forgetting {
+            Fsrs::of(settings).map_err(|error| refused(&error))?;
+        }
+        self.commit(vec![MemoryOp::Forgetting { session: session.into(), forgetting }])
+    }
+
+    /// Makes the operation that reviews a memory.
+    ///
+    /// # Errors
+    /// `memory.unknown`, `memory.session`, `engine.closed`, `store.*`.
+    pub fn draft_review(
+        &self,
+        id: EntryId,
+        session: Option<&str>,
+        grade: Grade,
+    ) -> Result<MemoryOp> {
+        let found = self.get(id, session)?.ok_or_else(|| check::unknown(id))?;
+        let (entry, at) = (&found.entry, self.now());
+        let before = fsrs::Memory { stability: entry.stability, difficulty: entry.difficulty };
+        let fsrs = self.fsrs(&entry.session)?;
+        let after = fsrs.review(Some(&before), grade, days(entry, at));
+        Ok(MemoryOp::Review {
+            session: Arc::clone(&entry.session),
+            id,
+            grade,
+            // A clock that went back must not make the memory younger than its last review.
+            at: at.max(entry.last_review),
+            stability: after.stability,
+            difficulty: after.difficulty,
+        })
+    }
+
+    /// Reviews memories, all or none.
+    ///
+    /// # Errors
+    /// As `draft_review`.
+    pub fn review(&self, ids: &[EntryId], session: Option<&str>, grade: Grade) -> Result<()> {
+        let draft = |id: &EntryId| self.draft_review(*id, session, grade);
+        self.commit(ids.iter().map(draft).collect::<Result<_>>()?)
+    }
+}
+
+/// How well a memory is still there: FSRS-6's retrievability, 0 to 1.
+pub fn strength(fsrs: &Fsrs, entry: &Entry, now: Timestamp) -> f64 {
+    let memory = fsrs::Memory { stability: entry.stability, difficulty: entry.difficulty };
+    fsrs.strength(&memory, days(entry, now))
+}
+
+fn refused(error: &fsrs::FsrsError) -> Error {
+    let help = "goclaw.Forgetting.agent() and .anki() have parameters within the bounds";
+    Error::new("memory.forgetting", error.to_string(), help)
+}
