@@ -13,6 +13,7 @@ pub mod run;
 // Floor 1: what lasts, and what is derived from it.
 pub mod index;
 pub mod store;
+pub mod tier;
 
 // Floor 2: the runtime.
 pub mod agent;
