@@ -2,6 +2,10 @@
 //!
 //! What names no key shares the limiter of the key `None`. A limiter exists while it owes something
 //! or somebody waits for it; an idle key leaves nothing behind.
+//!
+//! Whoever waited is served when the owner wakes, which on a busy machine is some milliseconds after it
+//! was due. It counts as having come when it was due, so that a rate does not lose what the machine
+//! held up; by [`MAKE_UP_MS`] at most, so that no window holds more than that.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -15,6 +19,9 @@ use crate::model::{LaneSpec, Priority, Rate, Timestamp};
 
 /// Idle keys that one operation looks for at most.
 const IDLE_LOOKS: usize = 2;
+
+/// Lateness of a wake-up that a rate makes up for, in milliseconds; what is beyond is lost.
+pub(super) const MAKE_UP_MS: u64 = 10;
 
 /// The rates of a lane.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,6 +48,8 @@ struct Limiter {
     waiters: [Waiters; 3],
     /// When its waiters are looked at next.
     alarm: Option<Timestamp>,
+    /// When its alarm rang last, and when it should have, as far as that is made up for.
+    rang: (Timestamp, Timestamp),
 }
 
 impl Limiter {
@@ -56,6 +65,19 @@ impl Limiter {
         let owed = rules.budgets.iter().zip(&self.budgets);
         let paid = owed.map(|((_, budget), tat)| budget.idle_at(*tat)).max().unwrap_or(0);
         self.held.max(Timestamp(rate.max(paid)))
+    }
+
+    /// The alarm for `due` rings at `now`. Of several in one turn the first tells how late it is.
+    fn ring(&mut self, due: Timestamp, now: Timestamp) {
+        self.alarm = None;
+        if self.rang.0 != now {
+            self.rang = (now, due.max(Timestamp(now.0.saturating_sub(MAKE_UP_MS))));
+        }
+    }
+
+    /// When what is served at `now` came: in the turn in which the alarm rang, when it was due.
+    fn came(&self, now: Timestamp) -> Timestamp {
+        if self.rang.0 == now { self.rang.1 } else { now }
     }
 
     fn is_waited_for(&self) -> bool {
@@ -130,7 +152,7 @@ impl Limiters {
     pub(super) fn take(&mut self, key: &Name, units: u64, now: Timestamp) {
         let Some(rate) = self.rules.rate.filter(|_| units > 0) else { return };
         let limiter = self.limiter(key);
-        limiter.rate = rate.take(limiter.rate, now.0, units);
+        limiter.rate = rate.take(limiter.rate, limiter.came(now).0, units);
         self.expire(now, IDLE_LOOKS);
     }
 
@@ -217,9 +239,9 @@ impl Limiters {
         if *at > now {
             return None;
         }
-        let (_, key) = self.alarms.pop_first()?;
+        let (at, key) = self.alarms.pop_first()?;
         if let Some(limiter) = self.by_key.get_mut(&key) {
-            limiter.alarm = None;
+            limiter.ring(at, now);
         }
         Some(key)
     }

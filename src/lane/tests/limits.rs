@@ -168,3 +168,68 @@ fn a_key_that_was_only_held_leaves_nothing_behind() {
     }
     assert_eq!(lanes.lane(0).limiters.keys(), 0, "nobody had to look at the lane");
 }
+
+/// Wakes a lane with a backlog, each time so many milliseconds late; tells when each unit went.
+fn woken_late(lane: LaneSpec, lates: &[u64]) -> Vec<u64> {
+    let mut lanes = lanes([lane], None);
+    fill(&mut lanes, [entry(1, 900, 0, Style::Thread)]);
+    let mut went = vec![0; order_at(&mut lanes, NOW).len()];
+    for late in lates {
+        let Some(due) = lanes.wake_at() else { break };
+        let now = due.plus(*late);
+        went.extend(order_at(&mut lanes, now).iter().map(|_| now.0 - NOW.0));
+    }
+    went
+}
+
+#[test]
+fn a_rate_does_not_lose_what_a_late_wake_up_held_up() {
+    let went = woken_late(rated(1_000, 1), &[7; 50]);
+    // Eight at a time, every eight milliseconds: a thousand a second.
+    assert_eq!(went[..9], [0, 8, 8, 8, 8, 8, 8, 8, 8]);
+    assert_eq!((went.len(), went[400]), (401, 400));
+}
+
+#[test]
+fn after_a_stall_a_rate_makes_up_for_a_few_milliseconds_and_no_more() {
+    let went = woken_late(rated(1_000, 1), &[500, 0, 0]);
+    assert_eq!(went.iter().filter(|&&at| at == 501).count(), 11);
+    assert_eq!(went[12..], [502, 503]);
+}
+
+#[test]
+fn a_pause_without_a_backlog_is_no_lateness() {
+    let mut lanes = lanes([rated(1_000, 1)], None);
+    for pause in [0, 1, 5, 500] {
+        fill(&mut lanes, [entry(1, 1, 0, Style::Thread)]);
+        assert_eq!(order_at(&mut lanes, NOW.plus(pause)), [1]);
+    }
+    fill(&mut lanes, [entry(1, 9, 0, Style::Thread)]);
+    assert_eq!(order_at(&mut lanes, NOW.plus(900)), [1]);
+}
+
+proptest::proptest! {
+    /// However late the wake-ups: no window holds more than burst, rate and what is made up for; and
+    /// nothing is lost where they are no later than that.
+    #[test]
+    fn late_wake_ups_widen_no_window_by_more_than_is_made_up_for(
+        units in 1u32..3_000, burst in 1u32..6,
+        lates in proptest::collection::vec(0u64..25, 1..80), punctual: bool,
+    ) {
+        let most_late = if punctual { limit::MAKE_UP_MS } else { 25 };
+        let lates: Vec<u64> = lates.into_iter().map(|late| late.min(most_late)).collect();
+        let went = woken_late(rated(units, burst), &lates);
+        for (at, from) in went.iter().enumerate() {
+            for (n, to) in went[at..].iter().enumerate() {
+                let window = to - from + 1 + limit::MAKE_UP_MS;
+                let most = u64::from(burst) * 1_000 + window * u64::from(units) - 1;
+                proptest::prop_assert!((n as u64 + 1) * 1_000 <= most, "{n} from {from} to {to}");
+            }
+        }
+        if punctual && went.len() < 900 {
+            let last = went.last().copied().unwrap_or(0);
+            let due = u64::from(burst) + last * u64::from(units) / 1_000;
+            proptest::prop_assert!(went.len() as u64 >= due, "{} of {due} by {last}", went.len());
+        }
+    }
+}

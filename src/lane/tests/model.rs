@@ -102,14 +102,15 @@ impl Reference {
         }
     }
 
-    /// As many units as a window may hold, for every window that ends now.
+    /// As many units as a window may hold, for every window that ends now: what came late counts as if
+    /// it had come when it was due, by as much as a lane makes up for.
     fn conforms(&mut self, key: &str, rate: Rate, now: u64) -> bool {
         let taken = self.taken.entry(key.to_owned()).or_default();
         taken.push(now);
         taken.iter().enumerate().all(|(at, from)| {
             let n = (taken.len() - at) as u64;
-            let most =
-                u64::from(rate.burst) * rate.per_ms + (now - from + 1) * u64::from(rate.units) - 1;
+            let window = now - from + 1 + limit::MAKE_UP_MS;
+            let most = u64::from(rate.burst) * rate.per_ms + window * u64::from(rate.units) - 1;
             n * rate.per_ms <= most
         })
     }
