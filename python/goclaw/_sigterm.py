@@ -14,12 +14,14 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from . import _goclaw
+from ._wakeup import Waker
 
 if TYPE_CHECKING:
     from .engine import Engine
 
 _watched: weakref.WeakSet[Engine] = weakref.WeakSet()
 _draining = False
+_waker = Waker(signal.SIGTERM, lambda: _draining)
 
 
 class Terminated(SystemExit):
@@ -34,6 +36,7 @@ def watch(engine: Engine) -> None:
         return
     signal.signal(signal.SIGTERM, _on_term)
     _watched.add(engine)
+    _waker.start()
 
 
 def unwatch(engine: Engine) -> None:
@@ -42,6 +45,7 @@ def unwatch(engine: Engine) -> None:
     main = threading.current_thread() is threading.main_thread()
     if not _watched and main and not _draining and signal.getsignal(signal.SIGTERM) is _on_term:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _waker.stop()
 
 
 def forget() -> None:
@@ -49,6 +53,7 @@ def forget() -> None:
     global _draining
     _watched.clear()
     _draining = False
+    _waker.forget()
 
 
 def _on_term(signum: int, frame: FrameType | None) -> None:

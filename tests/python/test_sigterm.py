@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import goclaw
@@ -142,15 +143,106 @@ def test_an_engine_without_a_with_block_closes_too(tmp_path: Path) -> None:
     code = """
     engine = goclaw.Engine(path)
     say("ready")
-    while True:
-        # Slices: Python runs no handler for a signal that comes just as its main thread begins to block.
-        time.sleep(0.005)
+    time.sleep(3600)
     """
     child = process(code, tmp_path)
     assert line(child) == "ready"
     child.send_signal(signal.SIGTERM)
     assert end(child) == (0, "")
     goclaw.Engine(tmp_path).close()
+
+
+MISSED = """
+import asyncio, threading
+
+def terminate():
+    # The system may give a signal to any thread: then the main thread is not interrupted, just as it is not
+    # by one that comes in the instant in which it begins to block.
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+@goclaw.agent(name="term.asleep", retries=0)
+def asleep(n: int) -> int:
+    threading.Timer(0.1, terminate).start()
+    time.sleep(3600)
+    return n
+
+@goclaw.agent(name="term.never")
+async def never(n: int) -> int:
+    await asyncio.sleep(3600)
+    return n
+
+flow = goclaw.Workflow("missed").task("t", asleep, args={"n": 1})
+waits = goclaw.Workflow("waits").task("t", never, args={"n": 1})
+
+async def await_it(engine):
+    await engine.submit(waits)
+
+with goclaw.Engine(path, drain_timeout=0) as engine:
+"""
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "engine.run(flow)",
+        "threading.Timer(0.1, terminate).start(); time.sleep(3600)",
+        "threading.Timer(0.1, terminate).start(); threading.Event().wait()",
+        "threading.Timer(0.1, terminate).start(); engine.submit(waits).result()",
+        "threading.Timer(0.1, terminate).start(); asyncio.run(await_it(engine))",
+        "threading.Timer(0.1, terminate).start(); list(engine.submit(waits).events())",
+    ],
+)
+def test_a_signal_that_does_not_wake_the_main_thread_ends_the_process_all_the_same(wait: str, tmp_path: Path) -> None:
+    child = process(f"{MISSED}    {wait}", tmp_path)
+    assert end(child) == (0, "")
+
+
+def test_signals_of_a_forked_child_are_none_of_the_parents(tmp_path: Path) -> None:
+    code = """
+    with goclaw.Engine(path):
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(3600)
+        _, status = os.waitpid(child, 0)
+        say(os.waitstatus_to_exitcode(status))
+        say(signal.set_wakeup_fd(-1) != -1)
+    """
+    child = process(code, tmp_path)
+    assert [line(child), line(child)] == ["7", "True"]
+    # Python 3.12 and newer warn of the fork.
+    assert end(child)[0] == 0
+
+
+def test_a_wakeup_descriptor_of_the_program_stays() -> None:
+    ends = os.pipe()
+    for one in ends:
+        os.set_blocking(one, False)
+    before = signal.set_wakeup_fd(ends[1])
+    try:
+        with goclaw.Engine():
+            assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
+        assert signal.set_wakeup_fd(ends[1]) == ends[1]
+    finally:
+        signal.set_wakeup_fd(before)
+        for one in ends:
+            os.close(one)
+
+
+def test_what_wakes_the_main_thread_goes_with_the_last_engine() -> None:
+    def listeners() -> int:
+        return [thread.name for thread in threading.enumerate()].count("goclaw-signals")
+
+    assert listeners() == 0
+    with goclaw.Engine():
+        with goclaw.Engine():
+            assert listeners() == 1
+        assert listeners() == 1
+        assert signal.getsignal(signal.SIGURG) is not signal.SIG_DFL
+    assert listeners() == 0
+    assert signal.set_wakeup_fd(-1) == -1
+    assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize(
