@@ -80,8 +80,9 @@ from .plan import Plan
 from .processes import Processes
 from .rate import Rate
 from .retry import Retry, RetryAfter
-from .run import ChildView, Heartbeat, Run, RunSummary, TaskView
+from .run import Run
 from .session import Collect, Sessions, SessionView, Signal, Signals
+from .views import ChildView, Heartbeat, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
 __all__ = [

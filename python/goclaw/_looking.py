@@ -16,8 +16,9 @@ from .errors import EngineForked
 from .explain import Explanation
 from .health import Health, _health
 from .lanes import Lanes
-from .run import Run, RunSummary
+from .run import Run
 from .session import Sessions
+from .views import RunSummary
 
 if TYPE_CHECKING:
     from . import _goclaw

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeAlias
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias, Unpack, cast
 
 from . import _expr, _trace
+from ._keywords import TaskWords
 from ._suggest import suggest
-from .durations import Duration, to_positive_ms
+from .durations import to_positive_ms
 from .errors import ConfigError
 from .retry import Retry
 
@@ -75,52 +78,31 @@ class TaskOptions:
     trigger: str = "all_success"
     isolation: str = "auto"
 
-    def merged(
-        self,
-        *,
-        lane: str | None = None,
-        timeout: Duration | Unset | None = UNSET,
-        queue_timeout: Duration | Unset | None = UNSET,
-        idle_timeout: Duration | Unset | None = UNSET,
-        total_timeout: Duration | Unset | None = UNSET,
-        rate_key: RateKey | Unset | None = UNSET,
-        cost: int | None = None,
-        retries: int | None = None,
-        retry: Retry | None = None,
-        priority: int | None = None,
-        delivery: str | None = None,
-        trigger: str | None = None,
-        isolation: str | None = None,
-    ) -> TaskOptions:
+    def merged(self, **given: Unpack[TaskWords]) -> TaskOptions:
         """The same options with those given in their place.
 
         Raises:
             ConfigError: for values that make no sense.
         """
         changed: dict[str, Any] = {}
+        lane, retry, retries = given.get("lane"), given.get("retry"), given.get("retries")
         if lane is not None:
             if not isinstance(lane, str) or not lane.strip():
                 raise ConfigError(f"`lane` is {lane!r}", code="config.lane", help="give a lane's name")
             changed["lane"] = lane
-        for what, bound in zip(_TIMES, (timeout, queue_timeout, idle_timeout, total_timeout), strict=True):
-            if not isinstance(bound, Unset):
+        bounds = cast("dict[str, Any]", given)
+        for what in _TIMES:
+            if not isinstance(bound := bounds.get(what, UNSET), Unset):
                 changed[f"{what}_ms"] = None if bound is None else to_positive_ms(bound, what=what)
-        if not isinstance(rate_key, Unset):
+        if not isinstance(rate_key := given.get("rate_key", UNSET), Unset):
             changed["rate_key"] = None if rate_key is None else _rate_key(rate_key)
-        if cost is not None:
-            changed["cost"] = _cost(cost)
         if retry is not None and not isinstance(retry, Retry):
             raise ConfigError(f"`retry` is {retry!r}", code="config.retry", help="give goclaw.Retry(...)")
         if retry is not None or retries is not None:
             changed["retry"] = _retry(retry or self.retry, retries, both=retry is not None and retries is not None)
-        if priority is not None:
-            changed["priority"] = _priority(priority)
-        if delivery is not None:
-            changed["delivery"] = one_of("delivery", delivery, DELIVERIES)
-        if trigger is not None:
-            changed["trigger"] = one_of("trigger", trigger, TRIGGERS)
-        if isolation is not None:
-            changed["isolation"] = one_of("isolation", isolation, ISOLATIONS)
+        for what, check in _CHECKS.items():
+            if (value := bounds.get(what)) is not None:
+                changed[what] = check(value)
         return replace(self, **changed)
 
     def to_model(self) -> dict[str, Any]:
@@ -170,6 +152,15 @@ def _priority(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not -_PRIORITY_MAX <= value <= _PRIORITY_MAX:
         raise ConfigError(f"`priority` is {value!r}", code="config.priority", help="give a whole number")
     return value
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "cost": _cost,
+    "priority": _priority,
+    "delivery": partial(one_of, "delivery", known=DELIVERIES),
+    "trigger": partial(one_of, "trigger", known=TRIGGERS),
+    "isolation": partial(one_of, "isolation", known=ISOLATIONS),
+}
 
 
 def whole_number(what: str, value: int, most: int) -> int:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from . import _guard
+from ._keywords import ManyWords, RunWords, SubmitWords, only, spelled_out
 from ._looking import Looking
-from ._options import DURABILITIES, Durability, _priority, one_of
+from ._options import DURABILITIES, _priority, one_of
 from .definition import Definition
 from .durations import Duration, to_seconds
 from .errors import ConfigError, GoclawError, LaneFull
-from .run import Run
-from .session import OnRetry, WhenBusy, _place
+from .run import Run, _wake
+from .session import _place
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 _CONFLICTS = ("error", "existing")
-OnConflict = Literal["error", "existing"]
 # How long an awaited submit sleeps where not even the engine's inbox has room.
 _BUSY_PAUSE = 0.01
 
@@ -31,28 +31,26 @@ _BUSY_PAUSE = 0.01
 class Submitting(Looking):
     """What an engine does with new runs."""
 
+    @spelled_out(SubmitWords)
     def submit(
         self,
         flow: Definition[R],
         input: Any = None,
         *,
-        run_id: str | None = None,
-        on_conflict: OnConflict = "error",
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        durability: Durability | None = None,
-        session: str | None = None,
-        when_busy: WhenBusy | None = None,
-        on_retry: OnRetry = "hold",
-        weight: int | None = None,
         block: bool | None = None,
         timeout: Duration | None = None,
+        **options: Unpack[SubmitWords],
     ) -> Run[R]:
         """Starts a run.
 
         Args:
             flow: The workflow.
             input: Its input, a dict by names; a workflow with one parameter also takes the value alone.
+            block: Wait for a place where the lane is full; by default unless an event loop runs in this thread.
+            timeout: How long to wait for a place and the commit; the lane's own `timeout` counts as well.
+            **options: What follows.
+
+        Keyword Args:
             run_id: A ULID of your own, so that submitting again is recognised.
             on_conflict: What happens where a run has that id: ``"error"``, or ``"existing"`` for a handle of it.
             priority: Higher runs first.
@@ -65,8 +63,6 @@ class Submitting(Looking):
             on_retry: Whether it keeps its session while it waits for a retry (``"hold"``), or lets the
                 next run start (``"park"``).
             weight: Turns that its session gets where others get one.
-            block: Wait for a place where the lane is full; by default unless an event loop runs in this thread.
-            timeout: How long to wait for a place and the commit; the lane's own `timeout` counts as well.
 
         Returns:
             A handle, as soon as the run is durable at its level. Ctrl-C and the end of `timeout` withdraw
@@ -82,41 +78,19 @@ class Submitting(Looking):
             SessionFull: `session.full`.
             EngineClosed: `engine.closed`.
         """
+        only(SubmitWords, options, "submit")
         seconds = None if timeout is None else to_seconds(timeout, what="timeout")
-        block = _blocks(block, seconds)
-        place = self._place(session, when_busy, on_retry, weight)
-        tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, block, place)
+        tickets = self._tickets(flow, [input], options, block=_blocks(block, seconds))
         return self._started(tickets.wait(seconds))[0]
 
-    def try_submit(
-        self,
-        flow: Definition[R],
-        input: Any = None,
-        *,
-        run_id: str | None = None,
-        on_conflict: OnConflict = "error",
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        durability: Durability | None = None,
-        session: str | None = None,
-        when_busy: WhenBusy | None = None,
-        on_retry: OnRetry = "hold",
-        weight: int | None = None,
-    ) -> Run[R] | None:
+    @spelled_out(SubmitWords)
+    def try_submit(self, flow: Definition[R], input: Any = None, **options: Unpack[SubmitWords]) -> Run[R] | None:
         """Starts a run if there is a place for it now.
 
         Args:
             flow: The workflow.
             input: Its input.
-            run_id: As for `submit`, as are the options below.
-            on_conflict: What happens where a run has that id.
-            priority: Higher runs first.
-            tags: Words to find the run by.
-            durability: The level of this run.
-            session: As for `submit`, as are the options below.
-            when_busy: What to do while the session is busy.
-            on_retry: Whether it keeps its session while it waits for a retry.
-            weight: Turns that its session gets where others get one.
+            **options: As for `submit`, but for `block` and `timeout`.
 
         Returns:
             A handle, or `None` where a lane is full.
@@ -124,46 +98,30 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit`, but for `LaneFull`.
         """
-        place = self._place(session, when_busy, on_retry, weight)
+        only(SubmitWords, options, "try_submit")
         try:
-            tickets = self._tickets(flow, [input], run_id, on_conflict, priority, tags, durability, False, place)
-            return self._started(tickets.wait())[0]
+            return self._started(self._tickets(flow, [input], options, block=False).wait())[0]
         except GoclawError as error:
             if error.code in ("lane.full", "engine.busy"):
                 return None
             raise
 
+    @spelled_out(SubmitWords)
     async def asubmit(
         self,
         flow: Definition[R],
         input: Any = None,
         *,
-        run_id: str | None = None,
-        on_conflict: OnConflict = "error",
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        durability: Durability | None = None,
-        session: str | None = None,
-        when_busy: WhenBusy | None = None,
-        on_retry: OnRetry = "hold",
-        weight: int | None = None,
         timeout: Duration | None = None,  # noqa: ASYNC109
+        **options: Unpack[SubmitWords],
     ) -> Run[R]:
         """`submit` for any asyncio loop, which it never blocks.
 
         Args:
             flow: The workflow.
             input: Its input.
-            run_id: As for `submit`, as are the options below.
-            on_conflict: What happens where a run has that id.
-            priority: Higher runs first.
-            tags: Words to find the run by.
-            durability: The level of this run.
-            session: As for `submit`, as are the options below.
-            when_busy: What to do while the session is busy.
-            on_retry: Whether it keeps its session while it waits for a retry.
-            weight: Turns that its session gets where others get one.
             timeout: How long to wait for a place and the commit.
+            **options: As for `submit`, but for `block`.
 
         Returns:
             A handle. Cancelling the awaiting task withdraws the submit.
@@ -171,26 +129,20 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit`.
         """
-        place = self._place(session, when_busy, on_retry, weight)
-        make = partial(
-            self._tickets, flow, [input], run_id, on_conflict, priority, tags, durability, True, place, soon=True
-        )
+        only(SubmitWords, options, "asubmit")
+        make = partial(self._tickets, flow, [input], options, block=True, soon=True)
         seconds = None if timeout is None else to_seconds(timeout, what="timeout")
         return self._started(await _accepted(make, seconds, self._full_lanes))[0]
 
+    @spelled_out(ManyWords)
     def submit_many(
         self,
         flow: Definition[R],
         inputs: Iterable[Any],
         *,
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        durability: Durability | None = None,
         session: str | builtins.list[str] | tuple[str, ...] | None = None,
-        when_busy: WhenBusy | None = None,
-        on_retry: OnRetry = "hold",
-        weight: int | None = None,
         block: bool | None = None,
+        **options: Unpack[ManyWords],
     ) -> builtins.list[Run[R]]:
         """Starts one run per input, with one message and one commit.
 
@@ -200,14 +152,9 @@ class Submitting(Looking):
         Args:
             flow: The workflow.
             inputs: The inputs.
-            priority: Higher runs first.
-            tags: Words to find the runs by.
-            durability: The level of these runs, where it differs from the engine's.
             session: One key for all, or a list or tuple with one key per input.
-            when_busy: What to do while a session is busy.
-            on_retry: Whether a run keeps its session while it waits for a retry.
-            weight: Turns that the sessions get where others get one.
             block: Wait for places where a lane is full, as for `submit`.
+            **options: `priority`, `tags`, `durability`, `when_busy`, `on_retry` and `weight` of all, as for `submit`.
 
         Returns:
             The handles in the order of the inputs.
@@ -215,35 +162,19 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit`.
         """
-        block = _blocks(block, None)
-        given = list(inputs)
-        place = self._place(session, when_busy, on_retry, weight, inputs=len(given))
-        tickets = self._tickets(flow, given, None, "error", priority, tags, durability, block, place)
+        only(ManyWords, options, "submit_many")
+        told: dict[str, Any] = {**options, "session": session}
+        tickets = self._tickets(flow, list(inputs), told, block=_blocks(block, None), many=True)
         return self._started(tickets.wait())
 
-    def run(
-        self,
-        flow: Definition[R],
-        input: Any = None,
-        *,
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        session: str | None = None,
-        when_busy: WhenBusy | None = None,
-        on_retry: OnRetry = "hold",
-        weight: int | None = None,
-    ) -> R:
+    @spelled_out(RunWords)
+    def run(self, flow: Definition[R], input: Any = None, **options: Unpack[RunWords]) -> R:
         """Submits a run and waits for its result.
 
         Args:
             flow: The workflow.
             input: Its input.
-            priority: Higher runs first.
-            tags: Words to find the run by.
-            session: As for `submit`, as are the options below.
-            when_busy: What to do while the session is busy.
-            on_retry: Whether it keeps its session while it waits for a retry.
-            weight: Turns that its session gets where others get one.
+            **options: `priority`, `tags`, `session`, `when_busy`, `on_retry` and `weight`, as for `submit`.
 
         Returns:
             What `Run.result` returns.
@@ -251,45 +182,22 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit` and `Run.result`.
         """
+        only(RunWords, options, "run")
         _guard.refuse_own_loop("run a workflow")
-        started = self.submit(
-            flow,
-            input,
-            priority=priority,
-            tags=tags,
-            session=session,
-            when_busy=when_busy,
-            on_retry=on_retry,
-            weight=weight,
-        )
+        started = self.submit(flow, input, **options)
         _guard.refuse_own_session(started._handle, started.id)
         # This thread has nothing to do until the run ends, so it works on the run's tasks.
         self._native.help(started._handle)
         return started.result()
 
-    async def arun(
-        self,
-        flow: Definition[R],
-        input: Any = None,
-        *,
-        priority: int = 0,
-        tags: Sequence[str] = (),
-        session: str | None = None,
-        when_busy: WhenBusy | None = None,
-        on_retry: OnRetry = "hold",
-        weight: int | None = None,
-    ) -> R:
+    @spelled_out(RunWords)
+    async def arun(self, flow: Definition[R], input: Any = None, **options: Unpack[RunWords]) -> R:
         """Submits a run and awaits its result, in any asyncio loop.
 
         Args:
             flow: The workflow.
             input: Its input.
-            priority: Higher runs first.
-            tags: Words to find the run by.
-            session: As for `submit`, as are the options below.
-            when_busy: What to do while the session is busy.
-            on_retry: Whether it keeps its session while it waits for a retry.
-            weight: Turns that its session gets where others get one.
+            **options: As for `run`.
 
         Returns:
             What `Run.result` returns. Cancelling the awaiting task does not cancel the run.
@@ -297,68 +205,49 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit` and `Run.result`.
         """
-        started = await self.asubmit(
-            flow,
-            input,
-            priority=priority,
-            tags=tags,
-            session=session,
-            when_busy=when_busy,
-            on_retry=on_retry,
-            weight=weight,
-        )
-        return await started
+        only(RunWords, options, "arun")
+        return await (await self.asubmit(flow, input, **options))
 
     def _tickets(
         self,
         flow: Definition[R],
         inputs: builtins.list[Any],
-        run_id: str | None,
-        on_conflict: str,
-        priority: int,
-        tags: Sequence[str],
-        durability: str | None,
-        block: bool,
-        place: _goclaw._PlaceRow,
+        options: Mapping[str, Any],
         *,
+        block: bool,
         soon: bool = False,
+        many: bool = False,
     ) -> _goclaw.Tickets:
+        place = _place(
+            options.get("session"),
+            options.get("when_busy"),
+            options.get("on_retry", "hold"),
+            options.get("weight"),
+            inputs=len(inputs) if many else None,
+            memory=self._path is None,
+        )
         native = self._alive()
         if not isinstance(flow, Definition):
             raise ConfigError(
                 f"{flow!r} is no workflow", code="config.flow", help="submit a @goclaw.workflow or a goclaw.Workflow"
             )
-        one_of("on_conflict", on_conflict, _CONFLICTS)
+        on_conflict = one_of("on_conflict", options.get("on_conflict", "error"), _CONFLICTS)
+        durability = options.get("durability")
         if durability is not None:
             one_of("durability", durability, DURABILITIES)
-        if isinstance(tags, str):
-            raise ConfigError("`tags` is a text", code="config.tags", help=f'write tags=["{tags}"]')
-        if isinstance(tags, Mapping):
-            raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
         plan = flow._compile(native.lane_specs(), memory=self._path is None)
         return native.submit(
             plan,
             [flow._input(given) for given in inputs],
-            run_id,
+            options.get("run_id"),
             on_conflict == "existing",
-            _priority(priority),
-            list(tags),
+            _priority(options.get("priority", 0)),
+            _tags(options.get("tags", ())),
             durability,
             block,
             soon,
             place,
         )
-
-    def _place(
-        self,
-        session: str | builtins.list[str] | tuple[str, ...] | None,
-        when_busy: WhenBusy | None,
-        on_retry: OnRetry,
-        weight: int | None,
-        *,
-        inputs: int | None = None,
-    ) -> _goclaw._PlaceRow:
-        return _place(session, when_busy, on_retry, weight, inputs=inputs, memory=self._path is None)
 
     def _full_lanes(self) -> str:
         """The lanes without a free place, for people; best effort, as they may have got one meanwhile."""
@@ -380,6 +269,14 @@ class Submitting(Looking):
             error.accepted = runs
             error.add_note(f"{len(refused)} of {len(answers)} runs were refused; the others are in `error.accepted`")
         raise error
+
+
+def _tags(tags: object) -> builtins.list[str]:
+    if isinstance(tags, str):
+        raise ConfigError("`tags` is a text", code="config.tags", help=f'write tags=["{tags}"]')
+    if isinstance(tags, Mapping):
+        raise ConfigError("`tags` is a mapping", code="config.tags", help="write words, such as tags=['team:x']")
+    return list(cast("Iterable[str]", tags))
 
 
 def _blocks(wanted: bool | None, seconds: float | None) -> bool:
@@ -438,15 +335,3 @@ async def _made(make: Callable[[], _goclaw.Tickets]) -> _goclaw.Tickets:
 def _give_up(making: asyncio.Future[_goclaw.Tickets]) -> None:
     if not making.cancelled() and making.exception() is None:
         making.result().give_up()
-
-
-def _wake(loop: asyncio.AbstractEventLoop, answered: asyncio.Future[None]) -> None:
-    def wake() -> None:
-        if not answered.done():
-            answered.set_result(None)
-
-    try:
-        loop.call_soon_threadsafe(wake)
-    except RuntimeError:
-        # The loop was closed meanwhile: nobody waits there any more.
-        return

@@ -6,21 +6,12 @@ import inspect
 import json
 import threading
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from . import _goclaw, _guard, _processes, _registry, _signature, _trace
-from ._options import (
-    UNSET,
-    Delivery,
-    Isolation,
-    RateKey,
-    TaskOptions,
-    Trigger,
-    Unset,
-)
-from .durations import Duration
+from ._keywords import AgentWords, TaskWords, only, spelled_out
+from ._options import TaskOptions
 from .errors import AgentError, ConfigError
-from .retry import Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,26 +82,14 @@ class Agent(Generic[P, R]):
         param = _trace.map_param(self.name, self._signature, constants)
         return [cast(R, self._run((), {**constants, param: item})) for item in items]
 
-    def options(
-        self,
-        *,
-        lane: str | None = None,
-        timeout: Duration | Unset | None = UNSET,
-        queue_timeout: Duration | Unset | None = UNSET,
-        idle_timeout: Duration | Unset | None = UNSET,
-        total_timeout: Duration | Unset | None = UNSET,
-        rate_key: RateKey | Unset | None = UNSET,
-        cost: int | None = None,
-        retries: int | None = None,
-        retry: Retry | None = None,
-        priority: int | None = None,
-        delivery: Delivery | None = None,
-        trigger: Trigger | None = None,
-        isolation: Isolation | None = None,
-    ) -> Agent[P, R]:
+    @spelled_out(TaskWords)
+    def options(self, **options: Unpack[TaskWords]) -> Agent[P, R]:
         """The same agent with other options for the tasks that are made from it.
 
         Args:
+            **options: What follows.
+
+        Keyword Args:
             lane: Lane of the tasks.
             timeout: Bound on one attempt; `None` removes it, as it removes the bounds below.
             queue_timeout: Bound on each wait for a permit.
@@ -140,23 +119,10 @@ class Agent(Generic[P, R]):
             >>> shout.options(lane="cpu", retries=0)("hi")
             'HI'
         """
+        only(TaskWords, options, "options")
         twin: Agent[P, R] = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        twin._options = self._options.merged(
-            lane=lane,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            idle_timeout=idle_timeout,
-            total_timeout=total_timeout,
-            rate_key=rate_key,
-            cost=cost,
-            retries=retries,
-            retry=retry,
-            priority=priority,
-            delivery=delivery,
-            trigger=trigger,
-            isolation=isolation,
-        )
+        twin._options = self._options.merged(**options)
         _check_isolation(twin)
         return twin
 
@@ -233,47 +199,17 @@ def agent(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Agent[P, R]: ...
 @overload
 def agent(fn: Callable[P, R], /) -> Agent[P, R]: ...
 @overload
-def agent(
-    fn: None = None,
-    /,
-    *,
-    name: str | None = None,
-    lane: str = "default",
-    timeout: Duration | None = None,
-    queue_timeout: Duration | None = None,
-    idle_timeout: Duration | None = None,
-    total_timeout: Duration | None = None,
-    rate_key: str | None = None,
-    cost: int = 1,
-    retries: int | None = None,
-    retry: Retry | None = None,
-    priority: int = 0,
-    isolation: Isolation = "auto",
-    delivery: Delivery = "at_least_once",
-) -> _Decorator: ...
-def agent(
-    fn: Any = None,
-    /,
-    *,
-    name: str | None = None,
-    lane: str = "default",
-    timeout: Duration | None = None,
-    queue_timeout: Duration | None = None,
-    idle_timeout: Duration | None = None,
-    total_timeout: Duration | None = None,
-    rate_key: str | None = None,
-    cost: int = 1,
-    retries: int | None = None,
-    retry: Retry | None = None,
-    priority: int = 0,
-    isolation: Isolation = "auto",
-    delivery: Delivery = "at_least_once",
-) -> Any:
+def agent(fn: None = None, /, *, name: str | None = None, **options: Unpack[AgentWords]) -> _Decorator: ...
+@spelled_out(AgentWords)
+def agent(fn: Any = None, /, *, name: str | None = None, **options: Unpack[AgentWords]) -> Any:
     """Makes a function, coroutine function, or class with `run` or `__call__` an agent.
 
     Args:
         fn: The function or class, where the decorator is used without options.
         name: What documents and the journal call it; `module.qualname` by default.
+        **options: What follows.
+
+    Keyword Args:
         lane: Lane of its tasks.
         timeout: Bound on one attempt.
         queue_timeout: Bound on each wait for a permit.
@@ -303,23 +239,11 @@ def agent(
         >>> greet("Ada")
         'hello Ada'
     """
-    options = TaskOptions().merged(
-        lane=lane,
-        timeout=timeout,
-        queue_timeout=queue_timeout,
-        idle_timeout=idle_timeout,
-        total_timeout=total_timeout,
-        rate_key=rate_key,
-        cost=cost,
-        retries=retries,
-        retry=retry,
-        priority=priority,
-        delivery=delivery,
-        isolation=isolation,
-    )
+    only(AgentWords, options, "agent")
+    told = TaskOptions().merged(**options)
 
     def decorate(target: Any) -> Agent[Any, Any]:
-        made: Agent[Any, Any] = Agent(target, _target(target), _agent_name(target, name), options)
+        made: Agent[Any, Any] = Agent(target, _target(target), _agent_name(target, name), told)
         _check_isolation(made)
         _registry.add(made)
         made._register()

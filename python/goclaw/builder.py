@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from . import _expr, _inputs, _registry, _trace
-from ._options import ON_FAILURES, UNSET, Delivery, Isolation, OnFailure, TaskOptions, Trigger, Unset, one_of
+from ._keywords import TaskWords, only, spelled_out
+from ._options import ON_FAILURES, OnFailure, TaskOptions, one_of
 from .agent import Agent
 from .definition import Definition, named_input
 from .durations import Duration, to_positive_ms
 from .errors import ConfigError, DuplicateTask, InputError, TracedValueError, WorkflowError
 from .lane import Lane
-from .retry import Retry
 
 
 class Workflow(Definition[Any]):
@@ -66,6 +66,7 @@ class Workflow(Definition[Any]):
         self._tasks: dict[str, _Task] = {}
         self._built: tuple[int, dict[str, Any], list[Any]] | None = None
 
+    @spelled_out(TaskWords)
     def task(
         self,
         id: str,
@@ -76,19 +77,7 @@ class Workflow(Definition[Any]):
         with_: Mapping[str, Any] | None = None,
         when: str | bool | None = None,
         for_each: Any = None,
-        lane: str | None = None,
-        timeout: Duration | Unset | None = UNSET,
-        queue_timeout: Duration | Unset | None = UNSET,
-        idle_timeout: Duration | Unset | None = UNSET,
-        total_timeout: Duration | Unset | None = UNSET,
-        rate_key: str | Unset | None = UNSET,
-        cost: int | None = None,
-        retries: int | None = None,
-        retry: Retry | None = None,
-        priority: int | None = None,
-        trigger: Trigger | None = None,
-        delivery: Delivery | None = None,
-        isolation: Isolation | None = None,
+        **options: Unpack[TaskWords],
     ) -> Workflow:
         """Adds a task.
 
@@ -102,6 +91,9 @@ class Workflow(Definition[Any]):
             when: A condition such as ``"intake.lang == 'en'"``; the task is skipped where it is false.
             for_each: Makes the task a map with one child per item: a template, a list, or
                 ``{"as": parameter, "items": …}``.
+            **options: What follows.
+
+        Keyword Args:
             lane: Lane of the task; the agent's by default, as are the options below.
             timeout: Bound on one attempt.
             queue_timeout: Bound on each wait for a permit.
@@ -131,21 +123,7 @@ class Workflow(Definition[Any]):
             raise DuplicateTask(f"task `{id}` is declared twice", help="rename one of the two")
         if args is not None and with_ is not None:
             raise ConfigError(f"task `{id}` has both `args` and `with_`", code="config.contradiction", help="use one")
-        options: dict[str, Any] = {
-            "lane": lane,
-            "timeout": timeout,
-            "queue_timeout": queue_timeout,
-            "idle_timeout": idle_timeout,
-            "total_timeout": total_timeout,
-            "rate_key": rate_key,
-            "cost": cost,
-            "retries": retries,
-            "retry": retry,
-            "priority": priority,
-            "trigger": trigger,
-            "delivery": delivery,
-            "isolation": isolation,
-        }
+        only(TaskWords, options, "task")
         TaskOptions().merged(**options)
         target = agent if isinstance(agent, str) else _registry.as_agent(agent)
         given = dict(args or with_ or {})
@@ -257,7 +235,7 @@ class _Task:
         args: dict[str, Any],
         when: _expr.Expr | None,
         each: tuple[str | None, Any] | None,
-        options: dict[str, Any],
+        options: TaskWords,
     ) -> None:
         self._id = id
         self._agent = agent

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import GoclawError
 
 if TYPE_CHECKING:
-    from .run import Run, TaskView
+    from .run import Run
+    from .views import TaskView
 
 
 @dataclass(frozen=True, slots=True)

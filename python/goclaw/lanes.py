@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from . import _document
-from ._options import UNSET, Isolation, Unset
+from ._keywords import LaneWords, only, spelled_out
+from ._options import Unset
 from ._suggest import suggest
 from .durations import Duration, to_seconds
 from .errors import ConfigError, LaneNotFound
@@ -99,7 +100,14 @@ class LaneStats:
     waits: WaitTimes
 
 
-class LiveLane:
+# To type checkers and editors; it asks the engine for each of them anew.
+if TYPE_CHECKING:
+    _LooksLike = LaneStats
+else:
+    _LooksLike = object
+
+
+class LiveLane(_LooksLike):
     """One lane of an open engine.
 
     Every attribute of `LaneStats` is one of it too, as it is at that moment; `stats` has all of one moment.
@@ -115,48 +123,23 @@ class LiveLane:
 
     __slots__ = ("_lanes", "_name")
 
-    if TYPE_CHECKING:
-        concurrency: int
-        threads: int | None
-        capacity: int
-        on_full: OnFull
-        timeout: float | None
-        rate: Rate | None
-        fair: bool
-        running: int
-        queued: int
-        waiting: int
-        paused: bool
-        held_for: float | None
-        offered: int
-        accepted: int
-        redirected: int
-        dropped: int
-        rejected: int
-        granted: int
-        rate_free: int | None
-        rate_next: float | None
-        keys: int
-        waits: WaitTimes
-
     def __init__(self, lanes: Lanes, name: str) -> None:
         self._lanes = lanes
         self._name = name
-
-    @property
-    def name(self) -> str:
-        """The lane's name."""
-        return self._name
 
     @property
     def stats(self) -> LaneStats:
         """Everything about the lane at one moment."""
         return self._lanes._stats()[self._name]
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in _FIELDS:
-            raise AttributeError(f"a lane has no `{name}`: {suggest(name, (*_FIELDS, *_VERBS))}")
-        return getattr(self.stats, name)
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "name":
+                return self._name
+            if name not in _FIELDS:
+                raise AttributeError(f"a lane has no `{name}`: {suggest(name, (*_FIELDS, *_VERBS))}")
+            return getattr(self.stats, name)
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *_FIELDS]
@@ -220,26 +203,16 @@ class LiveLane:
             pause = min(2 * pause, 0.05)
         return True
 
-    def set(
-        self,
-        *,
-        concurrency: int | Unset = UNSET,
-        capacity: int | Unset = UNSET,
-        rate: str | Rate | Unset | None = UNSET,
-        burst: int | Unset | None = UNSET,
-        rate_key: str | Unset | None = UNSET,
-        budgets: Mapping[str, str | Rate] | Unset | None = UNSET,
-        on_full: OnFull | Unset = UNSET,
-        timeout: Duration | Unset | None = UNSET,
-        threads: int | Unset | None = UNSET,
-        isolation: Isolation | Unset | None = UNSET,
-        fair: bool | Unset = UNSET,
-    ) -> None:
+    @spelled_out(LaneWords)
+    def set(self, **options: Unpack[LaneWords]) -> None:
         """Gives the lane other limits, at once and for as long as the engine is open.
 
         What runs above a new concurrency goes on, what has a place in the queue keeps it.
 
         Args:
+            **options: What follows; what is left out stays.
+
+        Keyword Args:
             concurrency: Tasks that may run at once.
             capacity: Tasks that may wait in the queue.
             rate: Units that may begin per time; `None` removes the limit.
@@ -256,20 +229,8 @@ class LiveLane:
             ConfigError: as `Lane`.
             GoclawError: `lane.unknown`, `lane.redirect_cycle` for a redirect that does not end.
         """
-        given = {
-            "concurrency": concurrency,
-            "capacity": capacity,
-            "rate": rate,
-            "burst": burst,
-            "rate_key": rate_key,
-            "budgets": budgets,
-            "on_full": on_full,
-            "timeout": timeout,
-            "threads": threads,
-            "isolation": isolation,
-            "fair": fair,
-        }
-        changed = {key: value for key, value in given.items() if not isinstance(value, Unset)}
+        only(LaneWords, options, "set")
+        changed = {key: value for key, value in options.items() if not isinstance(value, Unset)}
         self._lanes._change(self._name, changed)
 
     def __repr__(self) -> str:
@@ -364,7 +325,7 @@ class Lanes(Mapping[str, LiveLane]):
             self._native.change(json.dumps(sized(lane._to_model())))
 
 
-_FIELDS = tuple(field.name for field in fields(LaneStats) if field.name != "name")
+_FIELDS = tuple(field.name for field in fields(LaneStats))
 _VERBS = ("pause", "resume", "drain", "adrain", "set", "stats")
 
 

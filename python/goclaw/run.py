@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from . import _guard
-from ._options import UNSET as _UNSET
-from ._options import Delivery, Isolation, Trigger, Unset
+from ._keywords import TaskWords, only, spelled_out
 from ._stream import EventStream
 from .durations import Duration, to_seconds
 from .errors import GoclawError, IncompatibleRun, RemoteError, ResultTimeout, TaskFailed, class_of
+from .views import ChildView, Heartbeat, TaskView
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,90 +22,9 @@ if TYPE_CHECKING:
     from ._looking import Looking
     from .agent import Agent
     from .builder import Workflow
-    from .retry import Retry
 
 R_co = TypeVar("R_co", covariant=True)
 TERMINAL = frozenset({"completed", "failed", "cancelled", "compensated", "quarantined"})
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """The latest sign of life of a task that runs. Not journaled: it is of this moment.
-
-    Attributes:
-        ago: How many seconds ago it came.
-        details: What `ctx.heartbeat` was told with it, as text.
-    """
-
-    ago: float
-    details: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class TaskView:
-    """One task of a run at one moment.
-
-    Attributes:
-        id: The task's id.
-        agent: Name of its agent.
-        lane: Its lane.
-        state: ``pending scheduled running retrying waiting completed failed cancelled skipped``.
-        attempts: How often it was tried; of a map, 0.
-        children: Of a map that knows its items, how many there are.
-        error: What its last failed attempt said; of a map, what its first failed child said.
-        heartbeat: The latest sign of life of the attempt under way; of a map, of any child.
-    """
-
-    id: str
-    agent: str
-    lane: str
-    state: str
-    attempts: int
-    children: int | None
-    error: str | None
-    heartbeat: Heartbeat | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChildView:
-    """One child of a map at one moment.
-
-    Attributes:
-        index: The position of its item.
-        state: As of a task.
-        attempts: How often it was tried.
-        result: What it returned, where it is ``completed``.
-        error: What its last failed attempt said.
-    """
-
-    index: int
-    state: str
-    attempts: int
-    result: Any
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """One line of a listing of runs.
-
-    Attributes:
-        id: The run's id.
-        workflow: Name of its workflow.
-        state: Its state.
-        tags: Its tags.
-        submitted: When it was submitted (UTC).
-        ended: When it ended (UTC), if it has.
-        session: Key of its session, if it has one.
-    """
-
-    id: str
-    workflow: str
-    state: str
-    tags: tuple[str, ...]
-    submitted: datetime
-    ended: datetime | None
-    session: str | None = None
 
 
 class Run(Generic[R_co]):
@@ -326,6 +243,7 @@ class Run(Generic[R_co]):
         """
         self._native.kill(reason)
 
+    @spelled_out(TaskWords)
     def add_task(
         self,
         id: str,
@@ -335,19 +253,7 @@ class Run(Generic[R_co]):
         args: Mapping[str, Any] | None = None,
         when: str | bool | None = None,
         for_each: Any = None,
-        lane: str | None = None,
-        timeout: Duration | Unset | None = _UNSET,
-        queue_timeout: Duration | Unset | None = _UNSET,
-        idle_timeout: Duration | Unset | None = _UNSET,
-        total_timeout: Duration | Unset | None = _UNSET,
-        rate_key: str | Unset | None = _UNSET,
-        cost: int | None = None,
-        retries: int | None = None,
-        retry: Retry | None = None,
-        priority: int | None = None,
-        trigger: Trigger | None = None,
-        delivery: Delivery | None = None,
-        isolation: Isolation | None = None,
+        **options: Unpack[TaskWords],
     ) -> None:
         """Adds a task to the run while it runs; adding the same task again changes nothing.
 
@@ -358,19 +264,7 @@ class Run(Generic[R_co]):
             args: Arguments by parameter name, as for `Workflow.task`.
             when: A condition; the task is skipped where it is false.
             for_each: Makes the task a map.
-            lane: Lane of the task; the agent's by default, as are the options below.
-            timeout: Bound on one attempt.
-            queue_timeout: Bound on each wait for a permit.
-            idle_timeout: Bound on an attempt's silence: no heartbeat, no progress.
-            total_timeout: Bound on the whole task with every wait and attempt.
-            rate_key: Whose rate the task counts against: a text or a template.
-            cost: Units of its lane's rate that one attempt takes.
-            retries: Tries after the first.
-            retry: The whole retry policy.
-            priority: Higher runs first.
-            trigger: What the ends of the dependencies must look like.
-            delivery: What a crash in the middle of an attempt does.
-            isolation: Where the agent runs: ``"process"``, or what its kind of function does anyway.
+            **options: As for `Workflow.task`.
 
         Raises:
             WorkflowError: `workflow.task_conflict` where a different task has the id, and what compiling raises.
@@ -378,27 +272,9 @@ class Run(Generic[R_co]):
         """
         from .builder import Workflow
 
-        flow = Workflow("growth").task(
-            id,
-            agent,
-            deps=deps,
-            args=args,
-            when=when,
-            for_each=for_each,
-            lane=lane,
-            timeout=timeout,
-            queue_timeout=queue_timeout,
-            idle_timeout=idle_timeout,
-            total_timeout=total_timeout,
-            rate_key=rate_key,
-            cost=cost,
-            retries=retries,
-            retry=retry,
-            priority=priority,
-            trigger=trigger,
-            delivery=delivery,
-            isolation=isolation,
-        )
+        only(TaskWords, options, "add_task")
+        flow = Workflow("growth")
+        flow.task(id, agent, deps=deps, args=args, when=when, for_each=for_each, **options)
         self.add_tasks(flow)
 
     def add_tasks(self, flow: Workflow) -> None:

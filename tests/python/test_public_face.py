@@ -114,8 +114,13 @@ RIGHT = """
         with goclaw.Engine(lanes=[goclaw.Lane("gpu", 1)]) as engine:
             run: goclaw.Run[list[str]] = engine.submit(pipeline, {"url": "x"})
             result: list[str] = run.result(timeout="5s")
-            other: list[str] = engine.run(pipeline, {"url": "x"})
+            other: list[str] = engine.run(pipeline, {"url": "x"}, priority=1, session="s", weight=2)
             print(result, other)
+            engine.submit(pipeline, {"url": "x"}, tags=["t"], on_conflict="existing", durability=None, timeout=1)
+            engine.submit_many(pipeline, [], session=["a"], block=False, when_busy="reject")
+            engine.lanes["gpu"].set(concurrency=2, rate=None)
+            running: int = engine.lanes["gpu"].running
+            print(running)
 
     async def amain() -> list[str]:
         async with goclaw.Engine() as engine:
@@ -141,7 +146,55 @@ WRONG = [
     "goclaw.Memory().retrieve('x', session='s', mode='psychic')",
     "goclaw.Memory().memorize('x', session='s', pinned='yes')",
     "goclaw.Memory().forget('s', beneath=0.3)",
+    "goclaw.Engine().submit(pipeline, prio=1)",
+    "goclaw.Engine().submit(pipeline, on_conflict='maybe')",
+    "goclaw.Engine().run(pipeline, run_id='x')",
+    "goclaw.Engine().submit_many(pipeline, [], run_id='x')",
+    "goclaw.Engine().lanes['io'].set(speed=1)",
+    "goclaw.Engine().lanes['io'].speed",
+    "fetch.options(nonsense=1)",
 ]
+
+
+def test_options_that_calls_share_are_seen_by_name_and_refused_by_name() -> None:
+    @goclaw.agent
+    def same(x: int) -> int:
+        return x
+
+    flow = goclaw.Workflow("one").task("t", same, args={"x": 1})
+    calls = {
+        goclaw.Engine.submit: ("run_id", "priority", "session", "timeout", "block"),
+        goclaw.Engine.arun: ("priority", "weight"),
+        goclaw.Engine.submit_many: ("durability", "session"),
+        goclaw.agent: ("name", "retries", "delivery"),
+        goclaw.Agent.options: ("trigger", "lane"),
+        goclaw.Workflow.task: ("deps", "total_timeout"),
+        goclaw.Run.add_task: ("deps", "total_timeout"),
+        goclaw.LiveLane.set: ("concurrency", "fair"),
+    }
+    for call, names in calls.items():
+        shown = inspect.signature(call).parameters
+        assert set(names) <= set(shown), call
+        assert "options" not in shown
+        assert shown[names[-1]].kind is inspect.Parameter.KEYWORD_ONLY
+    with goclaw.Engine() as engine:
+        refused = [
+            lambda: engine.submit(flow, prioriti=1),  # type: ignore[call-arg]
+            lambda: engine.try_submit(flow, prioriti=1),  # type: ignore[call-arg]
+            lambda: engine.run(flow, prioriti=1),  # type: ignore[call-arg]
+            lambda: engine.submit_many(flow, [], prioriti=1),  # type: ignore[call-arg]
+            lambda: goclaw.agent(prioriti=1),  # type: ignore[call-overload]
+            lambda: same.options(prioriti=1),  # type: ignore[call-arg]
+            lambda: goclaw.Workflow("two").task("t", same, prioriti=1),  # type: ignore[call-arg]
+            lambda: engine.submit(flow).add_task("u", same, prioriti=1),  # type: ignore[call-arg]
+        ]
+        for wrong in refused:
+            with pytest.raises(TypeError, match="'prioriti'; did you mean `priority`"):
+                wrong()
+        with pytest.raises(TypeError, match="'run_id'"):
+            engine.run(flow, run_id="x")  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="'concurency'; did you mean `concurrency`"):
+            engine.lanes["io"].set(concurency=1)  # type: ignore[call-arg]
 
 
 def env() -> dict[str, str]:
