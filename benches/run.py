@@ -170,7 +170,11 @@ def _ratio(scenario: Scenario, contender: Contender, figures: dict[str, list[Fig
     ours, theirs = figures[contender.against], figures[contender.name]
     ratios = [a[scenario.figure] / b[scenario.figure] for a, b in zip(ours, theirs, strict=False)]
     ratio = statistics.median(ratios if scenario.higher_is_better else [1 / ratio for ratio in ratios])
-    word = ("better" if ratio >= 1 else "worse") if scenario.unit == "MB" else ("faster" if ratio >= 1 else "slower")
+    word = (
+        ("better" if ratio >= 1 else "worse")
+        if scenario.unit in ("MB", "bytes")
+        else ("faster" if ratio >= 1 else "slower")
+    )
     return f"{_number(max(ratio, 1 / ratio))} × {word}"
 
 

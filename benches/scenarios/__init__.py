@@ -4,7 +4,7 @@ from .chain import CHAIN
 from .fanout import FANOUT
 from .lanes import FAIRNESS, LANES, RATE
 from .latency import LATENCY
-from .pending import PENDING
+from .pending import PENDING, QUEUED
 from .processes import CALLS, CPU
 from .sessions import IDLE, SESSIONS
 from .sleepers import SLEEPERS
@@ -20,6 +20,7 @@ ALL = {
         FANOUT,
         SLEEPERS,
         PENDING,
+        QUEUED,
         LANES,
         FAIRNESS,
         RATE,

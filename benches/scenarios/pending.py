@@ -1,8 +1,12 @@
-"""A million tasks that wait for their turn: what each costs in memory, and how fast they can be called off."""
+"""What waits for its turn: what each costs in memory, and how fast it can be called off.
+
+A million tasks of one map, and a hundred thousand runs of one task.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,9 +74,8 @@ def durable(setting: Setting) -> Figures:
     return _goclaw(setting, path=setting.folder / "store")
 
 
-@PENDING.contender("asyncio, one task each behind a semaphore", against=MEMORY)
-def tasks(setting: Setting) -> Figures:
-    count, figures = setting.scaled(COUNT), Figures()
+def _tasks(count: int) -> Figures:
+    figures = Figures()
 
     async def all_of() -> None:
         one = asyncio.Semaphore(1)
@@ -95,6 +98,11 @@ def tasks(setting: Setting) -> Figures:
 
     asyncio.run(all_of())
     return figures
+
+
+@PENDING.contender("asyncio, one task each behind a semaphore", against=MEMORY)
+def tasks(setting: Setting) -> Figures:
+    return _tasks(setting.scaled(COUNT))
 
 
 @PENDING.contender("ThreadPoolExecutor(1), one future each", against=MEMORY)
@@ -122,3 +130,75 @@ def futures(setting: Setting) -> Figures:
 @PENDING.target("in memory: at most 400 MB for 1,000,000 pending tasks")
 def _bound(median: Any) -> bool:
     return median(MEMORY, "bytes_each") <= 400
+
+
+QUEUED = Scenario(
+    "queued",
+    "100,000 runs of one task, queued in a lane (inputs included), then cancelled",
+    figure="bytes_each",
+    unit="bytes",
+    higher_is_better=False,
+    columns=("grown_mb", "peak_mb", "submit_seconds", "cancel_seconds"),
+    rounds=3,
+)
+RUNS = 100_000
+HANDLES = "goclaw, memory, with their handles"
+
+
+def _runs(setting: Setting, handles: bool, **options: Any) -> Figures:
+    import goclaw
+
+    count, figures, begun = setting.scaled(RUNS), Figures(), threading.Event()
+
+    @goclaw.agent(name="bench.block", lane="one")
+    def block(x: int, context: goclaw.Context) -> int:
+        begun.set()
+        while not context.cancelled:
+            time.sleep(0.001)
+        return x
+
+    @goclaw.workflow
+    def one_of(x: int) -> int:
+        return block(x)
+
+    with goclaw.Engine(lanes=[goclaw.Lane("one", 1, capacity=count)], drain_timeout=0, **options) as engine:
+        first = engine.submit(one_of, {"x": 0})
+        begun.wait()
+        gc.collect()
+        before = resident_mb()
+        with timed(figures, "submit_seconds"):
+            runs = engine.submit_many(one_of, [{"x": x} for x in range(count)])
+        lane = engine.lanes["one"]
+        assert lane.queued + lane.waiting == count, lane
+        if not handles:
+            runs = []
+        gc.collect()
+        _each(count, before, figures)
+        figures["peak_mb"] = peak_mb() - before
+        with timed(figures, "cancel_seconds"):
+            for run in runs:
+                run.cancel("measured")
+        first.cancel("measured")
+    return figures
+
+
+@QUEUED.contender(HANDLES, needs=["goclaw"])
+def runs_with_handles(setting: Setting) -> Figures:
+    return _runs(setting, handles=True)
+
+
+@QUEUED.contender("goclaw, memory, handles dropped", needs=["goclaw"])
+def runs_alone(setting: Setting) -> Figures:
+    figures = _runs(setting, handles=False)
+    del figures["cancel_seconds"]
+    return figures
+
+
+@QUEUED.contender("goclaw, durable strict, with their handles", needs=["goclaw"])
+def runs_durable(setting: Setting) -> Figures:
+    return _runs(setting, handles=True, path=setting.folder / "store")
+
+
+@QUEUED.contender("asyncio, one task each behind a semaphore", against=HANDLES)
+def tasks_queued(setting: Setting) -> Figures:
+    return _tasks(setting.scaled(RUNS))
