@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ class Animal:
         options: Options of the agent.
         sticks: Attempts do not come back by themselves: they keep a thread until `release` says so.
         cancels: Runs are cancelled once their agent has begun.
+        crashes: Workers that die of one run, and are counted as crashed.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Animal:
     options: dict[str, Any] = field(default_factory=dict)
     sticks: bool = False
     cancels: bool = False
+    crashes: int = 0
 
     def agent(self) -> goclaw.Agent[..., Any]:
         """The function as an agent, in the lane of its kind."""
@@ -63,6 +66,8 @@ QUARANTINED = ("quarantined", "run.quarantined")
 # At most once: a crash is the end of it.
 CRASHED = ("failed", "task.interrupted")
 ONCE = {"delivery": "at_most_once"}
+# Crashes after which a run is put aside.
+PATIENT_FOR = 5
 
 
 def _animal(*ends: tuple[str, str | None], **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -90,14 +95,21 @@ def exits(x: int) -> int:
     sys.exit(x + 1)
 
 
-@_animal(QUARANTINED, process=True)
+@_animal(QUARANTINED, process=True, crashes=PATIENT_FOR)
 def exits_the_process(x: int) -> int:
     os._exit(x % 200 + 1)
 
 
-@_animal(CRASHED, process=True, options=ONCE)
+@_animal(CRASHED, process=True, options=ONCE, crashes=1)
 def segfaults(x: int) -> int:
     ctypes.string_at(0)
+    return x
+
+
+@_animal(QUARANTINED, process=True, crashes=PATIENT_FOR)
+def is_killed(x: int) -> int:
+    # As the kernel does with what takes all the memory: no word, no clean-up.
+    os.kill(os.getpid(), signal.SIGKILL)
     return x
 
 
@@ -227,7 +239,7 @@ def forks_and_both_return(x: int) -> int:
     return x
 
 
-@_animal(CRASHED, process=True, options=ONCE)
+@_animal(CRASHED, process=True, options=ONCE, crashes=1)
 def closes_files(x: int) -> int:
     os.closerange(3, 1024)
     return x

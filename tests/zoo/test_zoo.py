@@ -30,6 +30,7 @@ def test_the_engine_survives(name: str, visits: list[Visit]) -> None:
     assert visit.stuck[0] <= STICKS_AT_ONCE
     assert visit.stuck[1] == 0, "threads came back when they could"
     assert visit.left == {}, "nothing is left behind"
+    assert visit.stats["goclaw_workers_crashed_total"] == animal.crashes * TIMES
     if name == "leaks" and TIMES * LEAK_BYTES > 4 * RSS_MAX:
         assert len(set(visit.results)) > 2, "workers that grew were replaced"
 
