@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet
 RUST := $(shell find src -name '*.rs') Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find python -type f -not -path '*/__pycache__/*') pyproject.toml README.md
 
-.PHONY: help demo test check bench crash zoo docs wheel fmt clean clean-demo \
+.PHONY: help demo test check bench quality crash zoo docs wheel fmt clean clean-demo \
         lint lint-rust lint-python test-rust test-python
 
 help:  ## This list.
@@ -59,6 +59,10 @@ test-python: $(VENV)/.dev
 bench: $(VENV)/.release  ## Measures beside its peers; prints on which machine. ARGS=--quick for a glance.
 	@$(PIP) -r benches/requirements.txt || echo "some peers cannot be installed here and are left out"
 	$(BIN)/python benches/run.py $(ARGS)
+
+quality: $(VENV)/.release  ## How good the answers of the memory are, on public collections, beside peers.
+	@$(PIP) -r benches/requirements.txt || echo "some peers cannot be installed here and are left out"
+	$(BIN)/python -m benches.memory.quality $(ARGS)
 
 crash: $(VENV)/.release  ## Kills the engine 200 times at random moments and checks what it promised.
 	$(BIN)/python scripts/crash.py $(ARGS)

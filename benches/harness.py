@@ -154,6 +154,9 @@ def raw_journal(folder: Path, total: int, syncs: int) -> float:
         os.unlink(folder / "raw")
 
 
+PACKAGES = ("goclaw", "langgraph", "dbos", "uvloop", "lancedb", "chromadb", "sqlite-vec", "tantivy")
+
+
 def machine(folder: Path) -> dict[str, Any]:
     """What the figures depend on."""
     import importlib.metadata as metadata
@@ -164,7 +167,7 @@ def machine(folder: Path) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             return None
 
-    peers = {name: version(name) for name in ("goclaw", "langgraph", "dbos", "uvloop")}
+    peers = {name: version(name) for name in PACKAGES}
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",

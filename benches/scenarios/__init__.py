@@ -6,6 +6,7 @@ from .lanes import FAIRNESS, LANES, RATE
 from .latency import LATENCY
 from .pending import PENDING, QUEUED
 from .processes import CALLS, CPU
+from .remember import REMEMBER_10K, REMEMBER_100K
 from .sessions import IDLE, SESSIONS
 from .sleepers import SLEEPERS
 from .throughput import THROUGHPUT
@@ -28,6 +29,8 @@ ALL = {
         IDLE,
         CPU,
         CALLS,
+        REMEMBER_10K,
+        REMEMBER_100K,
         ZOO,
     )
 }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ SAYS = {
     "fan_out.py": "'the': 5",
     "in_asyncio.py": "['hello Grace', 'hello Edsger', 'hello Barbara']",
     "chat_sessions.py": "left behind: 0",
+    "support_desk.py": "0 facts for eve: nothing known",
     "retries.py": "caused by ValueError('Nowhere is not a city')",
     "sixty_seconds.py": "'title': 'https://example.org'",
     "yaml_support.py": "a billing ticket of 9 words is answered",
@@ -96,13 +98,27 @@ def test_a_demo_that_was_killed_goes_on(how: signal.Signals, tmp_path: Path) -> 
     assert before + after == 60 * 2 + 4
 
 
-def test_the_notebook_runs(tmp_path: Path) -> None:
+def outputs_of(name: str, folder: Path) -> list[dict[str, Any]]:
+    """What the cells of a notebook show, run from the first to the last."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
-    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
     nbclient.NotebookClient(
-        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": folder}}
     ).execute()
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def test_the_notebook_of_memory_runs(tmp_path: Path) -> None:
+    outputs = outputs_of("memory.ipynb", tmp_path)
+    said = "".join(output.get("text", "") for output in outputs)
+    assert re.search(r"Ada prefers green tea \| 0\.\d+ = .* by vector .* by words", said)
+    assert "hello Ada, I know 0 things" in said
+    assert "hello Ada, I know 2 things" in said
+    assert any(output.get("data", {}).get("text/plain") == "[]" for output in outputs), "Bob's coffee is not Ada's"
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    outputs = outputs_of("notebook.ipynb", tmp_path)
     assert any("image/svg+xml" in output.get("data", {}) for output in outputs)
     assert any("'hello Ada'" in output.get("data", {}).get("text/plain", "") for output in outputs)

@@ -120,7 +120,8 @@ fn the_total_time_fences_what_runs() {
         let (_begins, release) = hangs(&local, "hang");
         let engine = open(&local, path, narrow());
         let mut bounded = task("a", "hang", &[]);
-        bounded.total_timeout_ms = Some(30);
+        // Long enough for the attempt to begin, also on a machine that has much to do.
+        bounded.total_timeout_ms = Some(500);
         bounded.retry = quick(5);
         let run = start(&engine, &plan(vec![bounded]));
         assert_eq!(ended(&run), RunState::Failed);

@@ -1,0 +1,1 @@
+"""The memory beside what one would use instead: collections, peers, and the table of answers' quality."""
