@@ -71,8 +71,8 @@ from .errors import (
     WouldDeadlock,
 )
 from .event import Event
-from .explain import Explanation, LanePlace, Running, SessionPlace, TaskExplanation
-from .health import Health, Incident, StuckCall
+from .explain import Explanation, LanePlace, Running, SessionPlace, Stopping, TaskExplanation, Told
+from .health import Health, Incident, StuckCall, StuckMerge
 from .lane import Lane, Redirect, redirect
 from .lanes import Lanes, LaneStats, LiveLane, WaitTimes
 from .memory import Memory, SessionMemory
@@ -156,16 +156,19 @@ __all__ = [
     "Sessions",
     "Signal",
     "Signals",
+    "Stopping",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",
     "StoreLocked",
     "StoreTooNew",
     "StuckCall",
+    "StuckMerge",
     "TaskExplanation",
     "TaskFailed",
     "TaskTimedOut",
     "TaskView",
+    "Told",
     "TotalTimedOut",
     "TracedValueError",
     "UnknownAgent",

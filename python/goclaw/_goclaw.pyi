@@ -22,10 +22,12 @@ __all__ = [
     "Tickets",
     "_Feeder",
     "_Letters",
+    "_Loan",
     "__version__",
     "_decode",
     "_encode",
     "_exit",
+    "_loan",
     "_relay",
     "_selftest",
     "_work",
@@ -45,7 +47,7 @@ _selftest: ModuleType
 _FactRow: TypeAlias = tuple[int, int, str, str, str | None, int | None, int, int, dict[str, Any] | None]
 _SummaryRow: TypeAlias = tuple[str, str, str, list[str], int, int | None, str | None]
 _FunctionRow: TypeAlias = tuple[str, Callable[[list[Any]], Any]]
-_CollectRow: TypeAlias = tuple[int, int, str, _FunctionRow | None, _FunctionRow | None]
+_CollectRow: TypeAlias = tuple[int, int, str, _FunctionRow | None, _FunctionRow | None, int]
 _ModeRow: TypeAlias = tuple[str, _CollectRow | None]
 _PlaceRow: TypeAlias = tuple[list[str] | None, _ModeRow | None, bool, int | None]
 _SessionRow: TypeAlias = tuple[str | None, int, int, str, int]
@@ -199,7 +201,19 @@ class Lanes:
     def declare(self, spec_json: str) -> None: ...
     def change(self, spec_json: str) -> None: ...
     def pause(self, lane: str, paused: bool) -> None: ...
+    def runs_caller(self, lane: str) -> bool: ...
     def drain(self, lane: str, timeout: float | None = None) -> bool: ...
+
+@final
+class _Loan:
+    def waits(self) -> None: ...
+    def look(self) -> None: ...
+    def returns(self) -> None: ...
+    def may_go_on(self) -> bool: ...
+    def on_go_on(self, callback: Callable[[], None]) -> None: ...
+    def gives_up(self, returning: bool) -> None: ...
+
+def _loan() -> _Loan | None: ...
 
 @final
 class Tickets:

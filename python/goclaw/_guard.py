@@ -40,6 +40,20 @@ def refuse_own_session(run: _goclaw.Run, id: str) -> None:
         )
 
 
+def refuse_own_lane(lanes: _goclaw.Lanes, name: str) -> None:
+    """Refuses an agent that waits until nothing of its own lane runs: it runs there itself.
+
+    Raises:
+        WouldDeadlock: `engine.own_lane`.
+    """
+    if lanes.runs_caller(name):
+        raise WouldDeadlock(
+            f"an agent of lane `{name}` waits until nothing of that lane runs, itself included",
+            code="engine.own_lane",
+            help="call lane.pause(), or drain it from outside of the lane",
+        )
+
+
 def refuse_main_replay() -> None:
     """Refuses to open an engine while a worker process runs the main script again to find its agents.
 

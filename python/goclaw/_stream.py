@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from .errors import EngineClosed
 from .event import Event
+
+if TYPE_CHECKING:
+    import asyncio
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BATCH = 256
@@ -50,14 +54,24 @@ class EventStream(Iterator[Event], AsyncIterator[Event]):
         return self
 
     async def __anext__(self) -> Event:
-        import asyncio
+        from . import _lend
 
         while True:
             event = self._buffered()
             if event is not None:
                 return event
-            if self._over or not await asyncio.to_thread(self._fetch, _WAIT_S if self._follow else 0):
+            going = not self._over and await self._fetching(0)
+            if going and not self._facts:
+                # No news: now it is a wait.
+                going = await _lend.lent(self._fetching(_WAIT_S))
+            if not going:
                 raise StopAsyncIteration
+
+    def _fetching(self, wait: float) -> asyncio.Future[bool]:
+        import asyncio
+
+        # In a thread that is no part of the agent: what waits is the coroutine.
+        return asyncio.get_running_loop().run_in_executor(None, partial(self._fetch, wait))
 
     def _buffered(self) -> Event | None:
         while True:

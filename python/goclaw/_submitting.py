@@ -14,7 +14,7 @@ from ._options import DURABILITIES, _priority, one_of
 from .definition import Definition
 from .durations import Duration, to_seconds
 from .errors import ConfigError, GoclawError, LaneFull
-from .run import Run, _wake
+from .run import Run
 from .session import _place
 
 if TYPE_CHECKING:
@@ -294,6 +294,8 @@ async def _accepted(
     """The answers to submits that are made on a thread, as values may be large and workflows not compiled yet."""
     import asyncio
 
+    from . import _lend
+
     try:
         async with asyncio.timeout(seconds):
             while True:
@@ -306,9 +308,10 @@ async def _accepted(
                     await asyncio.sleep(_BUSY_PAUSE)
             loop = asyncio.get_running_loop()
             answered: asyncio.Future[None] = loop.create_future()
-            tickets.on_answer(partial(_wake, loop, answered))
+            tickets.on_answer(_lend.waker(loop, answered))
             try:
-                await answered
+                # Who waits for a place waits for others, who may need this permit.
+                await _lend.lent(answered)
             except asyncio.CancelledError:
                 tickets.give_up()
                 raise

@@ -327,7 +327,7 @@ class MessageDropped(SessionError):
 
 
 class MergeFailed(SessionError):
-    """The messages of a session could not be merged (`session.merge`)."""
+    """The messages of a session could not be merged (`session.merge`), or not in time (`session.merge_timeout`)."""
 
     code = "session.merge"
 
@@ -393,7 +393,7 @@ class EngineForked(GoclawError):
 
 
 class WouldDeadlock(GoclawError):
-    """A call would wait for itself: for its own event loop (`engine.own_loop`) or session (`engine.own_session`)."""
+    """A call would wait for itself: `engine.own_loop`, `engine.own_session`, `engine.own_lane`."""
 
     code = "engine.own_loop"
 
@@ -438,6 +438,8 @@ _BY_CODE: dict[str, type[GoclawError]] = {
     **{cls.code: cls for cls in _CLASSES},
     "lane.charge": ChargeRefused,
     "engine.own_session": WouldDeadlock,
+    "engine.own_lane": WouldDeadlock,
+    "session.merge_timeout": MergeFailed,
     "run.killed": RunCancelled,
     "workflow.self_dependency": CycleError,
     "workflow.missing_parameter": BindingError,

@@ -64,6 +64,47 @@ class LanePlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """How calls that run were told to stop.
+
+    Attributes:
+        rung: The rung of the ladder that they are on: ``"token"`` (`ctx.cancelled` is true) or ``"exception"`` (raised
+            in their thread or process); coroutines are ``"cancelled"``, then ``"cancelled again"``.
+        seconds: How long they have been on it.
+        given_up_in: Seconds until they are given up.
+    """
+
+    rung: str
+    seconds: float
+    given_up_in: float
+
+    def __str__(self) -> str:
+        how = {
+            "token": "was told to stop by `ctx.cancelled`",
+            "exception": "had an exception raised in it",
+            "cancelled": "was cancelled",
+            "cancelled again": "was cancelled twice",
+        }[self.rung]
+        return f"{how} {_seconds(self.seconds)} ago, has not stopped, and is given up in {_seconds(self.given_up_in)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """A run that is being stopped.
+
+    Attributes:
+        reason: Why.
+        seconds: How long ago it was asked to stop.
+    """
+
+    reason: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"it has been stopping for {_seconds(self.seconds)}" + (f": {self.reason}" if self.reason else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """Attempts that are under way.
 
@@ -73,6 +114,9 @@ class Running:
         seconds: How long the oldest has run.
         worker: ``"thread"``, ``"loop"`` or ``"process"``.
         timeout: How long an attempt may take, in seconds.
+        lent: How many wait for a run of their own, and have lent their permits.
+        names: Which calls they are; of many, some.
+        told: How they were told to stop, where they were.
     """
 
     calls: int
@@ -80,11 +124,21 @@ class Running:
     seconds: float
     worker: str
     timeout: float | None
+    lent: int = 0
+    names: tuple[str, ...] = ()
+    told: Told | None = None
 
     def __str__(self) -> str:
         what = "runs" if self.calls == 1 else f"runs {self.calls} times"
         where = {"thread": "on a thread", "loop": "on the event loop", "process": "in a worker process"}[self.worker]
-        return f"{what} {where} for {_seconds(self.seconds)}" + (f", in attempt {self.attempt}" * (self.attempt > 1))
+        said = f"{what} {where} for {_seconds(self.seconds)}" + (f", in attempt {self.attempt}" * (self.attempt > 1))
+        if self.lent:
+            who = "and" if self.lent == self.calls else f"of which {self.lent}"
+            said += f", {who} {'waits' if self.lent == 1 else 'wait'} for a run of its own, its permit lent meanwhile"
+        if self.told is not None:
+            names = ", ".join(f"`{name}`" for name in self.names)
+            said += f"; {names} {self.told}"
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +247,7 @@ class Explanation:
         more: How many other tasks are open.
         session: Its place in its session, where it has one.
         reason: Why it ended as it did, or stands still.
+        stopping: Since when it is being stopped, and why.
         closing: The engine is closing: nothing begins any more.
         stalled: Why the store takes nothing; nothing begins until it does.
     """
@@ -203,11 +258,14 @@ class Explanation:
     more: int = 0
     session: SessionPlace | None = None
     reason: str | None = None
+    stopping: Stopping | None = None
     closing: bool = False
     stalled: str | None = None
 
     def __str__(self) -> str:
         said = [f"run {self.run} is {self.state}" + (f": {self.reason}" if self.reason else "")]
+        if self.stopping is not None:
+            said.append(str(self.stopping))
         if self.closing:
             said.append("the engine is closing, so nothing begins any more")
         if self.stalled:
@@ -223,7 +281,8 @@ class Explanation:
 def read(found_json: str) -> Explanation:
     """The explanation that the core wrote."""
     found = json.loads(found_json)
-    session = found.pop("session")
+    session, stopping = found.pop("session"), found.pop("stopping")
+    found["stopping"] = None if stopping is None else Stopping(**stopping)
     tasks = tuple(_task(task) for task in found.pop("tasks"))
     return Explanation(tasks=tasks, session=None if session is None else SessionPlace(**session), **found)
 
@@ -286,7 +345,9 @@ def _task(found: dict[str, Any]) -> TaskExplanation:
         elif kind == "queued":
             places.append(LanePlace(seconds=why.pop("for"), **why))
         elif kind == "running":
-            told["running"] = Running(seconds=why.pop("for"), **why)
+            names, stop = tuple(why.pop("names")), why.pop("told")
+            stop = None if stop is None else Told(**stop)
+            told["running"] = Running(seconds=why.pop("for"), names=names, told=stop, **why)
         elif kind == "retry":
             told["retry_in"], told["error"] = why["in"], why["error"]
         elif kind in ("agent", "lane"):

@@ -63,6 +63,21 @@ class StuckCall:
 
 
 @dataclass(frozen=True, slots=True)
+class StuckMerge:
+    """A merging of a session's messages that was given up, by its timeout, and has not come back.
+
+    Attributes:
+        session: The session; it has gone on.
+        function: The functions that merge (`Collect.merge`, `Collect.summarize`), by path.
+        since: When it began (UTC).
+    """
+
+    session: str
+    function: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How an engine is, at one moment.
 
@@ -74,6 +89,7 @@ class Health:
         loop_blocked: What blocks the event loop now.
         gil_held: What keeps the interpreter to itself now.
         stuck: Calls that were given up and have not come back, oldest first.
+        stuck_merges: Mergings of sessions that were given up and have not come back, oldest first.
         held_lanes: Lanes that start no more threads, with how many of their threads are stuck.
         paused_lanes: Lanes that somebody has paused, by name; that alone is no bad health.
         store: Code of why the store takes nothing now, such as ``store.full``.
@@ -95,6 +111,7 @@ class Health:
     loop_blocked: Incident | None
     gil_held: Incident | None
     stuck: tuple[StuckCall, ...]
+    stuck_merges: tuple[StuckMerge, ...]
     held_lanes: dict[str, int]
     paused_lanes: tuple[str, ...]
     store: str | None
@@ -117,6 +134,7 @@ class Health:
         if self.stuck:
             agents = ", ".join(sorted({call.agent for call in self.stuck}))
             found.append(f"{len(self.stuck)} calls do not come back ({agents})")
+        found += [f"{merge.function} does not come back (session {merge.session})" for merge in self.stuck_merges]
         found += [f"lane {lane} starts no more threads ({stuck} are stuck)" for lane, stuck in self.held_lanes.items()]
         found += [f"lane {lane} is paused" for lane in self.paused_lanes]
         if self.missing_agents:
@@ -137,8 +155,12 @@ def _health(row: dict[str, Any]) -> Health:
     now = {incident.kind: incident for incident in incidents if incident.ongoing}
     stuck = tuple(_stuck(*call) for call in row["stuck"])
     store = None if row["store"] is None else row["store"][0]
+    merges = tuple(
+        StuckMerge(session, function, _EPOCH + timedelta(milliseconds=since))
+        for session, function, since in row["stuck_merges"]
+    )
     status: Status = "ok"
-    if now or stuck or row["held_lanes"] or row["missing_agents"] or row["incompatible_runs"]:
+    if now or stuck or merges or row["held_lanes"] or row["missing_agents"] or row["incompatible_runs"]:
         status = "degraded"
     if store is not None or row["closing"]:
         status = "failing"
@@ -147,6 +169,7 @@ def _health(row: dict[str, Any]) -> Health:
         loop_blocked=now.get("loop_blocked"),
         gil_held=now.get("gil_held"),
         stuck=stuck,
+        stuck_merges=merges,
         held_lanes=dict(row["held_lanes"]),
         paused_lanes=tuple(row["paused_lanes"]),
         store=store,

@@ -59,6 +59,7 @@ class LaneStats:
         rate: Units that may begin per time.
         fair: Sessions take turns.
         running: Permits that are taken.
+        lent: Agents that wait for a run of their own: they have lent their permits, and take them again.
         queued: Tasks that have a place in the queue.
         waiting: Tasks of accepted runs that wait for a place in the queue.
         paused: Nothing begins until it is resumed.
@@ -84,6 +85,7 @@ class LaneStats:
     rate: Rate | None
     fair: bool
     running: int
+    lent: int
     queued: int
     waiting: int
     paused: bool
@@ -163,6 +165,9 @@ class LiveLane(_LooksLike):
     def drain(self, timeout: Duration | None = None) -> bool:
         """Pauses the lane and waits until nothing of it runs: what is behind it may be taken away then.
 
+        An agent that waits for a run of its own counts as running, for it will go on. Where what it waits for stands
+        in this very lane, both wait until the lane is resumed.
+
         Args:
             timeout: How long at most; `None`: as long as it takes.
 
@@ -171,11 +176,12 @@ class LiveLane(_LooksLike):
 
         Raises:
             EngineClosed: `engine.closed`.
-            WouldDeadlock: `engine.own_loop` on goclaw's own event loop.
+            WouldDeadlock: `engine.own_loop` on goclaw's own event loop; `engine.own_lane` in an agent of the lane.
         """
         from . import _guard
 
         _guard.refuse_own_loop("drain a lane")
+        _guard.refuse_own_lane(self._lanes._native, self._name)
         return self._lanes._native.drain(self._name, None if timeout is None else to_seconds(timeout, what="timeout"))
 
     async def adrain(self, timeout: Duration | None = None) -> bool:  # noqa: ASYNC109
@@ -189,9 +195,13 @@ class LiveLane(_LooksLike):
 
         Raises:
             EngineClosed: `engine.closed`.
+            WouldDeadlock: `engine.own_lane` in an agent of the lane.
         """
         import asyncio
 
+        from . import _guard
+
+        _guard.refuse_own_lane(self._lanes._native, self._name)
         pause = 0.001
         until = None if timeout is None else time.monotonic() + to_seconds(timeout, what="timeout")
         native = self._lanes._native
@@ -353,6 +363,7 @@ def _until(at_ms: int | None) -> float | None:
 def _line(lane: LaneStats) -> str:
     parts = [
         f"{lane.name}: {lane.running}/{lane.concurrency} running, {lane.queued}/{lane.capacity} queued",
+        f"{lane.lent} waiting for runs of their own" if lane.lent else "",
         f"{lane.waiting} waiting for a place" if lane.waiting else "",
         "paused" if lane.paused else "",
         f"held for {lane.held_for:.1f} s" if lane.held_for else "",

@@ -15,7 +15,6 @@ from .errors import GoclawError, IncompatibleRun, RemoteError, ResultTimeout, Ta
 from .views import ChildView, Heartbeat, TaskView
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from . import _goclaw
@@ -300,13 +299,15 @@ class Run(Generic[R_co]):
     async def _ended_result(self) -> R_co:
         import asyncio
 
+        from . import _lend
+
         native = self._native
         if not native.wait(0.0):
             _guard.refuse_own_session(native, self.id)
             loop = asyncio.get_running_loop()
             ended: asyncio.Future[None] = loop.create_future()
-            native.on_end(partial(_wake, loop, ended))
-            await ended
+            native.on_end(_lend.waker(loop, ended))
+            await _lend.lent(ended)
             native.wait(0.0)
         into = self.into
         if into is None:
@@ -389,15 +390,3 @@ _HELP = {
     "dropped": "give the lane more capacity or concurrency, or another `on_full`",
     "binding": "check the agent's parameters and what the task gives them",
 }
-
-
-def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
-    def settle() -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    try:
-        loop.call_soon_threadsafe(settle)
-    except RuntimeError:
-        # The loop is closed: nobody waits any more.
-        pass

@@ -50,6 +50,7 @@ class Collect:
         merge: Makes one input of a list of inputs. By default texts are joined by a blank line, lists
             end to end, what all say alike is said once, and of anything else the last one counts.
         summarize: As `merge`, for what is above the cap. By default texts are cut to a line each.
+        timeout: How long merging may take. Then its runs fail with `session.merge_timeout`, and the session goes on.
 
     Raises:
         ConfigError: for options that make no sense.
@@ -64,9 +65,12 @@ class Collect:
     overflow: Overflow = "summarize"
     merge: Merge | None = None
     summarize: Merge | None = None
+    timeout: Duration = "30s"
 
     def __post_init__(self) -> None:
         to_ms(self.debounce, what="debounce")
+        if to_ms(self.timeout, what="timeout") == 0:
+            raise ConfigError("`timeout` is 0", code="config.invalid", help='give merging some time, such as "30s"')
         _whole("cap", self.cap, _CAP_MAX)
         one_of("overflow", self.overflow, OVERFLOWS)
         for what, function in (("merge", self.merge), ("summarize", self.summarize)):
@@ -260,7 +264,8 @@ def _mode(when_busy: WhenBusy, *, memory: bool) -> _goclaw._ModeRow:
     own = [("merge", when_busy.merge), ("summarize", when_busy.summarize)]
     rows = [None if f is None else (_merge.path_of(what, f, memory=memory), f) for what, f in own]
     debounce = to_ms(when_busy.debounce, what="debounce")
-    return "collect", (debounce, when_busy.cap, when_busy.overflow, rows[0], rows[1])
+    timeout = to_ms(when_busy.timeout, what="timeout")
+    return "collect", (debounce, when_busy.cap, when_busy.overflow, rows[0], rows[1], timeout)
 
 
 def _place(

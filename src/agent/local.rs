@@ -1,6 +1,7 @@
 //! Rust closures as agents: for tests, and for Rust programs that use the engine directly.
 //!
-//! Every batch gets a thread of its own. Arguments are not bound: an agent looks into its call.
+//! Every batch gets a thread of its own; of what stands for a coroutine, every call. Arguments are not
+//! bound: an agent looks into its call.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +22,7 @@ type Merger = Arc<dyn Fn(&MergeCall) -> Result<Payload, Box<Failure>> + Send + S
 /// An executor whose agents are closures.
 #[derive(Default)]
 pub struct Local {
-    agents: RwLock<HashMap<String, Function>>,
+    agents: RwLock<HashMap<String, (Style, Function)>>,
     resolver: RwLock<Option<Resolver>>,
     merger: RwLock<Option<Merger>>,
     reports: RwLock<Option<Arc<dyn Reports>>>,
@@ -39,10 +40,21 @@ impl Local {
         name: &str,
         call: impl Fn(&Batch, TaskRef) -> Outcome + Send + Sync + 'static,
     ) {
-        self.agents
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.into(), Arc::new(call));
+        self.put(name, Style::Thread, Arc::new(call));
+    }
+
+    /// Registers an agent whose calls go on side by side, as coroutines do on a loop.
+    pub fn coroutine(
+        &self,
+        name: &str,
+        call: impl Fn(&Batch, TaskRef) -> Outcome + Send + Sync + 'static,
+    ) {
+        self.put(name, Style::Loop, Arc::new(call));
+    }
+
+    fn put(&self, name: &str, style: Style, call: Function) {
+        let mut agents = self.agents.write().unwrap_or_else(PoisonError::into_inner);
+        agents.insert(name.into(), (style, call));
     }
 
     /// Says how `when` and `each` are evaluated.
@@ -89,15 +101,26 @@ impl Local {
 impl Executor for Local {
     fn style(&self, agent: &str, _: Isolation) -> Option<Style> {
         let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
-        agents.contains_key(agent).then_some(Style::Thread)
+        agents.get(agent).map(|(style, _)| *style)
     }
 
     fn execute(&self, batch: Arc<Batch>) {
         let agent = &batch.call.plan.task(batch.call.node).agent;
         let agents = self.agents.read().unwrap_or_else(PoisonError::into_inner);
-        let call = agents.get(agent).map(Arc::clone);
+        let call = agents.get(agent).map(|(_, call)| Arc::clone(call));
         let (Some(call), Some(reports)) = (call, self.reports()) else { return };
-        self.on_thread(move || run(&batch, &*call, &*reports));
+        if batch.style != Style::Loop {
+            return self.on_thread(move || run(&batch, &*call, &*reports));
+        }
+        while let Some(index) = batch.claim() {
+            let (batch, call) = (Arc::clone(&batch), Arc::clone(&call));
+            let reports = Arc::clone(&reports);
+            self.on_thread(move || {
+                let outcomes = vec![outcome(&batch, index, &*call)];
+                let batch = batch.id;
+                reports.report(vec![Report::Done { batch, lo: index, outcomes, busy_ns: 0 }]);
+            });
+        }
     }
 
     fn resolve(&self, call: Arc<NodeCall>) {
@@ -121,12 +144,15 @@ impl Executor for Local {
     }
 
     /// A closure has no more than the token.
-    fn cancel(&self, batch: &Arc<Batch>, _span: Span, _rung: Rung) {
-        batch.abandoned.store(true, Ordering::Release);
+    fn cancel(&self, batch: &Arc<Batch>, span: Span, _rung: Rung) {
+        self.abandon(batch, span);
     }
 
-    fn abandon(&self, batch: &Arc<Batch>, _span: Span) {
-        batch.abandoned.store(true, Ordering::Release);
+    fn abandon(&self, batch: &Arc<Batch>, span: Span) {
+        // The other calls of a loop's batch go on.
+        if batch.style != Style::Loop || span == batch.span {
+            batch.abandoned.store(true, Ordering::Release);
+        }
     }
 
     fn close(&self, grace: Millis) -> usize {
@@ -141,16 +167,19 @@ impl Executor for Local {
 fn run(batch: &Batch, call: &dyn Fn(&Batch, TaskRef) -> Outcome, reports: &dyn Reports) {
     let began = Instant::now();
     while let Some(index) = batch.claim() {
-        let task = TaskRef { node: batch.span.node, index };
         batch.begin(index);
-        let outcome = catch_unwind(AssertUnwindSafe(|| call(batch, task))).unwrap_or_else(|_| {
-            let failure = Failure::new(FailureKind::Crash, "task.panic", "the agent panicked");
-            Outcome::Failed(Box::new(failure))
-        });
-        batch.finish(outcome);
+        batch.finish(outcome(batch, index, call));
     }
     if let Some((lo, outcomes)) = batch.take_finished() {
         let busy_ns = began.elapsed().as_nanos() as u64;
         reports.report(vec![Report::Done { batch: batch.id, lo, outcomes, busy_ns }]);
     }
+}
+
+fn outcome(batch: &Batch, index: u32, call: &dyn Fn(&Batch, TaskRef) -> Outcome) -> Outcome {
+    let task = TaskRef { node: batch.span.node, index };
+    catch_unwind(AssertUnwindSafe(|| call(batch, task))).unwrap_or_else(|_| {
+        let failure = Failure::new(FailureKind::Crash, "task.panic", "the agent panicked");
+        Outcome::Failed(Box::new(failure))
+    })
 }

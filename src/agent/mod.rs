@@ -8,16 +8,18 @@ mod beats;
 mod letters;
 pub mod local;
 mod memorized;
+mod pause;
 pub mod wire;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use self::beats::Beats;
+use self::pause::Pause;
 use crate::model::{
     BatchId, Collect, Failure, Isolation, LaneCard, MemoryOp, Millis, NodeIx, Opaque, Payload,
     RunId, Span, Style, TaskRef, Timestamp,
@@ -25,6 +27,7 @@ use crate::model::{
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
 pub use letters::{Letter, Letters, Postman};
+pub use pause::Waker;
 
 /// What the calls of one node share: its plan and everything its arguments may refer to.
 ///
@@ -123,33 +126,6 @@ impl std::fmt::Debug for dyn Gauge {
     }
 }
 
-/// Where an agent that lent its permit waits for another one.
-#[derive(Debug, Default)]
-struct Pause {
-    /// A permit was given; the engine is done with the batch.
-    state: Mutex<(bool, bool)>,
-    news: Condvar,
-}
-
-impl Pause {
-    fn wait(&self, patience: Duration) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waits = |(given, over): &mut (bool, bool)| !*given && !*over;
-        let waited = self.news.wait_timeout_while(state, patience, waits);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        let (given, over) = *state;
-        state.0 = false;
-        given || over
-    }
-
-    fn end(&self, over: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = (true, state.1 || over);
-        drop(state);
-        self.news.notify_all();
-    }
-}
-
 #[derive(Debug, Default)]
 struct Finished {
     /// Children whose outcomes were taken.
@@ -207,20 +183,35 @@ impl Batch {
         Self { lane: Some(lane), rate_key, ..self }
     }
 
-    /// Waits until an agent that lent its permit may go on, up to `patience`; true when it may.
-    /// To be asked after `Report::Returning`.
-    pub fn may_go_on(&self, patience: Duration) -> bool {
-        self.pause.wait(patience)
+    /// True when a call that lent its permit may go on: once for each `Report::Returning`, and
+    /// always when the engine is done with it.
+    pub fn may_go_on(&self, child: u32) -> bool {
+        self.pause.notices(child)
     }
 
-    /// An agent that lent its permit has one again.
-    pub fn go_on(&self) {
-        self.pause.end(false);
+    /// Waits until `may_go_on` would answer true, up to `patience`.
+    pub fn wait_to_go_on(&self, child: u32, patience: Duration) {
+        self.pause.wait(child, patience);
+    }
+
+    /// Calls `waker` when `may_go_on` would answer true; for those who cannot sit and wait.
+    pub fn on_go_on(&self, child: u32, waker: Waker) {
+        self.pause.at_end(child, waker);
+    }
+
+    /// A call that lent its permit has one again.
+    pub fn go_on(&self, child: u32) {
+        self.pause.give(child);
+    }
+
+    /// The engine is done with a call: it waits for no permit any more.
+    pub fn let_go_of(&self, child: u32) {
+        self.pause.let_go(Some(child));
     }
 
     /// The engine is done with the batch: nobody waits for a permit any more.
     pub fn let_go(&self) {
-        self.pause.end(true);
+        self.pause.let_go(None);
     }
 
     /// Notes that the call of a child begins. For executors that call one after the other.
@@ -359,13 +350,15 @@ pub enum Report {
         outcomes: Vec<Outcome>,
         busy_ns: u64,
     },
-    /// The agent of a thread batch waits for something other than itself: its permit is free.
+    /// The agent of a call waits for something other than itself: its permit is free.
     Waiting {
         batch: BatchId,
+        child: u32,
     },
     /// The wait is over. The agent goes on when `Batch::may_go_on` says that it has a permit again.
     Returning {
         batch: BatchId,
+        child: u32,
     },
     /// An agent used `n` units of its lane's budget. It names the lane, since what was used counts
     /// also where the batch has been given up meanwhile.

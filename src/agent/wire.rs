@@ -204,7 +204,7 @@ mod tests {
                 total: None,
                 text: Some("half".into()),
             },
-            Report::Waiting { batch },
+            Report::Waiting { batch, child: 3 },
         ])
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::handle::Engine;
 use super::inbox::Message;
+use crate::agent::Rung;
 use crate::lane::Whereabouts;
 use crate::model::{Millis, Result, RunId, RunState, Style, TaskState, Timestamp};
 
@@ -15,6 +16,8 @@ pub struct Explanation {
     pub at: Timestamp,
     /// Where a finished run has more to say than its state.
     pub reason: Option<String>,
+    /// Where the run is being stopped: why, and since when.
+    pub stopping: Option<(String, Timestamp)>,
     /// The engine is closing: nothing begins any more.
     pub closing: bool,
     /// Why the store takes nothing; nothing begins until it does.
@@ -91,11 +94,27 @@ pub enum Why {
         style: Style,
         /// How long an attempt may take.
         timeout_ms: Option<Millis>,
+        /// Of the calls, those whose agent waits for a run of its own and has lent its permit.
+        lent: u32,
+        /// They were told to stop, and have not.
+        told: Option<Told>,
+        /// Who runs, by name; of many, some.
+        names: Vec<String>,
     },
     /// It is ready, and waits until its run has its session.
     Session,
     /// It is ready, and its way into the lane waits for the journal.
     Journal,
+}
+
+/// How calls were told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub rung: Rung,
+    /// Since when.
+    pub since: Timestamp,
+    /// When they are given up.
+    pub until: Timestamp,
 }
 
 impl Engine {

@@ -11,6 +11,8 @@ pub struct Pulse {
     pub store: Option<Error>,
     /// Calls that were given up and have not come back, oldest first.
     pub stuck: Vec<StuckCall>,
+    /// Mergings of sessions that were given up and have not come back, oldest first.
+    pub merges: Vec<StuckMerge>,
     /// Lanes that start no threads until some of their stuck ones come back.
     pub held: Vec<Held>,
     /// Lanes that somebody has paused.
@@ -33,6 +35,16 @@ pub struct StuckCall {
     pub lane: String,
     pub style: Style,
     /// When it was given up.
+    pub since: Timestamp,
+}
+
+/// A merging of a session's messages that has not come back in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckMerge {
+    pub session: Arc<str>,
+    /// Paths of the functions.
+    pub function: String,
+    /// When it began.
     pub since: Timestamp,
 }
 

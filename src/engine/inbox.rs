@@ -108,6 +108,8 @@ pub(super) enum Message {
     Missing {
         reply: Reply<Missing>,
     },
+    /// A submit that may wait for a place was withdrawn.
+    Withdrawn,
     /// Agents were registered: look again at what is parked.
     Wake,
     Close {
@@ -261,7 +263,11 @@ mod tests {
             text: None,
         };
         inbox.report((0..INBOX_PROGRESS_MAX).map(progress).collect());
-        inbox.report(vec![progress(0), Report::Waiting { batch: BatchId(1) }, progress(1)]);
+        inbox.report(vec![
+            progress(0),
+            Report::Waiting { batch: BatchId(1), child: 0 },
+            progress(1),
+        ]);
         let mut messages = Vec::new();
         inbox.drain(&mut messages, None);
         let left: Vec<usize> = messages

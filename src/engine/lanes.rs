@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::handle::Engine;
 use super::inbox::{Message, Reply};
 use super::refusal;
+use crate::agent::Reports;
 use crate::model::{LaneSpec, Result};
 
 /// What the owner can be told about a lane.
@@ -112,6 +113,11 @@ impl Engine {
     pub fn pause_lane(&self, lane: &str, paused: bool) -> Result<()> {
         let lane = lane.to_owned();
         self.ask(|reply| Message::Lane(LaneAsk::Pause { lane, paused, reply }))?
+    }
+
+    /// True where these reports come to this engine.
+    pub fn takes(&self, reports: &Arc<dyn Reports>) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.shared.inbox), Arc::as_ptr(reports))
     }
 
     /// Pauses a lane; the answer tells when nothing of it runs any more.

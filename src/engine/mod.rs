@@ -25,9 +25,9 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use explain::{Explanation, SessionPlace, Standing, TaskPlace, Why};
+pub use explain::{Explanation, SessionPlace, Standing, TaskPlace, Told, Why};
 pub use handle::Engine;
-pub use health::{Beat, Held, Pulse, StuckCall};
+pub use health::{Beat, Held, Pulse, StuckCall, StuckMerge};
 pub use lanes::Draining;
 pub use options::{
     CANCEL_GRACE_MS, Closed, OnConflict, Options, STUCK_THREADS_MAX, Submit, all_lanes,

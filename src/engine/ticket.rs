@@ -49,6 +49,8 @@ impl Ticket {
     /// has a handle of it.
     pub fn give_up(&self) {
         self.cell.given_up.store(true, Ordering::Release);
+        // Where it waits for a place it is to be forgotten; a full inbox, or a closed one, will do so anyway.
+        let _ = self.shared.inbox.push(Message::Withdrawn);
         let (cell, inbox) = (Arc::downgrade(&self.cell), Arc::clone(&self.shared.inbox));
         self.cell.at_answer(Box::new(move || {
             let Some(cell) = cell.upgrade() else { return };

@@ -19,7 +19,7 @@ mod view;
 
 pub use entry::{AGING_MS, Entry, Front};
 pub use named::{Admission, Lane};
-pub use permit::Permit;
+pub use permit::{Loan, Permit};
 pub use session::{Group, Next, SESSION_WAITING_MAX, SessionView, Sessions, Waiting};
 pub use set::Lanes;
 pub use view::{Counts, LaneView, Waits, Whereabouts};

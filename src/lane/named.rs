@@ -59,6 +59,8 @@ pub struct Lane {
     pub(super) spec: LaneSpec,
     pub(super) slots: Slots,
     pub(super) threads: Slots,
+    /// Slots whose agents wait: lent to others, taken again before they go on.
+    pub(super) lent: Slots,
     /// By style.
     pub(super) doors: [Door; 3],
     pub(super) limiters: Limiters,
@@ -91,6 +93,7 @@ impl Lane {
         Self {
             slots: Slots::new(spec.concurrency),
             threads: Slots::new(spec.threads.unwrap_or(u32::MAX)),
+            lent: Slots::new(u32::MAX),
             limiters: Limiters::new(&spec),
             doors: Default::default(),
             queued: 0,
@@ -111,10 +114,6 @@ impl Lane {
 
     pub fn spec(&self) -> &LaneSpec {
         &self.spec
-    }
-    /// Slots that are taken.
-    pub fn running(&self) -> u32 {
-        self.slots.taken()
     }
     pub fn card(&self) -> &Arc<LaneCard> {
         &self.card
@@ -154,6 +153,12 @@ impl Lane {
     /// True where a new task would not get a place at once.
     pub fn is_full(&self) -> bool {
         self.waiting > 0 || self.queued + self.reserved >= u64::from(self.spec.capacity)
+    }
+
+    /// True where what waits for room is about to be dropped, to drop others, or to go elsewhere.
+    pub fn is_overflowing(&self) -> bool {
+        self.spec.on_full != OnFull::Block
+            && self.backlog.front().is_some_and(|first| !first.placed)
     }
 
     /// Counts a place as taken for a task that is about to be offered.

@@ -67,4 +67,25 @@ impl Permit {
     pub fn release(&mut self, n: u32) {
         self.holds.iter_mut().flatten().for_each(|hold| hold.release(n));
     }
+
+    /// Slots of the lane that it holds.
+    pub fn slots(&self) -> u32 {
+        self.holds[0].as_ref().map_or(0, |hold| hold.n)
+    }
+
+    /// Takes the slots of another permit of the same lane and style.
+    pub fn join(&mut self, other: Self) {
+        for (own, other) in self.holds.iter_mut().zip(other.holds) {
+            if let (Some(own), Some(mut other)) = (own, other) {
+                assert!(Arc::ptr_eq(&own.taken, &other.taken), "permits of one lane and style");
+                own.n += std::mem::take(&mut other.n);
+            }
+        }
+    }
+}
+
+/// A slot that was lent: its agent waits and will go on. Dropping the loan ends it.
+#[derive(Debug)]
+pub struct Loan {
+    pub(super) _counted: Hold,
 }

@@ -7,7 +7,7 @@ use super::check::check;
 use super::named::{Lane, STYLES};
 use super::permit::Slots;
 use super::view::{LaneView, Whereabouts};
-use super::{Entry, Front, Permit};
+use super::{Entry, Front, Loan, Permit};
 use crate::model::{
     Error, LaneCard, LaneSpec, NodeIx, OnFull, Result, RunId, Span, Style, Timestamp,
 };
@@ -285,6 +285,13 @@ impl Lanes {
         let threads = (style == Style::Thread).then_some(&lane.threads);
         let holds = [Some(&lane.slots), threads, Some(&self.global)];
         Permit { holds: holds.map(|held| held.map(|held| held.take(slots))) }
+    }
+
+    /// Gives one slot of a permit back for as long as its agent waits. Before it goes on it takes one
+    /// again with `retake`.
+    pub fn lend(&self, lane: usize, permit: &mut Permit) -> Loan {
+        permit.release(1);
+        Loan { _counted: self.lanes[lane].lent.take(1) }
     }
 
     /// One slot for an agent that lent its own and goes on; before anything new is granted.

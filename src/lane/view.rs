@@ -18,6 +18,8 @@ pub struct LaneView {
     pub rate: Option<Rate>,
     pub fair: bool,
     pub running: u32,
+    /// Agents that wait for a run of their own, and have lent their slot.
+    pub lent: u32,
     pub queued: u64,
     /// Ready tasks of accepted runs that wait for room in the queue.
     pub backlog: u64,
@@ -76,6 +78,19 @@ pub struct Whereabouts {
 }
 
 impl Lane {
+    /// Slots that are taken.
+    pub fn running(&self) -> u32 {
+        self.slots.taken()
+    }
+    /// Agents that wait and have lent their slot.
+    pub fn lent(&self) -> u32 {
+        self.lent.taken()
+    }
+    /// True where nothing of it runs: an agent that lent its slot counts, for it will go on.
+    pub fn is_quiet(&self) -> bool {
+        self.running() == 0 && self.lent() == 0
+    }
+
     pub(super) fn view(&self, now: Timestamp) -> LaneView {
         let spec = &self.spec;
         let wait = |q| self.waits.quantile(q);
@@ -89,6 +104,7 @@ impl Lane {
             rate: spec.rate,
             fair: spec.fair,
             running: self.slots.taken(),
+            lent: self.lent.taken(),
             queued: self.queued,
             backlog: self.waiting,
             paused: self.paused,

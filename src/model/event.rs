@@ -87,6 +87,8 @@ pub enum CancelCause {
     Merge,
     /// What the run had decided cannot be written down: `failed`.
     Unwritable,
+    /// The messages of its session were not merged in time: `failed`.
+    MergeTimeout,
 }
 
 /// One fact of a run.

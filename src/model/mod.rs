@@ -27,7 +27,9 @@ pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, EntryId, NodeIx, RunId, Span, TaskRef};
 pub use memory::{Content, Entry, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, VectorModel};
 pub use payload::{Blob, BlobHash, Opaque, Payload};
-pub use session::{Admission, Collect, Conduct, Function, OnRetry, Overflow, WhenBusy};
+pub use session::{
+    Admission, Collect, Conduct, Function, OnRetry, Overflow, WhenBusy, merge_timeout_ms,
+};
 pub use state::{RunState, TaskState};
 pub use stats::Stats;
 pub use time::{Millis, Timestamp};

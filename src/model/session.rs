@@ -51,6 +51,14 @@ pub struct Collect {
     /// `list[input] -> input`, for what does not fit under the cap.
     #[serde(default)]
     pub summarize: Option<Function>,
+    /// How long merging may take, milliseconds: then its runs fail and the session goes on.
+    #[serde(default = "merge_timeout_ms")]
+    pub timeout_ms: Millis,
+}
+
+/// How long merging may take where nobody says otherwise.
+pub fn merge_timeout_ms() -> Millis {
+    30_000
 }
 
 /// What happens to messages above the cap.

@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::executor::Core;
+use super::lend::Lending;
 use super::memory::{Desk, PyMemory};
 use super::session::PyLetters;
 use super::{errors, failure, object};
@@ -92,6 +93,8 @@ pub(super) struct Context {
     input: PyOnceLock<Py<PyAny>>,
     log: PyOnceLock<Py<PyAny>>,
     signals: PyOnceLock<Py<PyAny>>,
+    /// Its permit, once somebody asked for it.
+    lending: OnceLock<Arc<Lending>>,
     /// When progress was passed on, and whether it was the last.
     reported: std::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -113,8 +116,15 @@ impl Context {
             input: PyOnceLock::new(),
             log: PyOnceLock::new(),
             signals: PyOnceLock::new(),
+            lending: OnceLock::new(),
             reported: std::sync::Mutex::new(None),
         }
+    }
+
+    /// The permit of the call; None where there is no engine to lend it to.
+    pub(super) fn lending(&self) -> Option<Arc<Lending>> {
+        let make = || Lending::new(&self.batch, &self.core, self.child);
+        self.core.recall.as_ref().map(|_| Arc::clone(self.lending.get_or_init(make)))
     }
 
     fn stopped(&self) -> bool {
@@ -406,40 +416,6 @@ pub(super) fn current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         return Err(PyRuntimeError::new_err("goclaw.current() works inside a running agent only"));
     }
     Ok(found)
-}
-
-/// How often an agent that waits for its permit looks for signals.
-const SIGNALS_EVERY: Duration = Duration::from_millis(50);
-
-/// The agent of this thread waits for a run, and has lent its permit meanwhile.
-#[must_use = "the agent has to take a permit again"]
-pub(super) struct Lent(Option<Rc<Here>>);
-
-/// Tells the engine that the agent of this thread, if there is one, is about to wait for a run.
-pub(super) fn waits() -> Lent {
-    let here = HERE.with_borrow(|stack| stack.last().cloned());
-    if let Some(here) = &here {
-        here.core.reports.report(vec![Report::Waiting { batch: here.batch.id }]);
-    }
-    Lent(here)
-}
-
-impl Lent {
-    /// Takes a permit again before the agent goes on; waits for it without the GIL. An attempt that
-    /// was given up meanwhile goes on without: it is fenced.
-    ///
-    /// # Errors
-    /// What a signal handler raised, once the permit is there: a bound holds for Ctrl-C as well.
-    pub(super) fn take_again(self, py: Python<'_>) -> PyResult<()> {
-        let Some(here) = self.0 else { return Ok(()) };
-        let batch = &here.batch;
-        here.core.reports.report(vec![Report::Returning { batch: batch.id }]);
-        let mut raised = Ok(());
-        while !py.detach(|| batch.may_go_on(SIGNALS_EVERY)) {
-            raised = raised.and_then(|()| py.check_signals());
-        }
-        raised
-    }
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

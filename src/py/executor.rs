@@ -11,7 +11,7 @@ use super::notify::Notifier;
 use super::object::Mode;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
-use super::{context, mailbox, process, registry};
+use super::{lend, mailbox, process, registry};
 use crate::agent::{Batch, Executor, MergeCall, NodeCall, Reports, Rung};
 use crate::memory::Memory;
 use crate::model::{Isolation, Millis, RunId, Span, Style};
@@ -133,7 +133,7 @@ impl PythonExecutor {
         run: RunId,
         until: impl Fn() -> bool,
     ) -> PyResult<()> {
-        let lent = context::waits();
+        let lent = lend::waits(py);
         let helped = self.help(py, run, until);
         // Whatever ended the wait: the agent runs on, be it to raise.
         let taken = lent.take_again(py);

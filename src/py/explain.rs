@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::agent::Rung;
 use crate::engine::{Explanation, Standing, TaskPlace, Why};
 use crate::lane::Whereabouts;
 use crate::model::{Style, Timestamp};
@@ -16,6 +17,9 @@ pub(super) fn written(found: &Explanation) -> String {
         "run": found.run.to_string(),
         "state": found.state.as_str(),
         "reason": found.reason,
+        "stopping": found.stopping.as_ref().map(|(reason, since)| {
+            json!({"reason": reason, "seconds": seconds(*since, found.at)})
+        }),
         "closing": found.closing,
         "stalled": found.stalled,
         "session": session,
@@ -56,13 +60,20 @@ fn reason(why: &Why, now: Timestamp) -> Value {
             told["held"] = json!(held);
             told
         }
-        Why::Running { calls, attempt, since, style, timeout_ms } => json!({
+        Why::Running { calls, attempt, since, style, timeout_ms, lent, told, names } => json!({
             "kind": "running",
             "calls": calls,
             "attempt": attempt,
             "for": seconds(*since, now),
             "worker": worker(*style),
             "timeout": timeout_ms.map(|ms| ms as f64 / 1000.0),
+            "lent": lent,
+            "names": names,
+            "told": told.map(|told| json!({
+                "rung": rung(told.rung, *style),
+                "seconds": seconds(told.since, now),
+                "given_up_in": seconds(now, told.until),
+            })),
         }),
     }
 }
@@ -90,6 +101,16 @@ fn standing(standing: Standing) -> &'static str {
         Standing::Holds => "holds",
         Standing::Waits => "waits",
         Standing::Parked => "parked",
+    }
+}
+
+/// What the calls were told with, in the order of the ladder.
+fn rung(rung: Rung, style: Style) -> &'static str {
+    match (rung, style) {
+        (Rung::Token, Style::Loop) => "cancelled",
+        (Rung::Token, _) => "token",
+        (Rung::Raise, Style::Loop) => "cancelled again",
+        (Rung::Raise, _) => "exception",
     }
 }
 

@@ -5,7 +5,7 @@ use pyo3::types::PyDict;
 
 use super::errors;
 use super::incidents::{self, Incident};
-use crate::engine::Engine;
+use crate::engine::{Engine, StuckMerge};
 use crate::model::Style;
 
 /// The fields of `goclaw.Health`, by name.
@@ -30,6 +30,9 @@ pub(super) fn of<'py>(
         })
         .collect();
     fields.set_item("stuck", stuck)?;
+    let merge =
+        |merge: &StuckMerge| (merge.session.to_string(), merge.function.clone(), merge.since.0);
+    fields.set_item("stuck_merges", pulse.merges.iter().map(merge).collect::<Vec<_>>())?;
     let held: Vec<_> = pulse.held.iter().map(|held| (&held.lane, held.stuck)).collect();
     fields.set_item("held_lanes", held)?;
     fields.set_item("paused_lanes", pulse.paused)?;

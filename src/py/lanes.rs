@@ -6,9 +6,9 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::errors;
 use super::plan::parse;
 use super::run::wait;
+use super::{context, errors};
 use crate::engine::Engine;
 use crate::lane::LaneView;
 use crate::model::{LaneSpec, OnFull, Result};
@@ -82,6 +82,15 @@ impl PyLanes {
         self.ask(py, |engine| engine.pause_lane(lane, paused))
     }
 
+    /// True where the calling agent runs in that lane of this engine.
+    fn runs_caller(&self, py: Python<'_>, lane: &str) -> bool {
+        let Ok(caller) = context::current(py) else { return false };
+        let Ok(caller) = caller.cast::<context::Context>() else { return false };
+        let (batch, core) = (&caller.get().batch, &caller.get().core);
+        self.engine.takes(&core.reports)
+            && batch.lane.as_ref().is_some_and(|card| card.lane == lane)
+    }
+
     /// Pauses the lane and waits until nothing of it runs; false when the time (seconds) is over first.
     #[pyo3(signature = (lane, timeout=None))]
     fn drain(&self, py: Python<'_>, lane: &str, timeout: Option<f64>) -> PyResult<bool> {
@@ -105,6 +114,7 @@ fn row<'py>(py: Python<'py>, lane: &LaneView) -> PyResult<Bound<'py, PyDict>> {
     row.set_item("rate", lane.rate.map(|rate| (rate.units, rate.per_ms, rate.burst)))?;
     row.set_item("fair", lane.fair)?;
     row.set_item("running", lane.running)?;
+    row.set_item("lent", lane.lent)?;
     row.set_item("queued", lane.queued)?;
     row.set_item("waiting", lane.backlog)?;
     row.set_item("paused", lane.paused)?;

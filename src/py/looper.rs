@@ -20,7 +20,7 @@ use super::executor::Core;
 use super::mailbox::{self, Feed, mailbox};
 use super::slot::Slot;
 use super::steps::{Steps, Tools};
-use super::{batch, call, failure, sight};
+use super::{batch, call, failure, lend, sight};
 use crate::agent::{Batch, Outcome, Report};
 use crate::model::Span;
 
@@ -122,6 +122,7 @@ impl Feeder {
     fn equip(slf: &Bound<'_, Self>, tools: &Bound<'_, PyAny>) -> PyResult<()> {
         let _ = slf.get().tools.set(Tools::new(tools)?);
         sight::equip(slf.clone().unbind(), Slot::own(true));
+        lend::on_loop();
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod failure;
 mod health;
 mod incidents;
 mod lanes;
+mod lend;
 mod logging;
 mod looper;
 mod mailbox;
@@ -67,6 +68,7 @@ mod _goclaw {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         registry::register(module)?;
         context::register(module)?;
+        lend::register(module)?;
         looper::register(module)?;
         slot::register(module)?;
         process::register(module)?;

@@ -12,7 +12,7 @@ use super::notify::Notifier;
 use super::object::{self, Mode, PyObj};
 use super::output::{self, Wanted};
 use super::plan::{World, parse, payloads};
-use super::{context, errors};
+use super::{context, errors, lend};
 use crate::engine::Handle;
 use crate::model::{
     Admission, CancelCause, Durability, Error, FailureKind, Growth, Payload, Task, TaskRef,
@@ -34,7 +34,11 @@ pub(super) fn wait<T: Send>(
     if let Some(answer) = poll(Duration::ZERO) {
         return Ok(Some(answer));
     }
-    let lent = context::waits();
+    if timeout == Some(Duration::ZERO) {
+        // Nobody waits: the permit stays where it is.
+        return py.check_signals().map(|()| None);
+    }
+    let lent = lend::waits(py);
     let waited = wait_on(py, deadline, poll);
     // Whatever ended the wait: an agent runs on, be it to raise.
     let taken = lent.take_again(py);

@@ -16,8 +16,8 @@ use crate::model::{Collect, Error, Failure, Function, OnRetry, Overflow, Payload
 
 /// A function: where to import it from, and itself.
 type FunctionRow = (String, Py<PyAny>);
-/// `(debounce ms, cap, overflow, merge, summarize)`.
-type CollectRow = (u64, u32, String, Option<FunctionRow>, Option<FunctionRow>);
+/// `(debounce ms, cap, overflow, merge, summarize, timeout ms)`.
+type CollectRow = (u64, u32, String, Option<FunctionRow>, Option<FunctionRow>, u64);
 /// The mode's name, and what only `collect` has.
 pub(super) type ModeRow = (String, Option<CollectRow>);
 /// `(session per input, when busy, whether it parks, weight)`.
@@ -62,7 +62,7 @@ pub(super) fn mode(py: Python<'_>, (name, collect): ModeRow) -> PyResult<WhenBus
         ("reject", None) => WhenBusy::Reject,
         ("interrupt", None) => WhenBusy::Interrupt,
         ("steer", None) => WhenBusy::Steer,
-        ("collect", Some((debounce_ms, cap, overflow, merge, summarize))) => {
+        ("collect", Some((debounce_ms, cap, overflow, merge, summarize, timeout_ms))) => {
             let overflow = match overflow.as_str() {
                 "old" => Overflow::Old,
                 "new" => Overflow::New,
@@ -70,7 +70,8 @@ pub(super) fn mode(py: Python<'_>, (name, collect): ModeRow) -> PyResult<WhenBus
                 other => return Err(unknown(&format!("overflow `{other}`"))),
             };
             let (merge, summarize) = (merge.map(function), summarize.map(function));
-            WhenBusy::Collect(Arc::new(Collect { debounce_ms, cap, overflow, merge, summarize }))
+            let collect = Collect { debounce_ms, cap, overflow, merge, summarize, timeout_ms };
+            WhenBusy::Collect(Arc::new(collect))
         }
         _ => return Err(unknown(&format!("mode `{name}` of a busy session"))),
     })

@@ -84,7 +84,10 @@ pub(super) fn apply(run: &mut Run, event: &Event, at: Timestamp) {
             talk.input = Some(input.clone());
         }
         Event::Absorbed { into } => run.talk_mut().into = Some(*into),
-        Event::CancelRequested { cause, reason } => run.cancel = Some((*cause, reason.clone())),
+        Event::CancelRequested { cause, reason } => {
+            run.cancel = Some((*cause, reason.clone()));
+            run.cancelled_at = Some(at);
+        }
         Event::RunEnded { state, reason } => {
             run.state = *state;
             run.reason.clone_from(reason);

@@ -121,7 +121,8 @@ fn end(run: &Run) -> Event {
             CancelCause::Failure
             | CancelCause::Deadline
             | CancelCause::Unwritable
-            | CancelCause::Merge,
+            | CancelCause::Merge
+            | CancelCause::MergeTimeout,
         ) => RunState::Failed,
         None if run.failure.is_some() => RunState::Failed,
         None => RunState::Completed,

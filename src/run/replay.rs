@@ -38,6 +38,7 @@ impl Run {
             failure: None,
             reason: None,
             ended: None,
+            cancelled_at: None,
             talk: None,
         }
     }

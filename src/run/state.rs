@@ -30,6 +30,9 @@ pub struct Run {
     /// Why the run ended as it did, where there is more to say than its state.
     pub(super) reason: Option<String>,
     pub(super) ended: Option<Timestamp>,
+    /// When it was asked to stop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cancelled_at: Option<Timestamp>,
     /// What it has to do with other runs of its session; most have nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) talk: Option<Box<Talk>>,

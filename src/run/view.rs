@@ -33,6 +33,11 @@ impl Run {
     pub fn is_cancelling(&self) -> bool {
         self.cancel.is_some() && !self.state.is_terminal()
     }
+    /// Why the run was asked to stop, and when.
+    pub fn stop(&self) -> Option<(&str, Timestamp)> {
+        let (_, reason) = self.cancel.as_ref()?;
+        Some((reason, self.cancelled_at?))
+    }
     /// Why the run ended as it did, where there is more to say than its state.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
@@ -46,6 +51,7 @@ impl Run {
             CancelCause::Quarantine => Some("run.quarantined"),
             CancelCause::Dropped => Some("session.dropped"),
             CancelCause::Merge => Some("session.merge"),
+            CancelCause::MergeTimeout => Some("session.merge_timeout"),
             CancelCause::Unwritable => Some("store.unwritable"),
             CancelCause::Failure => None,
         }

@@ -329,3 +329,85 @@ def test_the_reason_of_an_ended_run_is_told_once(gate: str) -> None:
         run.kill("enough of it")
         assert run.wait(10)
         assert str(engine.explain(run)) == f"Run {run.id} is cancelled: enough of it."
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    for _ in range(20_000):
+        if is_so():
+            return
+        threading.Event().wait(0.002)
+    raise AssertionError("it never comes")
+
+
+def test_a_run_that_is_being_cancelled_tells_who_does_not_stop() -> None:
+    inside = threading.Barrier(3)
+    release = threading.Event()
+
+    @goclaw.agent(name="explain.deaf", retries=0)
+    def deaf(n: int) -> int:
+        inside.wait(20)
+        while not release.is_set():
+            try:
+                release.wait(20)
+            except goclaw.Cancelled:
+                pass
+        return n
+
+    flow = goclaw.Workflow("deaf").task("t", deaf, for_each=[0, 1])
+    with goclaw.Engine(cancel_grace="10m") as engine:
+        run = engine.submit(flow)
+        inside.wait(20)
+        assert engine.explain(run).stopping is None
+        run.cancel("the user left")
+        explained = engine.explain(run)
+        assert explained.stopping is not None
+        assert explained.stopping.reason == "the user left"
+        (task,) = explained.tasks
+        assert task.running is not None
+        assert task.running.told is not None
+        assert task.running.names == ("t[0]", "t[1]")
+        assert 500 < task.running.told.given_up_in <= 600
+        said = str(explained)
+        assert "stopping for" in said
+        assert "the user left" in said
+        assert "`t[0]`, `t[1]`" in said
+
+        def rung() -> str:
+            running = engine.explain(run, "t[1]").tasks[0].running
+            assert running is not None
+            assert running.told is not None
+            return running.told.rung
+
+        _until(lambda: rung() == "exception")
+        (one,) = engine.explain(run, "t[1]").tasks
+        assert one.running is not None
+        assert one.running.names == ("t[1]",)
+        release.set()
+        assert run.wait(20)
+        assert engine.explain(run).stopping is None
+        assert "the user left" in str(engine.explain(run))
+
+
+def test_a_coroutine_that_is_being_cancelled_says_so() -> None:
+    inside, release = threading.Event(), threading.Event()
+
+    @goclaw.agent(name="explain.stubborn", retries=0)
+    async def stubborn() -> None:
+        inside.set()
+        while not release.is_set():
+            try:
+                await asyncio.sleep(0.005)
+            except asyncio.CancelledError:
+                pass
+
+    with goclaw.Engine(cancel_grace="10m") as engine:
+        run = engine.submit(goclaw.Workflow("stubborn").task("t", stubborn))
+        assert inside.wait(20)
+        run.cancel()
+        running = engine.explain(run).tasks[0].running
+        assert running is not None
+        assert running.told is not None
+        assert running.told.rung in ("cancelled", "cancelled again")
+        assert "was cancelled" in str(engine.explain(run))
+        release.set()
+        assert run.wait(20)

@@ -21,8 +21,9 @@ Heartbeat Hit HitExplanation IdleTimedOut Incident IncompatibleRun InputError La
 LanePlace LaneStats Lanes LiveLane Memory MemoryStats MergeFailed MessageDropped NotYetSupported PayloadError Plan
 Problem Processes QueueTimedOut Rate RecallError Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled
 RunConflict RunSummary RunTimedOut Running SessionBusy SessionError SessionFull SessionMemory SessionPlace SessionView
-Sessions Signal Signals StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew StuckCall TaskExplanation TaskFailed
-TaskTimedOut TaskView TotalTimedOut TracedValueError UnknownAgent UnknownDependency UnknownLane UnknownRun WaitTimes
+Sessions Signal Signals StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew Stopping StuckCall StuckMerge
+TaskExplanation TaskFailed TaskTimedOut TaskView Told TotalTimedOut TracedValueError UnknownAgent UnknownDependency
+UnknownLane UnknownRun WaitTimes
 Workflow WorkflowError WouldDeadlock __version__ agent current embedders otherwise redirect run when workflow
 """.split()  # noqa: SIM905
 

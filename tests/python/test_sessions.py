@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -321,6 +322,39 @@ def test_a_merge_that_raises_fails_its_runs(engine: goclaw.Engine, chat: Any, de
             run.result(WAIT)
         assert failed.value.code == "session.merge"
     assert after.result(WAIT) == "C"
+
+
+released = threading.Event()
+
+
+def hangs(inputs: list[Any]) -> Any:
+    released.wait(60)
+    return inputs[-1]
+
+
+def test_a_merge_that_hangs_is_named_and_holds_no_session(engine: goclaw.Engine, chat: Any, desk: Desk) -> None:
+    released.clear()
+    engine.submit(chat, "hold", session="u")
+    desk.until(1)
+    mode = goclaw.Collect(debounce="1ms", merge=hangs, timeout="50ms")
+    runs = [engine.submit(chat, text, session="u", when_busy=mode) for text in "ab"]
+    after = engine.submit(chat, "c", session="u")
+    desk.gates["hold"].set()
+    for run in runs:
+        with pytest.raises(goclaw.MergeFailed, match="within 50 ms") as failed:
+            run.result(WAIT)
+        assert failed.value.code == "session.merge_timeout"
+    assert after.result(WAIT) == "C"
+    health = engine.health()
+    assert [merge.session for merge in health.stuck_merges] == ["u"]
+    assert health.status == "degraded"
+    assert "hangs" in str(health)
+    assert "does not come back (session u)" in str(health)
+    released.set()
+    deadline = time.monotonic() + WAIT
+    while engine.health().stuck_merges:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def test_functions_of_a_durable_engine_have_to_be_importable(tmp_path: Path, chat: Any) -> None:

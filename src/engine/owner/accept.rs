@@ -1,11 +1,10 @@
 //! Accepting runs: ids that clash, lanes that do not exist, lanes that are full.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::blocked::{lane_full, too_many_wait};
 use super::session::Seat;
-use super::timers::Due;
 use super::{Owner, Slot};
 use crate::agent::Letters;
 use crate::engine::cell::{Cell, End};
@@ -13,19 +12,9 @@ use crate::engine::inbox::Submits;
 use crate::engine::options::{OnConflict, Submit};
 use crate::engine::refusal;
 use crate::math::Table;
-use crate::model::{Admission, Error, Growth, LaneSpec, Result, RunId, Submitted, Timestamp};
+use crate::model::{Admission, Error, Growth, Result, RunId, Submitted};
 use crate::plan::{Known, Plan};
 use crate::run::{self, Input, Turn};
-
-/// Submits that may wait for places in lanes. A message that finds fewer there may go over.
-const BLOCKED_SUBMITS_MAX: usize = 65_536;
-
-/// A submit that waits for a place.
-pub(super) struct Blocked {
-    submit: Submit,
-    cell: Arc<Cell>,
-    until: Option<Timestamp>,
-}
 
 /// An answer that waits for the commit. Where the engine closes first, its submitter is told so.
 struct Answer(Arc<Cell>);
@@ -39,23 +28,8 @@ impl Drop for Answer {
 impl Owner {
     /// Takes up submits that came together.
     pub(super) fn accept_all(&mut self, submits: Submits) {
-        let crowded = self.is_crowded();
+        let crowded = self.blocked.is_crowded();
         submits.into_iter().for_each(|(submit, cell)| self.accept(submit, cell, crowded));
-    }
-
-    /// True where as many submits wait as may; those that were withdrawn wait no more.
-    fn is_crowded(&mut self) -> bool {
-        let waiting = |blocked: &Table<usize, VecDeque<Blocked>>| {
-            blocked.values().map(VecDeque::len).sum::<usize>()
-        };
-        if waiting(&self.blocked) < BLOCKED_SUBMITS_MAX {
-            return false;
-        }
-        self.blocked.retain(|_, waiting| {
-            waiting.retain(|blocked| !blocked.cell.given_up.load(Ordering::Acquire));
-            !waiting.is_empty()
-        });
-        waiting(&self.blocked) >= BLOCKED_SUBMITS_MAX
     }
 
     fn accept(&mut self, submit: Submit, cell: Arc<Cell>, crowded: bool) {
@@ -82,13 +56,13 @@ impl Owner {
     }
 
     /// Answers with the turn's commit: a run that is there already may be as young as this turn.
-    fn answer_late(&mut self, cell: Arc<Cell>, answer: Result<Arc<Cell>>) {
+    pub(super) fn answer_late(&mut self, cell: Arc<Cell>, answer: Result<Arc<Cell>>) {
         let late = Answer(cell);
         self.staged.acks.push(Box::new(move || late.0.accept(answer)));
     }
 
     /// The answer to a submit that needs no run: a refusal, or the run that is there already.
-    fn answer_now(&mut self, submit: &Submit, cell: &Cell) -> Option<Result<Arc<Cell>>> {
+    pub(super) fn answer_now(&mut self, submit: &Submit, cell: &Cell) -> Option<Result<Arc<Cell>>> {
         if self.closing.is_some() {
             return Some(Err(refusal::closed()));
         }
@@ -157,96 +131,15 @@ impl Owner {
     /// A lane in which a source would have to wait for a place, redirects followed.
     fn full_lane(&self, plan: &Plan) -> Option<usize> {
         self.lanes_of(plan)
-            .find(|&lane| self.lanes.full(lane).is_some() || self.is_waited_for(lane))
+            .find(|&lane| self.lanes.full(lane).is_some() || self.blocked.is_waited_for(lane))
     }
 
-    fn lanes_of<'p>(&'p self, plan: &'p Plan) -> impl Iterator<Item = usize> {
+    pub(super) fn lanes_of<'p>(&'p self, plan: &'p Plan) -> impl Iterator<Item = usize> {
         let lanes = plan.sources.iter().map(|&node| &plan.task(node).lane);
         lanes.filter_map(|name| self.lanes.index(name))
     }
 
-    /// A lane that has no place for a submit which has waited for this one. Only who has waited goes
-    /// before others that wait there, or two lanes could send a submit back and forth.
-    fn other_full_lane(&self, submit: &Submit, waited: usize) -> Option<usize> {
-        if self.is_busy(submit) {
-            return None;
-        }
-        let mut lanes = self.lanes_of(&submit.plan);
-        lanes.find(|&lane| lane != waited && self.lanes.full(lane).is_some())
-    }
-
-    /// True where submits wait for the lane already: nobody overtakes them.
-    fn is_waited_for(&self, lane: usize) -> bool {
-        self.blocked.get(&lane).is_some_and(|waiting| !waiting.is_empty())
-    }
-
-    fn block(&mut self, lane: usize, submit: Submit, cell: Arc<Cell>) {
-        let until = self.lanes.lane(lane).spec().timeout_ms.map(|ms| self.now.plus(ms));
-        self.wait_in(lane, Blocked { submit, cell, until });
-    }
-
-    fn wait_in(&mut self, lane: usize, blocked: Blocked) {
-        if let Some(until) = blocked.until {
-            self.timers.at(until, Due::Blocked(lane));
-        }
-        self.blocked.entry(lane).or_default().push_back(blocked);
-    }
-
-    /// Accepts blocked submits, first come first, for as long as their lane has room.
-    pub(super) fn unblock(&mut self) {
-        let lanes: Vec<usize> = self.blocked.keys().copied().collect();
-        for lane in lanes {
-            while self.lanes.full(lane).is_none() {
-                let Some(waiting) = self.blocked.get_mut(&lane) else { break };
-                let Some(next) = waiting.pop_front() else {
-                    self.blocked.remove(&lane);
-                    break;
-                };
-                if next.cell.given_up.load(Ordering::Acquire) {
-                    continue;
-                }
-                if let Some(error) = self.staged.stall() {
-                    next.cell.accept(Err(error.clone()));
-                    continue;
-                }
-                if let Some(answer) = self.answer_now(&next.submit, &next.cell) {
-                    self.answer_late(next.cell, answer);
-                    continue;
-                }
-                // Another of its sources may find its lane full.
-                match self.other_full_lane(&next.submit, lane) {
-                    Some(other) => self.wait_in(other, next),
-                    None => self.begin(next.submit, next.cell),
-                }
-            }
-        }
-    }
-
-    /// Refuses submits that have waited for a lane as long as its timeout allows.
-    pub(super) fn refuse_overdue(&mut self, lane: usize) {
-        let now = self.now;
-        let Some(waiting) = self.blocked.remove(&lane) else { return };
-        let error = lane_full(self.lanes.lane(lane).spec());
-        // Not only in front: the lane may have had another timeout, or none, when those came.
-        let overdue = |blocked: &Blocked| blocked.until.is_some_and(|until| until <= now);
-        let (late, patient): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(overdue);
-        for blocked in late {
-            self.lanes.reject(lane);
-            blocked.cell.accept(Err(error.clone()));
-        }
-        if !patient.is_empty() {
-            self.blocked.insert(lane, patient);
-        }
-    }
-
-    /// Refuses every submit that still waits.
-    pub(super) fn refuse_blocked(&mut self, error: &Error) {
-        for (_, waiting) in std::mem::take(&mut self.blocked) {
-            waiting.into_iter().for_each(|blocked| blocked.cell.accept(Err(error.clone())));
-        }
-    }
-
-    fn begin(&mut self, submit: Submit, cell: Arc<Cell>) {
+    pub(super) fn begin(&mut self, submit: Submit, cell: Arc<Cell>) {
         let (conduct, weight) = match self.meet(&submit) {
             Ok(met) => met,
             Err(error) => return cell.accept(Err(error)),
@@ -331,22 +224,6 @@ impl Owner {
         self.stats.runs_live.store(self.runs.len() as u64, Ordering::Relaxed);
         slot
     }
-}
-
-fn lane_full(spec: &LaneSpec) -> Error {
-    Error::new(
-        "lane.full",
-        format!("lane `{}` is full: {} tasks wait in it", spec.name, spec.capacity),
-        "submit later, let submit wait, or give the lane more capacity or concurrency",
-    )
-}
-
-fn too_many_wait() -> Error {
-    Error::new(
-        "engine.busy",
-        format!("{BLOCKED_SUBMITS_MAX} submits wait for places in lanes already"),
-        "submit more slowly, or give the lanes more capacity or concurrency",
-    )
 }
 
 fn conflict(there: &Cell) -> Error {

@@ -111,13 +111,13 @@ impl Owner {
             return;
         }
         for batch in std::mem::take(&mut self.staged.launches) {
-            self.executor.execute(batch);
+            self.execute(batch);
         }
         if !self.synced() {
             return;
         }
         for batch in std::mem::take(&mut self.staged.launches_durable) {
-            self.executor.execute(batch);
+            self.execute(batch);
         }
         if !self.staged.memory.is_empty() {
             // Before anybody hears that it lasts: who is told so must find it.

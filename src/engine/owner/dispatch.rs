@@ -57,13 +57,25 @@ impl Owner {
     }
 
     /// Carries out what a lane decides on tasks that found no room in it. True where another lane got some
-    /// of them, which may have permits for them.
+    /// of them, which may have permits for them, or one that others made room for could begin.
     fn overflow(&mut self, lane: usize) -> bool {
         let mut elsewhere = false;
         while let Some(admission) = self.lanes.lane_mut(lane).next_admission() {
+            let placed = matches!(admission, Admission::Place(_));
             elsewhere |= self.carried_out(lane, admission);
+            if placed && self.could_begin(lane) {
+                // Before the next to come takes its place away.
+                return true;
+            }
         }
         elsewhere
+    }
+
+    fn could_begin(&mut self, lane: usize) -> bool {
+        let held = self.stuck.holds(lane);
+        let mut fronts = self.lanes.fronts(lane, self.now);
+        let free = |style| self.lanes.free(lane, style) > 0 && !(style == Style::Thread && held);
+        self.closing.is_none() && fronts.any(|front| free(front.style))
     }
 
     /// Journals a decision and carries it out. True where another lane got the tasks instead.
@@ -119,7 +131,11 @@ impl Owner {
             let task = slot.run.plan().task(front.node);
             let calls = match task.delivery {
                 Delivery::AtMostOnce => 1,
-                Delivery::AtLeastOnce => self.paces.batch(&task.agent, front.style),
+                Delivery::AtLeastOnce => {
+                    // Free permits are given before anything is dropped or goes elsewhere.
+                    let hurry = self.lanes.lane(lane).is_overflowing();
+                    self.paces.batch(&task.agent, front.style, hurry)
+                }
             };
             // What a call charges holds up the next: it must not have gone out with it.
             let one_by_one = !self.lanes.lane(lane).spec().budgets.is_empty();
@@ -134,8 +150,9 @@ impl Owner {
 
     fn launch(&mut self, lane: usize, entry: Entry, permit: Permit) {
         if !self.step(entry.run, Input::Claimed { span: entry.span }) {
-            // Cancelled in between: dropping the permit gives it back.
-            return;
+            // Cancelled in between: the permit goes back, first to those who wait to go on.
+            drop(permit);
+            return self.bring_back();
         }
         let Some(call) = self.call(entry.run, entry.span.node) else { return };
         let task = call.plan.task(call.node);

@@ -11,7 +11,7 @@ use crate::model::{NodeIx, Result, RunId, Span, Style, Task, TaskRef};
 const TASKS_MAX: usize = 20;
 /// Tasks that one task waits for that are named; of more it tells the number.
 const NAMES_MAX: usize = 20;
-/// Places in lanes that are told of one map.
+/// Places in lanes, and names of running children, that are told of one map.
 const PLACES_MAX: usize = 5;
 /// Children of a map that are looked at one by one.
 const CHILDREN_MAX: u32 = 10_000;
@@ -31,6 +31,7 @@ impl Owner {
             state: slot.cell.state(),
             at: self.now,
             reason: slot.run.reason().map(str::to_owned),
+            stopping: slot.run.stop().map(|(reason, since)| (reason.to_owned(), since)),
             closing: self.closing.is_some(),
             stalled: self.staged.stall().map(|error| error.message.clone()),
             session: self.session_place(slot),
@@ -141,29 +142,34 @@ impl Owner {
         let mut found: Option<Why> = None;
         for flight in self.flights.out_of(run) {
             let batch = flight.batch();
-            if !asked.overlaps(batch.span) {
+            let running = self.still_running(batch);
+            let children = || running.iter().flat_map(|span| span.lo..span.hi());
+            let meant = || children().filter(|&child| asked.means(batch.span.node, child));
+            let own = meant().count() as u32;
+            if own == 0 {
                 continue;
             }
-            let running: u32 = self.still_running(batch).iter().map(|span| span.len).sum();
-            if running == 0 {
+            let waits = meant().filter(|child| flight.lent.contains_key(child)).count() as u32;
+            let Why::Running { calls, since, lent, told, names, .. } =
+                found.get_or_insert_with(|| Why::Running {
+                    calls: 0,
+                    attempt: batch.attempt,
+                    since: flight.since(),
+                    style: batch.style,
+                    timeout_ms: batch.timeout,
+                    lent: 0,
+                    told: None,
+                    names: Vec::new(),
+                })
+            else {
                 continue;
-            }
-            let own = if asked.child.is_some() { 1 } else { running };
-            match &mut found {
-                Some(Why::Running { calls, since, .. }) => {
-                    *calls += own;
-                    *since = (*since).min(flight.since());
-                }
-                _ => {
-                    found = Some(Why::Running {
-                        calls: own,
-                        attempt: batch.attempt,
-                        since: flight.since(),
-                        style: batch.style,
-                        timeout_ms: batch.timeout,
-                    });
-                }
-            }
+            };
+            *calls += own;
+            *lent += waits;
+            *since = (*since).min(flight.since());
+            // Those that were told first are given up first.
+            *told = [*told, flight.told].into_iter().flatten().min_by_key(|told| told.until);
+            names.extend(meant().take(PLACES_MAX - names.len()).map(|child| batch.name(child)));
         }
         found
     }
@@ -176,6 +182,10 @@ struct Asked {
 }
 
 impl Asked {
+    fn means(&self, node: NodeIx, child: u32) -> bool {
+        node == self.node && self.child.is_none_or(|asked| asked == child)
+    }
+
     fn overlaps(&self, span: Span) -> bool {
         let child = self.child;
         span.node == self.node && child.is_none_or(|at| span.lo <= at && at < span.hi())

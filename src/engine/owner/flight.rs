@@ -1,12 +1,13 @@
 //! Batches that are out: reports coming back, calls that take too long.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Owner;
 use super::timers::Due;
 use crate::agent::{Batch, Outcome, Report};
-use crate::lane::Permit;
+use crate::engine::explain::Told;
+use crate::lane::{Loan, Permit};
 use crate::math::Table;
 use crate::model::{BatchId, Millis, RunId, Span, Stats, Style, TaskRef, Timestamp};
 use crate::run::Input;
@@ -17,14 +18,21 @@ const HOLD_UP_MS: Millis = 5;
 /// A batch that is out, with the permits it holds.
 #[derive(Debug)]
 pub(super) struct Flight {
-    batch: Arc<Batch>,
-    permit: Permit,
-    style: Style,
+    pub(super) batch: Arc<Batch>,
+    pub(super) permit: Permit,
+    pub(super) style: Style,
+    /// When its agents were told to begin; before that, when it got its permits.
     since: Timestamp,
+    /// How its calls were told to stop.
+    pub(super) told: Option<Told>,
+    /// The executor has it. A store that refuses may hold that up.
+    begun: bool,
     /// Calls whose outcome has not come.
     left: u32,
     /// Calls on the loop that were given up one by one; `left` does not count them.
     given_up: BTreeSet<u32>,
+    /// Calls whose agent waits and has lent its slot.
+    pub(super) lent: BTreeMap<u32, Loan>,
     /// The lane that granted it.
     pub(super) lane: usize,
     agent: Arc<str>,
@@ -46,8 +54,33 @@ impl Flight {
         lane: usize,
     ) -> Self {
         let agent = batch.call.plan.task(batch.call.node).agent.as_str().into();
-        let (left, given_up) = (batch.span.len, BTreeSet::new());
-        Self { left, given_up, batch, permit, style, lane, since, agent }
+        let (left, given_up, lent) = (batch.span.len, BTreeSet::new(), BTreeMap::new());
+        Self {
+            left,
+            given_up,
+            lent,
+            batch,
+            permit,
+            style,
+            lane,
+            since,
+            told: None,
+            begun: false,
+            agent,
+        }
+    }
+
+    /// Gives back the slots that its calls need no more: on the loop each needs one, a thread needs
+    /// one for all, and who waits needs none.
+    fn settle(&mut self) {
+        let calls = if self.style == Style::Loop { self.left } else { 1 };
+        let needed = calls.saturating_sub(self.lent.len() as u32);
+        self.permit.release(self.permit.slots().saturating_sub(needed));
+    }
+
+    /// True for a call that was given up alone, while others of its batch go on.
+    pub(super) fn has_given_up(&self, child: u32) -> bool {
+        self.given_up.contains(&child)
     }
 
     pub(super) fn agent(&self) -> &Arc<str> {
@@ -75,7 +108,7 @@ impl Flight {
 
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    out: Table<BatchId, Flight>,
+    pub(super) out: Table<BatchId, Flight>,
     last_id: u64,
 }
 
@@ -115,8 +148,8 @@ impl Owner {
             Report::Done { batch, lo, outcomes, busy_ns } => {
                 self.done(batch, lo, outcomes, busy_ns)
             }
-            Report::Waiting { batch } => self.waits(batch),
-            Report::Returning { batch } => self.returning.push_back(batch),
+            Report::Waiting { batch, child } => self.waits(batch, child),
+            Report::Returning { batch, child } => self.returning.push_back((batch, child)),
             Report::Charge { lane, key, unit, n } => self.charge(&lane, key.as_deref(), &unit, n),
             Report::Resolved { run, node, resolution } => {
                 self.step(run, Input::Resolved { node, resolution });
@@ -132,30 +165,6 @@ impl Owner {
             Report::Progress { run, span, attempt, done, total, text } => {
                 let task = TaskRef { node: span.node, index: span.lo };
                 self.step(run, Input::Progress { task, attempt, done, total, text });
-            }
-        }
-    }
-
-    /// An agent waits, for a run that it started perhaps: whoever is needed for that must not find
-    /// the lane full of waiting parents. Before the agent goes on it takes a permit again.
-    fn waits(&mut self, id: BatchId) {
-        let Some(flight) = self.flights.out.get_mut(&id) else { return };
-        flight.permit.release(1);
-        let batch = Arc::clone(&flight.batch);
-        self.take_back(&batch);
-    }
-
-    /// Gives agents that go on a permit again, first come first, as far as there are any.
-    pub(super) fn bring_back(&mut self) {
-        for id in std::mem::take(&mut self.returning) {
-            // A batch that was given up has let its agent go.
-            let Some(flight) = self.flights.out.get_mut(&id) else { continue };
-            match self.lanes.retake(flight.lane, flight.style) {
-                Some(permit) => {
-                    flight.permit = permit;
-                    flight.batch.go_on();
-                }
-                None => self.returning.push_back(id),
             }
         }
     }
@@ -188,10 +197,10 @@ impl Owner {
             }
         }
         let counts = (lo..lo + n).filter(|child| !flight.given_up.remove(child)).count() as u32;
-        if flight.style == Style::Loop {
-            flight.permit.release(counts);
-        }
+        // An agent may end while a part of it still waits.
+        flight.lent.retain(|child, _| !(lo..lo + n).contains(child));
         flight.left = flight.left.saturating_sub(counts);
+        flight.settle();
         if flight.left == 0 {
             self.landed(id);
         }
@@ -199,6 +208,14 @@ impl Owner {
         let span = Span::new(node, lo, n);
         self.step(run, Input::Done { span, attempt: batch.attempt, outcomes });
         self.forget_call(run, node);
+    }
+
+    /// Hands a batch to the executor: from now on its time counts.
+    pub(super) fn execute(&mut self, batch: Arc<Batch>) {
+        if let Some(flight) = self.flights.out.get_mut(&batch.id) {
+            (flight.since, flight.begun) = (self.now, true);
+        }
+        self.executor.execute(batch);
     }
 
     /// Removes a batch; its permits go back with it.
@@ -221,6 +238,11 @@ impl Owner {
     /// behind a slow one back to the lane, ends attempts that are over their timeout.
     pub(super) fn look_after(&mut self, id: BatchId) {
         let Some(flight) = self.flights.out.get(&id) else { return };
+        if !flight.begun {
+            // Nothing of it can be over, and what was given up now would begin all the same later.
+            let again = flight.first_check(self.now);
+            return again.into_iter().for_each(|at| self.timers.at(at, Due::Batch(id)));
+        }
         match flight.style {
             Style::Loop => self.look_after_loop(id),
             Style::Thread | Style::Process => self.look_after_thread(id),
@@ -276,6 +298,7 @@ impl Owner {
         if let Some(flight) = self.flights.out.get_mut(&batch.id) {
             let counts = (rest.lo..rest.hi()).filter(|child| !flight.given_up.contains(child));
             flight.left -= counts.count() as u32;
+            flight.settle();
             if flight.left == 0 {
                 self.landed(batch.id);
             }
@@ -311,9 +334,11 @@ impl Owner {
     /// One call of a loop batch counts no more; its permit goes back.
     fn give_up_call(&mut self, id: BatchId, child: u32) {
         let Some(flight) = self.flights.out.get_mut(&id) else { return };
-        flight.permit.release(1);
+        flight.lent.remove(&child);
         flight.left -= 1;
         flight.given_up.insert(child);
+        flight.settle();
+        flight.batch.let_go_of(child);
         if flight.left == 0 {
             self.landed(id);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Owner;
 use super::timers::Due;
 use crate::agent::{Batch, Rung};
+use crate::engine::explain::Told;
 use crate::model::{BatchId, Millis, NodeIx, RunId, Span};
 use crate::run::Input;
 
@@ -30,15 +31,22 @@ impl Owner {
             self.take_back(&batch);
             self.staged.again = true;
             self.executor.cancel(&batch, part, Rung::Token);
+            let (since, until) = (self.now, self.now.plus(self.cancel_grace));
             self.timers.at(self.now.plus(soft), Due::Press(batch.id));
-            self.timers.at(self.now.plus(self.cancel_grace), Due::Fence(batch.id));
+            self.timers.at(until, Due::Fence(batch.id));
+            if let Some(flight) = self.flights.out.get_mut(&batch.id) {
+                flight.told.get_or_insert(Told { rung: Rung::Token, since, until });
+            }
         }
     }
 
     /// The soft grace is over: an exception in the thread.
     pub(super) fn press(&mut self, id: BatchId) {
-        if let Some(batch) = self.batch(id) {
-            self.executor.cancel(&batch, batch.span, Rung::Raise);
+        if let Some(flight) = self.flights.out.get_mut(&id) {
+            if let Some(told) = &mut flight.told {
+                (told.rung, told.since) = (Rung::Raise, self.now);
+            }
+            self.executor.cancel(&flight.batch, flight.batch.span, Rung::Raise);
         }
     }
 

@@ -28,9 +28,9 @@ impl Owner {
                 let found = self.lane_named(&lane).map(|lane| {
                     self.pause_lane(lane, true);
                     // Before the answer, so that one who does not wait at all learns it, too.
-                    match self.lanes.lane(lane).running() {
-                        0 => quiet.tell(),
-                        _ => self.drains.push(Draining { lane, quiet }),
+                    match self.lanes.lane(lane).is_quiet() {
+                        true => quiet.tell(),
+                        false => self.drains.push(Draining { lane, quiet }),
                     }
                 });
                 drop(reply.send(found));
@@ -81,7 +81,7 @@ impl Owner {
         }
         let lanes = &self.lanes;
         self.drains.retain(|drain| {
-            if lanes.lane(drain.lane).running() > 0 {
+            if !lanes.lane(drain.lane).is_quiet() {
                 return drain.quiet.is_wanted();
             }
             drain.quiet.tell();

@@ -6,6 +6,7 @@
 
 mod accept;
 mod act;
+mod blocked;
 mod close;
 mod commit;
 mod dispatch;
@@ -13,6 +14,8 @@ mod explain;
 mod flight;
 mod ladder;
 mod lanes;
+mod lent;
+mod merge;
 mod pace;
 mod parked;
 mod rank;
@@ -29,10 +32,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use self::accept::Blocked;
+use self::blocked::BlockedSubmits;
 use self::commit::Staged;
 use self::flight::Flights;
 use self::lanes::Draining;
+use self::merge::Merges;
 use self::pace::Paces;
 use self::parked::Parked;
 use self::rank::{Ranking, Ranks};
@@ -98,15 +102,16 @@ pub(super) struct Owner {
     runs: Table<RunId, Slot>,
     flights: Flights,
     stuck: StuckCalls,
+    merges: Merges,
     paces: Paces,
     ranks: Ranks,
     /// Runs taken among the living so far.
     adopted: u64,
-    /// Batches whose agent lent its permit and waits for one to go on, first come first.
-    returning: VecDeque<BatchId>,
+    /// Calls whose agent lent its permit and waits for one to go on, first come first.
+    returning: VecDeque<(BatchId, u32)>,
     timers: Timers,
-    /// Submits that wait for a place, by the lane that is full.
-    blocked: Table<usize, VecDeque<Blocked>>,
+    /// Submits that wait for a place.
+    blocked: BlockedSubmits,
     parked: Parked,
     /// To be answered when this turn's decisions are durable.
     questions: Vec<Question>,
@@ -155,12 +160,13 @@ impl Owner {
             runs: Table::default(),
             flights: Flights::default(),
             stuck: StuckCalls::new(options.stuck_threads_max),
+            merges: Merges::default(),
             paces: Paces::default(),
             ranks: Ranks::default(),
             adopted: 0,
             returning: VecDeque::new(),
             timers: Timers::default(),
-            blocked: Table::default(),
+            blocked: BlockedSubmits::default(),
             parked: Parked::default(),
             questions: Vec::new(),
             kept: VecDeque::new(),
@@ -237,6 +243,7 @@ impl Owner {
                 self.questions.push(Question::Explain(run, task, reply));
             }
             Message::Sessions(ask) => self.answer(ask),
+            Message::Withdrawn => self.blocked.withdrawn = true,
             Message::Forget { run, before } => self.forget(run, before),
             Message::Memory { ops, reply } => self.memorize(ops, reply),
             Message::Missing { reply } => drop(reply.send(self.missing())),

@@ -53,8 +53,9 @@ pub(super) struct Paces {
 }
 
 impl Paces {
-    /// How many calls of this agent to hand out now; 0: later, `wake_at` says when.
-    pub(super) fn batch(&mut self, agent: &str, style: Style) -> u32 {
+    /// How many calls of this agent to hand out now; 0: later, `wake_at` says when. Never later where
+    /// there is a hurry.
+    pub(super) fn batch(&mut self, agent: &str, style: Style, hurry: bool) -> u32 {
         let pace = self.agents.get(agent);
         if style == Style::Loop {
             return BATCH_CALLS_MAX;
@@ -62,6 +63,7 @@ impl Paces {
         let Some(pace) = pace else { return 1 };
         let apart = style == Style::Process;
         if !apart
+            && !hurry
             && pace.call_ns < SHORT_NS
             && pace.out >= SHORT_BATCHES_MAX
             && !pace.has_little_out()
@@ -133,16 +135,21 @@ mod tests {
         {
             let mut paces = Paces::default();
             if style != Style::Loop {
-                assert_eq!(paces.batch(&agent, style), 1, "nobody knows yet how long it takes");
+                assert_eq!(
+                    paces.batch(&agent, style, false),
+                    1,
+                    "nobody knows yet how long it takes"
+                );
             }
             paces.went_out(&agent, style, 1);
             paces.came_back(&agent, style, 1);
             paces.learn(&agent, 1, 10_000);
             for _ in 0..2 {
-                assert_eq!(paces.batch(&agent, style), calls);
+                assert_eq!(paces.batch(&agent, style, false), calls);
                 paces.went_out(&agent, style, calls);
             }
-            assert_eq!(paces.batch(&agent, style), third);
+            assert_eq!(paces.batch(&agent, style, false), third);
+            assert_eq!(paces.batch(&agent, style, true), calls, "somebody would go away");
         }
     }
 }

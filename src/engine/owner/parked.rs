@@ -21,12 +21,18 @@ pub(super) struct Parked {
     /// Ready tasks of live runs that miss something.
     tasks: Table<RunId, Vec<Entry>>,
     /// Runs that cannot be replayed.
-    unreadable: Table<RunId, Arc<Cell>>,
+    unreadable: Table<RunId, Unreadable>,
+}
+
+struct Unreadable {
+    cell: Arc<Cell>,
+    /// Its end is decided, and not durable yet.
+    ending: bool,
 }
 
 impl Parked {
     pub(super) fn unreadable(&self, run: RunId) -> Option<&Arc<Cell>> {
-        self.unreadable.get(&run)
+        self.unreadable.get(&run).map(|unreadable| &unreadable.cell)
     }
     /// What is parked of a live run.
     pub(super) fn of_run(&self, run: RunId) -> impl Iterator<Item = &Entry> {
@@ -128,15 +134,18 @@ impl Owner {
         };
         let cell = Cell::new(run, durability, RunState::Incompatible);
         cell.finish(End::Unreadable(error));
-        self.parked.unreadable.insert(run, cell);
+        self.parked.unreadable.insert(run, Unreadable { cell, ending: false });
         self.incompatible.add(run);
         self.count_incompatible();
     }
 
-    /// Ends a run that cannot be replayed. It takes no plan to say that it is over.
+    /// Ends a run that cannot be replayed, once. It takes no plan to say that it is over.
     pub(super) fn give_up(&mut self, run: RunId, reason: String) {
-        let Some(cell) = self.parked.unreadable(run) else { return };
-        let durability = cell.durability;
+        let Some(unreadable) = self.parked.unreadable.get_mut(&run) else { return };
+        if std::mem::replace(&mut unreadable.ending, true) {
+            return;
+        }
+        let durability = unreadable.cell.durability;
         let cause = CancelCause::Asked;
         let ended = Event::RunEnded { state: RunState::Cancelled, reason: Some(reason.clone()) };
         let events = vec![Event::CancelRequested { cause, reason }, ended];
@@ -145,7 +154,7 @@ impl Owner {
 
     /// The end of a run that cannot be replayed is durable.
     pub(super) fn given_up(&mut self, run: RunId) {
-        let Some(cell) = self.parked.unreadable.remove(&run) else { return };
+        let Some(Unreadable { cell, .. }) = self.parked.unreadable.remove(&run) else { return };
         cell.set_state(RunState::Cancelled);
         self.incompatible.remove(run);
         self.count_incompatible();

@@ -8,15 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::Owner;
 use super::timers::Due;
-use super::{Owner, Slot};
-use crate::agent::MergeCall;
 use crate::engine::options::Submit;
 use crate::engine::sessions::{SessionAsk, SessionInfo};
 use crate::lane::{Group, Next, SESSION_WAITING_MAX, Waiting};
 use crate::model::{
-    Admission, CancelCause, Collect, Conduct, Error, Failure, OnRetry, Overflow, Payload, Result,
-    RunId, WhenBusy,
+    Admission, CancelCause, Collect, Conduct, Error, OnRetry, Overflow, Result, RunId, WhenBusy,
 };
 use crate::run::{self, Input, Run};
 
@@ -172,7 +170,7 @@ impl Owner {
         self.gauge_sessions();
     }
 
-    fn start(&mut self, run: RunId) {
+    pub(super) fn start(&mut self, run: RunId) {
         let Some(slot) = self.runs.get_mut(&run) else { return };
         slot.seat = Seat::Free;
         self.advance(run, Input::Seat);
@@ -190,55 +188,6 @@ impl Owner {
         for task in slot.run.retries_due(self.now) {
             self.advance(run, Input::RetryDue { task });
         }
-    }
-
-    pub(super) fn merge(&mut self, key: &Arc<str>, number: u64, runs: &[RunId], group: &Group) {
-        let slots = runs.iter().filter_map(|run| self.runs.get(run));
-        let inputs = slots.map(|slot| slot.run.input().clone()).collect();
-        let (session, collect) = (Arc::clone(key), Arc::clone(&group.collect));
-        self.executor.merge(Arc::new(MergeCall { session, number, inputs, collect }));
-    }
-
-    /// Runs that have ended in this turn are still in their session, until that is durable; no message
-    /// may be absorbed by one of them.
-    fn let_ended_go(&mut self, key: &str) {
-        for run in self.sessions.members(key) {
-            let is_over = |slot: &Slot| slot.run.state().is_terminal();
-            let waits = self.sessions.holder(key) != Some(run);
-            if waits && self.runs.get(&run).is_none_or(is_over) {
-                self.sessions.left(key, run);
-            }
-        }
-    }
-
-    /// The messages of a group have become one, or cannot.
-    pub(super) fn merged(
-        &mut self,
-        key: &Arc<str>,
-        number: u64,
-        result: Result<Payload, Box<Failure>>,
-    ) {
-        match result {
-            Ok(input) => {
-                self.let_ended_go(key);
-                let Some(runs) = self.sessions.merged(key, number) else {
-                    return self.proceed(key);
-                };
-                let Some((&first, rest)) = runs.split_first() else { return };
-                self.advance(first, Input::Merged { from: rest.to_vec(), input });
-                for &run in rest {
-                    self.advance(run, Input::Absorb { into: first });
-                }
-                self.start(first);
-            }
-            Err(failure) => {
-                for run in self.sessions.unmerged(key, number).unwrap_or_default() {
-                    let reason = failure.message.clone();
-                    self.advance(run, Input::Stop { cause: CancelCause::Merge, reason });
-                }
-            }
-        }
-        self.gauge_sessions();
     }
 
     /// No message has come to the group for a while, perhaps.

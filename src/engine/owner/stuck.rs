@@ -32,6 +32,11 @@ impl StuckCalls {
         Self { calls: HashMap::new(), threads: HashMap::new(), threads_max }
     }
 
+    /// How many of a kind may be stuck before nothing of the kind is started any more.
+    pub(super) fn most(&self) -> u32 {
+        self.threads_max
+    }
+
     /// True where a lane may start no more threads.
     pub(super) fn holds(&self, lane: usize) -> bool {
         self.threads.get(&lane).is_some_and(|&stuck| stuck >= self.threads_max)
@@ -124,6 +129,7 @@ impl Owner {
         Pulse {
             store: self.staged.stall().cloned(),
             stuck,
+            merges: self.merges.seen(),
             held: held.map(|(&lane, &stuck)| Held { lane: lane_name(lane), stuck }).collect(),
             paused: self.lanes.paused().map(str::to_owned).collect(),
             missing_agents: self.missing().agents,

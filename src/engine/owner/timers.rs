@@ -19,6 +19,8 @@ pub(super) enum Due {
     /// A submit has waited for this lane as long as it may.
     Blocked(usize),
     Drained,
+    /// Messages are not merged yet.
+    Merge(u64),
     /// No more messages come to the group that begins with this run, unless one did.
     Session(RunId),
     /// The relaxed window is over.
@@ -62,13 +64,16 @@ impl Timers {
 impl Owner {
     pub(super) fn fire_timers(&mut self) {
         if self.timers.wants_sweep() {
-            let (runs, flights) = (&self.runs, &self.flights);
+            let (runs, flights, blocked) = (&self.runs, &self.flights, &self.blocked);
+            let merges = &self.merges;
             self.timers.sweep(|due| match due {
                 Due::Run(run, _) | Due::Session(run) => runs.contains_key(&run),
                 Due::Batch(batch) | Due::Press(batch) | Due::Fence(batch) => {
                     flights.contains(batch)
                 }
-                Due::Blocked(_) | Due::Drained | Due::Sync => true,
+                Due::Blocked(lane) => blocked.is_armed(lane),
+                Due::Merge(number) => merges.is_under_way(number),
+                Due::Drained | Due::Sync => true,
             });
         }
         while let Some(due) = self.timers.pop(self.now) {
@@ -88,6 +93,7 @@ impl Owner {
                 Due::Press(batch) => self.press(batch),
                 Due::Fence(batch) => self.fence(batch),
                 Due::Blocked(lane) => self.refuse_overdue(lane),
+                Due::Merge(number) => self.merge_is_over(number),
                 Due::Drained => self.drain_is_over(),
                 Due::Sync => self.staged.sync_is_due(),
             }

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::model::{
-    EntryId, Error, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
+    EntryId, Error, Event, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
 };
 use crate::store::{self, Filter, Memories, Store, Summary};
 
@@ -13,6 +13,8 @@ struct Full {
     inner: Arc<dyn Store>,
     appends_fail: AtomicBool,
     syncs_fail: AtomicBool,
+    /// Only what tells of the start of a second task is refused.
+    starts_fail: AtomicBool,
 }
 
 impl Full {
@@ -21,7 +23,12 @@ impl Full {
     }
     fn over(path: Option<&Path>) -> Arc<Self> {
         let inner = store::open(path, &store::Options::default()).expect("a store");
-        Arc::new(Self { inner, appends_fail: false.into(), syncs_fail: false.into() })
+        Arc::new(Self {
+            inner,
+            appends_fail: false.into(),
+            syncs_fail: false.into(),
+            starts_fail: false.into(),
+        })
     }
     fn check(&self, fails: &AtomicBool) -> Result<()> {
         if fails.load(Ordering::Acquire) {
@@ -46,6 +53,10 @@ impl Store for Full {
     }
     fn append(&self, records: &[Record]) -> Result<()> {
         self.check(&self.appends_fail)?;
+        let starts = |event: &Event| matches!(event, Event::Started { span, .. } if span.node > 0);
+        if records.iter().flat_map(|record| &record.events).any(starts) {
+            self.check(&self.starts_fail)?;
+        }
         self.inner.append(records)
     }
     fn sync(&self) -> Result<()> {
@@ -223,5 +234,45 @@ fn a_submit_that_waits_for_the_store_is_no_run_yet() {
     store.syncs_fail.store(false, Ordering::Release);
     let handle = waiting.wait(SOON).expect("answered").expect("accepted");
     assert_eq!(ended(&handle), RunState::Completed);
+    engine.close(0);
+}
+
+#[test]
+fn what_a_stalled_store_holds_up_runs_out_of_no_time_and_runs_once() {
+    let (store, local) = (Full::new(), Local::new());
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&calls);
+    local.agent("one", |_, _| Outcome::Completed(number(1)));
+    local.coroutine("many", move |batch, task| {
+        seen.lock().expect("nobody panics here").push((task.index, batch.attempt));
+        Outcome::Completed(number(1))
+    });
+    local.resolver(|_| {
+        let items = Payload::bytes(vec![b'#'; 3]);
+        Resolution::Items { items, count: 3, key: None }
+    });
+    let engine = engine(&store, &local);
+    let items = Expr::Value(serde_json::json!([]));
+    let many = Task {
+        each: Some(Each { param: "item".into(), items }),
+        timeout_ms: Some(150),
+        retry: quick(3),
+        ..task("b", "many", &["a"])
+    };
+    store.starts_fail.store(true, Ordering::Release);
+    let handle = start(&engine, &plan(vec![task("a", "one", &[]), many]));
+    // Tried five times with a pause between: several times what an attempt may take.
+    while engine.stats().store_errors.load(Ordering::Relaxed) < 5 {
+        std::thread::yield_now();
+    }
+    let timed_out = || engine.stats().attempts_timed_out.load(Ordering::Relaxed);
+    assert_eq!(timed_out(), 0, "nothing has begun that could take too long");
+    store.starts_fail.store(false, Ordering::Release);
+    assert_eq!(ended(&handle), RunState::Completed);
+    let mut calls = std::mem::take(&mut *calls.lock().expect("nobody panics here"));
+    calls.sort_unstable();
+    if timed_out() == 0 {
+        assert_eq!(calls, [(0, 1), (1, 1), (2, 1)], "every call once");
+    }
     engine.close(0);
 }

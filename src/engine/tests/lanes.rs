@@ -142,9 +142,11 @@ fn who_lent_a_permit_has_one_again_before_it_goes_on() {
     let reports: Arc<Mutex<Option<Arc<dyn Reports>>>> = Arc::default();
     let (inside, through) = (Arc::clone(&gauge), Arc::clone(&reports));
     let tell = move |batch: &Batch, returning: bool| {
-        let id = batch.id;
-        let report =
-            if returning { Report::Returning { batch: id } } else { Report::Waiting { batch: id } };
+        let (batch, child) = (batch.id, 0);
+        let report = match returning {
+            true => Report::Returning { batch, child },
+            false => Report::Waiting { batch, child },
+        };
         through.lock().expect("not poisoned").as_ref().expect("open").report(vec![report]);
     };
     local.agent("parent", move |batch, _| {
@@ -155,7 +157,8 @@ fn who_lent_a_permit_has_one_again_before_it_goes_on() {
             tell(batch, false);
             thread::yield_now();
             tell(batch, true);
-            assert!(batch.may_go_on(Duration::from_secs(20)), "somebody ends some time");
+            batch.wait_to_go_on(0, Duration::from_secs(20));
+            assert!(batch.may_go_on(0), "somebody ends some time");
         }
         Outcome::Completed(number(1))
     });
@@ -232,4 +235,60 @@ fn who_waited_for_one_lane_waits_for_the_next_that_is_full() {
     engine.close(0);
     let answer = waits.wait(SOON).expect("answered when the engine closes");
     assert_eq!(answer.expect_err("closed").code, "engine.closed");
+}
+
+#[test]
+fn free_permits_are_given_before_anything_is_dropped_however_short_the_calls() {
+    let local = Local::new();
+    let (go, gate) = mpsc::channel::<()>();
+    let (gate, host) = (Mutex::new(gate), Arc::clone(&local));
+    local.agent("work", move |batch, task| {
+        if task.node == 0 {
+            // Of this length a few at a time would do, were nobody dropped for it.
+            let outcomes = vec![Outcome::Completed(number(1))];
+            let (batch, lo, busy_ns) = (batch.id, task.index, 40_000);
+            host.tell(vec![Report::Done { batch, lo, outcomes, busy_ns }]);
+        } else {
+            let _ = gate.lock().expect("not poisoned").recv();
+        }
+        Outcome::Completed(number(1))
+    });
+    local.resolver(|_| {
+        let items = Payload::bytes(vec![b'#'; 40]);
+        Resolution::Items { items, count: 40, key: None }
+    });
+    let items = Expr::Value(serde_json::json!([]));
+    let each = Some(Each { param: "item".into(), items });
+    let deps = vec!["a".into()];
+    let many = Task { id: "many".into(), each, deps, ..in_narrow("work") };
+    let engine = open(&local, None, vec![lane(64, 1, OnFull::DropNewest)]);
+    let handle = start(&engine, &plan(vec![in_narrow("work"), many]));
+    while view(&engine, "narrow").running < 40 {
+        assert_eq!(view(&engine, "narrow").counts.dropped, 0);
+        std::thread::yield_now();
+    }
+    drop(go);
+    assert_eq!(ended(&handle), RunState::Completed);
+    engine.close(0);
+}
+
+#[test]
+fn a_submit_that_is_withdrawn_while_it_waits_is_forgotten_at_once() {
+    let local = Local::new();
+    let go = gated(&local);
+    let patient = LaneSpec { timeout_ms: None, ..lane(1, 1, OnFull::Block) };
+    let engine = open(&local, None, vec![patient]);
+    let plan = plan(vec![in_narrow("work")]);
+    let there = [start(&engine, &plan), start(&engine, &plan)];
+    let waits = engine.submit(request(&plan)).expect("the inbox is open");
+    let cell = Arc::downgrade(&waits.cell);
+    waits.give_up();
+    drop(waits);
+    while cell.strong_count() > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(view(&engine, "narrow").queued, 1, "the lane is as full as before");
+    drop(go);
+    there.iter().for_each(|run| assert_eq!(ended(run), RunState::Completed));
+    engine.close(0);
 }

@@ -3,6 +3,7 @@
 mod faults;
 mod ladder;
 mod lanes;
+mod lent;
 mod memory;
 mod parked;
 mod sessions;

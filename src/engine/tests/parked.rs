@@ -1,6 +1,7 @@
 //! Runs that an engine cannot go on with, and records that a store will never take.
 
 use super::*;
+use crate::engine::inbox::Message;
 use crate::model::{Event, Opaque, Record, RunId, Submitted};
 use crate::store::{self, Filter};
 
@@ -105,6 +106,44 @@ fn a_run_that_cannot_be_replayed_can_be_cancelled_and_purged() {
     assert_eq!(handle.state(), RunState::Cancelled);
     let error = handle.inspect(|run| run.state()).expect_err("it still cannot be replayed");
     assert_eq!(error.code, "run.incompatible");
+    engine.close(0);
+}
+
+#[test]
+fn a_run_that_cannot_be_replayed_is_cancelled_once_however_often_it_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = plant(folder.path(), 7, refused());
+    let local = Local::new();
+    let engine = open(&local, Some(folder.path()), vec![]);
+    // One message: nothing of it is durable before all have been heard.
+    let (reply, answers) = mpsc::sync_channel(9);
+    let asked: Vec<_> = (0..3)
+        .map(|n| {
+            let (reason, reply) = (format!("reason {n}"), reply.clone());
+            match n {
+                2 => Message::Kill { run, reason, reply },
+                _ => Message::Cancel { run, reason, reply },
+            }
+        })
+        .collect();
+    // The owner is held in an answer, so that all come in one turn.
+    let (go, hold) = mpsc::channel::<()>();
+    let (tell, held) = mpsc::channel();
+    let look = Box::new(move |_: Option<&crate::run::Run>| {
+        tell.send(()).expect("the test listens");
+        let _ = hold.recv();
+    });
+    engine.shared.inbox.push(Message::Inspect { run, look }).expect("open");
+    held.recv().expect("the owner is held");
+    asked.into_iter().for_each(|ask| engine.shared.inbox.push(ask).expect("open"));
+    drop(go);
+    (0..3).for_each(|_| answers.recv().expect("answered").expect("cancelled"));
+    let handle = engine.get(run).expect("known");
+    assert!(handle.wait(SOON).expect("it is over"));
+    assert_eq!(engine.stats().runs_cancelled.load(Ordering::Relaxed), 1);
+    let facts = engine.facts(Some(run), 0, 99, Duration::ZERO).expect("open");
+    let ends = facts.iter().filter(|fact| fact.kind.as_str() == "run.cancelled").count();
+    assert_eq!(ends, 1, "{facts:?}");
     engine.close(0);
 }
 

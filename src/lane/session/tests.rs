@@ -18,6 +18,7 @@ fn run(n: u128) -> RunId {
 fn group(flow: u8) -> Arc<Group> {
     let collect = Collect {
         debounce_ms: 500,
+        timeout_ms: 30_000,
         cap: 20,
         overflow: Overflow::Summarize,
         merge: None,

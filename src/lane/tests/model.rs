@@ -144,6 +144,10 @@ enum Step {
     Concurrency(u32),
     Capacity(u32),
     Withdraw(u128),
+    /// An agent waits, and lends its slot.
+    Lend(usize),
+    /// The one that has waited longest goes on.
+    Return,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -157,6 +161,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1u32..6).prop_map(Step::Concurrency),
         1 => (1u32..20).prop_map(Step::Capacity),
         1 => (0u128..20).prop_map(Step::Withdraw),
+        3 => any::<usize>().prop_map(Step::Lend),
+        2 => Just(Step::Return),
     ]
 }
 
@@ -222,6 +228,7 @@ proptest! {
         let mut reference = Reference::default();
         let mut now = NOW;
         let mut permits: Vec<(Entry, Permit)> = Vec::new();
+        let mut lent: VecDeque<(Entry, Loan)> = VecDeque::new();
         let (mut offered, mut dropped, mut granted, mut gone) = (0u64, 0u64, 0u64, 0u64);
         let (mut most, mut room) = (3, 8);
         let mut runs = 0;
@@ -260,6 +267,32 @@ proptest! {
                     spec.capacity = n;
                     lanes.configure(spec.clone(), now).expect("sound");
                 }
+                Step::Lend(n) if !permits.is_empty() => {
+                    let at = n % permits.len();
+                    let (entry, permit) = &mut permits[at];
+                    if permit.slots() > 0 {
+                        let loan = lanes.lend(0, permit);
+                        lent.push_back((entry.clone(), loan));
+                    }
+                }
+                Step::Lend(_) => {}
+                Step::Return => {
+                    let wants = lent.front().map(|(entry, _)| entry.style);
+                    if let Some(style) = wants {
+                        let free = lanes.free(0, style);
+                        let permit = lanes.retake(0, style);
+                        prop_assert_eq!(permit.is_some(), free > 0, "also where the lane is paused");
+                        if let Some(permit) = permit
+                            && let Some((entry, _)) = lent.pop_front()
+                        {
+                            let own = permits.iter_mut().find(|(own, _)| own.run == entry.run && own.style == style);
+                            match own {
+                                Some((_, own)) => own.join(permit),
+                                None => permits.push((entry, permit)),
+                            }
+                        }
+                    }
+                }
                 Step::Withdraw(run) => {
                     let before: u64 = lanes.view(now).iter().map(|v| v.queued + v.backlog).sum();
                     lanes.withdraw(RunId::from_u128(run));
@@ -273,11 +306,15 @@ proptest! {
             most = view[0].running.max(spec.concurrency).min(most.max(spec.concurrency));
             room = view[0].queued.max(spec.capacity.into()).min(room.max(spec.capacity.into()));
             prop_assert!(view[0].running <= most && view[0].queued <= room, "{view:?}");
+            let held: u32 = permits.iter().map(|(_, permit)| permit.slots()).sum();
+            prop_assert_eq!((view[0].running, view[0].lent), (held, lent.len() as u32));
             prop_assert!(view.iter().map(|view| view.running).sum::<u32>() <= 4);
             let waits: u64 = view.iter().map(|view| view.queued + view.backlog).sum();
             prop_assert_eq!(offered, granted + dropped + gone + waits);
         }
+        drop(lent);
         drain(&mut lanes, now, permits)?;
+        prop_assert!(lanes.lane(0).is_quiet());
     }
 
     /// Under contention flows get their weights' shares, give or take one turn.

@@ -82,14 +82,6 @@ impl Reports for Mouth {
                     outcomes.into_iter().for_each(|outcome| drop(ended.send(outcome)));
                 }
                 Report::LettersRead { run } => self.letters_read(run),
-                // An agent waits for an engine of its own, which has lanes of its own: nobody there
-                // needs the permit of this call, which is for the processor that the worker goes on to use.
-                Report::Waiting { .. } => {}
-                Report::Returning { batch: id } => {
-                    if let Some(batch) = self.batch(|batch| batch.id == id) {
-                        batch.go_on();
-                    }
-                }
                 other => rest.push(other),
             }
         }

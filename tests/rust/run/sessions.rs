@@ -99,6 +99,7 @@ fn a_stop_by_the_session_says_how_the_run_ends() {
     for (cause, state, code) in [
         (CancelCause::Dropped, RunState::Cancelled, "session.dropped"),
         (CancelCause::Merge, RunState::Failed, "session.merge"),
+        (CancelCause::MergeTimeout, RunState::Failed, "session.merge_timeout"),
     ] {
         let mut case = chain();
         case.input(Input::Stop { cause, reason: "why".into() });

@@ -114,6 +114,8 @@ const EVERYTHING: &[&str] = &[
     "hold",
     "kill",
     "late result",
+    "lent",
+    "took its permit again",
     "live limits",
     "pause",
     "quarantined",

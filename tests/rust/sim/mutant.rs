@@ -72,6 +72,17 @@ pub enum Mutant {
     ThrottleCostsRetry,
     LeakPermits,
     DeafToTimers,
+    /// What found no room is dropped or sent away before the free permits are given.
+    OverflowFirst,
+    /// An agent that waits keeps its slot.
+    LendKeepsPermit,
+    /// An agent goes on without its slot.
+    GoOnWithoutPermit,
+    /// New work gets the permits before those who go on.
+    ReturnersLast,
+    /// A call that ends while its slot is lent gives it back once more.
+    LentEndsTwice,
+    LeakLoans,
 }
 
 impl Mutant {

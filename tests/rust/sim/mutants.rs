@@ -71,4 +71,10 @@ notices! {
     a_pause_asked_for_that_costs_a_retry => ThrottleCostsRetry,
     leaking_permits => LeakPermits,
     a_world_deaf_to_retry_timers => DeafToTimers,
+    an_overflow_before_free_permits_are_given => OverflowFirst,
+    a_lent_permit_that_is_kept => LendKeepsPermit,
+    a_call_that_goes_on_without_a_permit => GoOnWithoutPermit,
+    new_work_before_those_who_go_on => ReturnersLast,
+    a_lent_permit_given_back_twice => LentEndsTwice,
+    leaking_loans => LeakLoans,
 }

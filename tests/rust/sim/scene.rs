@@ -25,6 +25,8 @@ pub struct Climate {
     /// Lanes are paused and their limits changed.
     pub lanes: bool,
     pub talk: u64,
+    /// Agents wait on their way, and lend their permit meanwhile.
+    pub lend: u64,
     /// Turns after which nothing goes wrong any more.
     pub turns: u64,
 }
@@ -94,6 +96,7 @@ impl Climate {
             fail: weather(150, 500),
             take_back: weather(300, 300),
             talk: weather(600, 80),
+            lend: weather(400, 500),
             cancel: dice.chance(250),
             grow: dice.chance(350),
             lanes: dice.chance(300),

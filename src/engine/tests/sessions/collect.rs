@@ -148,3 +148,50 @@ fn a_message_that_is_cancelled_while_it_is_merged_takes_no_other_with_it() {
     is_idle(&engine);
     engine.close(0);
 }
+
+#[test]
+fn a_merging_that_hangs_fails_its_runs_in_time_and_lets_its_session_go_on() {
+    let local = Local::new();
+    let (desk, gates) = Desk::new(&local, &[1]);
+    let (answer, slow) = mpsc::channel::<()>();
+    let slow = Mutex::new(slow);
+    local.merger(move |call| {
+        let _ = slow.lock().expect("nobody panics here").recv();
+        sum(call)
+    });
+    let options = Options { stuck_threads_max: 1, ..Options::default() };
+    let engine = Engine::open(options, |reports| local.connect(reports)).expect("opens");
+    let plan = talk();
+    send(&engine, says(&plan, 1, WhenBusy::Followup));
+    desk.next();
+    let WhenBusy::Collect(usual) = collect(0, 20, Overflow::Summarize) else { unreachable!() };
+    let mode = || WhenBusy::Collect(Arc::new(Collect { timeout_ms: 20, ..Collect::clone(&usual) }));
+    let runs = [2, 3].map(|n| send(&engine, says(&plan, n, mode())));
+    let after = send(&engine, says(&plan, 4, WhenBusy::Followup));
+    drop(gates);
+    for run in &runs {
+        assert_eq!(ended(run), RunState::Failed);
+        assert_eq!(run.inspect(|run| run.code()).expect("known"), Some("session.merge_timeout"));
+        assert!(reason(run).contains("within 20 ms"), "{}", reason(run));
+    }
+    assert_eq!((desk.next(), ended(&after)), (4, RunState::Completed));
+    let stuck = engine.pulse().expect("open").merges;
+    assert_eq!(stuck.iter().map(|merge| &*merge.session).collect::<Vec<_>>(), ["u"]);
+
+    // As many as may are stuck: what is to be merged next fails at once, and waits for nobody.
+    let (desk, gates) = Desk::new(&local, &[5]);
+    send(&engine, says(&plan, 5, WhenBusy::Followup));
+    desk.next();
+    let runs = [6, 7].map(|n| send(&engine, says(&plan, n, mode())));
+    drop(gates);
+    for run in &runs {
+        assert_eq!(ended(run), RunState::Failed);
+        assert!(reason(run).contains("see health"), "{}", reason(run));
+    }
+    drop(answer);
+    while !engine.pulse().expect("open").merges.is_empty() {
+        std::thread::yield_now();
+    }
+    is_idle(&engine);
+    engine.close(0);
+}

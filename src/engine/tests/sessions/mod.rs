@@ -5,7 +5,7 @@ mod restart;
 
 use super::*;
 use crate::agent::MergeCall;
-use crate::model::{Admission, Collect, OnRetry, Overflow, WhenBusy};
+use crate::model::{Admission, Collect, OnRetry, Overflow, WhenBusy, merge_timeout_ms};
 
 /// An agent that says which message it has begun, and ends when it is let go.
 struct Desk {
@@ -92,7 +92,9 @@ fn into(handle: &Handle) -> Option<crate::model::RunId> {
 
 fn collect(debounce_ms: u64, cap: u32, overflow: Overflow) -> WhenBusy {
     let (merge, summarize) = (None, None);
-    WhenBusy::Collect(Arc::new(Collect { debounce_ms, cap, overflow, merge, summarize }))
+    let timeout_ms = merge_timeout_ms();
+    let collect = Collect { debounce_ms, cap, overflow, merge, summarize, timeout_ms };
+    WhenBusy::Collect(Arc::new(collect))
 }
 
 /// Adds the numbers up.

@@ -348,6 +348,7 @@ impl Model {
             | CancelCause::Deadline
             | CancelCause::Dropped
             | CancelCause::Merge
+            | CancelCause::MergeTimeout
             | CancelCause::Unwritable => true,
             CancelCause::Failure => self.fails_fast(),
             CancelCause::Quarantine => self.crashed_too_often(),

@@ -48,7 +48,8 @@ impl Model {
                 CancelCause::Failure
                 | CancelCause::Deadline
                 | CancelCause::Unwritable
-                | CancelCause::Merge,
+                | CancelCause::Merge
+                | CancelCause::MergeTimeout,
             ) => RunState::Failed,
             None if self.any_failed() => RunState::Failed,
             None => RunState::Completed,

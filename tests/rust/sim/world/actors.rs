@@ -1,9 +1,9 @@
 //! Everybody outside the owner: executors, timers, resolvers, people.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use goclaw::lane::{Entry, Permit};
+use goclaw::lane::{Entry, Loan, Permit};
 use goclaw::model::{
     CancelCause, Millis, Payload, RunId, Span, Style, TaskRef, TaskState, Timestamp,
 };
@@ -29,6 +29,10 @@ pub enum Mail {
     /// From a timer or a resolver.
     Plain(Input),
     Fence(u64),
+    /// The agent of a call waits for something other than itself.
+    Waits(u64, u32),
+    /// The wait is over.
+    Returns(u64, u32),
     Sync,
     /// A limiter has tokens again.
     Refill,
@@ -40,13 +44,17 @@ pub enum Mail {
 pub struct Flight {
     pub span: Span,
     pub attempt: u32,
-    style: Style,
+    pub style: Style,
     timeout: Option<Millis>,
-    permit: Permit,
+    pub permit: Permit,
     /// Children whose end has not been heard of.
-    left: BTreeSet<u32>,
+    pub left: BTreeSet<u32>,
     /// Its lane, and its key there.
-    place: (usize, Option<Arc<str>>),
+    pub place: (usize, Option<Arc<str>>),
+    /// Calls whose agent waits, and has lent its slot.
+    pub lent: BTreeMap<u32, Option<Loan>>,
+    /// How calls end that wait on their way, and how long after they went on.
+    pub ends: BTreeMap<u32, (Millis, Outcome)>,
 }
 
 impl Flight {
@@ -59,7 +67,8 @@ impl Flight {
         place: (usize, Option<Arc<str>>),
     ) -> Self {
         let left = (span.lo..span.hi()).collect();
-        Self { span, attempt, style, timeout, permit, left, place }
+        let (lent, ends) = Default::default();
+        Self { span, attempt, style, timeout, permit, left, place, lent, ends }
     }
 }
 
@@ -96,6 +105,8 @@ impl World {
             }
             Mail::Plain(input) => drop(self.step(input)?),
             Mail::Fence(flight) => self.fence(flight)?,
+            Mail::Waits(flight, child) => self.lend(flight, child),
+            Mail::Returns(flight, child) => self.returning.push_back((flight, child)),
             Mail::Refill => self.refill_at = None,
             Mail::Resume(lane) => self.lanes.resume(lane),
             Mail::Sync => {
@@ -138,7 +149,7 @@ impl World {
 
     /// Gives back the permits of calls that are heard of for the first time.
     fn landed(&mut self, id: u64, input: &Input) {
-        let leak = self.is(Mutant::LeakPermits);
+        let (leak, twice) = (self.is(Mutant::LeakPermits), self.is(Mutant::LentEndsTwice));
         let Some(flight) = self.flights.get_mut(&id) else { return };
         let span = match input {
             Input::Done { span, outcomes, .. } => Span { len: outcomes.len() as u32, ..*span },
@@ -146,9 +157,13 @@ impl World {
             Input::TakenBack { span, .. } => *span,
             _ => return,
         };
-        let n = (span.lo..span.hi()).filter(|index| flight.left.remove(index)).count();
+        let mut n = 0;
+        for index in (span.lo..span.hi()).filter(|index| flight.left.remove(index)) {
+            let lent = flight.lent.remove(&index).is_some();
+            n += u32::from(!lent || twice);
+        }
         if flight.style == Style::Loop {
-            flight.permit.release(n as u32);
+            flight.permit.release(n);
         }
         if flight.left.is_empty()
             && let Some(flight) = self.flights.remove(&id)
@@ -250,7 +265,14 @@ impl World {
         }
     }
 
-    fn report(&mut self, at: Timestamp, flight: u64, attempt: u32, span: Span, of: Vec<Outcome>) {
+    pub fn report(
+        &mut self,
+        at: Timestamp,
+        flight: u64,
+        attempt: u32,
+        span: Span,
+        of: Vec<Outcome>,
+    ) {
         let input = Input::Done { span, attempt, outcomes: of };
         self.post(at, Mail::Report { flight, input });
     }
@@ -304,7 +326,10 @@ impl World {
                     if matches!(outcome, Outcome::Returned) {
                         self.witness.returns(task);
                     }
-                    done.push((task, ends, outcome));
+                    match self.waits_on_its_way(id, style, span, task, &outcome) {
+                        true => self.wait_on_the_way(id, task.index, (begins, lasts), outcome),
+                        false => done.push((task, ends, outcome)),
+                    }
                 }
             }
             if style == Style::Thread {

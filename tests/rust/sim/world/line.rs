@@ -171,17 +171,34 @@ impl World {
         Ok(())
     }
 
-    /// Ready tasks go to their lane; lanes admit and grant what they can.
+    /// Ready tasks go to their lane; lanes admit and grant what they can. Who goes on comes first, and
+    /// what finds no room may find it once the permits that are free are given away.
     pub fn dispatch(&mut self) -> Went {
-        for lane in 0..self.lanes.len() {
-            self.admit(lane)?;
+        let late = self.is(Mutant::ReturnersLast);
+        if !late {
+            self.bring_back();
         }
-        for lane in self.lanes.turns() {
-            while self.grant(lane)? {
-                self.admit(lane)?;
+        loop {
+            for lane in 0..self.lanes.len() {
+                self.let_in(lane)?;
+            }
+            if self.is(Mutant::OverflowFirst) {
+                self.overflow_somewhere()?;
+            }
+            for lane in self.lanes.turns() {
+                while self.grant(lane)? {
+                    self.let_in(lane)?;
+                }
+            }
+            if !self.overflow_somewhere()? {
+                break;
             }
         }
+        if late {
+            self.bring_back();
+        }
         self.check_lanes()?;
+        self.check_permits()?;
         self.await_refill();
         Ok(())
     }
@@ -191,12 +208,41 @@ impl World {
         self.staged.again = true;
     }
 
-    fn admit(&mut self, lane: usize) -> Went {
-        let mut lanes = vec![lane];
-        while let Some(lane) = lanes.pop() {
+    /// Lets in what there is room for.
+    fn let_in(&mut self, lane: usize) -> Went {
+        while let Some(admission) = self.lanes.lane_mut(lane).next_place() {
+            self.carried_out(lane, admission)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what the lanes decide on what found no room, until another lane has got some of it.
+    fn overflow_somewhere(&mut self) -> Went<bool> {
+        for lane in 0..self.lanes.len() {
+            let mut elsewhere = false;
             while let Some(admission) = self.lanes.lane_mut(lane).next_admission() {
-                lanes.extend(self.carried_out(lane, admission)?);
+                let placed = matches!(admission, Admission::Place(_));
+                if !placed {
+                    self.check_nothing_is_free(lane)?;
+                }
+                elsewhere |= self.carried_out(lane, admission)?.is_some();
+                // What others made room for goes before the next to come takes its place away.
+                if placed && self.lanes.fronts(lane, self.now).next().is_some() {
+                    return Ok(true);
+                }
             }
+            if elsewhere {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Nothing is dropped or sent away while what is queued could have a permit, and make room.
+    fn check_nothing_is_free(&mut self, lane: usize) -> Went {
+        for front in self.lanes.fronts(lane, self.now) {
+            let free = self.lanes.free(lane, front.style);
+            demand!(free == 0, "lane {lane} overflows with {free} permits free for {front:?}");
         }
         Ok(())
     }
@@ -310,6 +356,7 @@ impl World {
                 Delivery::AtMostOnce => 1,
                 Delivery::AtLeastOnce => self.dice.between(1, 6) as u32,
             };
+            self.check_nobody_is_passed(lane)?;
             if let Some((entry, permit)) = self.lanes.grant(lane, front.style, calls, self.now) {
                 self.launch(lane, entry, permit)?;
                 return Ok(true);
@@ -321,6 +368,8 @@ impl World {
     fn launch(&mut self, lane: usize, entry: Entry, permit: Permit) -> Went {
         let span = entry.span;
         if !self.step(Input::Claimed { span })? {
+            drop(permit);
+            self.bring_back();
             return Ok(());
         }
         let attempt = entry.attempts + 1;

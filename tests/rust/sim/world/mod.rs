@@ -6,6 +6,7 @@
 mod actors;
 mod check;
 mod journal;
+mod lend;
 mod line;
 mod recovery;
 
@@ -44,6 +45,8 @@ pub struct World {
     staged: Staged,
     lanes: Lanes,
     flights: BTreeMap<u64, Flight>,
+    /// Calls that lent their permit and wait for one to go on, first come first.
+    returning: VecDeque<(u64, u32)>,
     /// By due time, then at random: what is on its way to the owner.
     mail: BTreeMap<(Timestamp, u64), Mail>,
     witness: Witness,
@@ -99,6 +102,7 @@ impl World {
             journal: Journal::default(),
             staged: Staged::default(),
             flights: BTreeMap::new(),
+            returning: VecDeque::new(),
             mail: BTreeMap::new(),
             witness: Witness::default(),
             turns: 0,

@@ -69,6 +69,7 @@ impl World {
         }
         self.staged = Staged::default();
         self.flights.clear();
+        self.returning.clear();
         self.mail.clear();
         self.lanes = self.fresh_lanes();
         self.refill_at = None;
