@@ -151,12 +151,19 @@ class MemoryStats:
         sessions: Sessions that remember something.
         embedder: Name of what makes the vectors, where it has one.
         dimension: Parts of a vector; `None` before the first.
+        indexes_loaded: Sessions whose index was read from its file since the store was opened.
+        indexes_rebuilt: Files of indexes that could not be used (damaged, of another version, far behind), so that
+            the session was indexed again.
+        indexes_written: Files of indexes that were written.
     """
 
     entries: int
     sessions: int
     embedder: str | None
     dimension: int | None
+    indexes_loaded: int = 0
+    indexes_rebuilt: int = 0
+    indexes_written: int = 0
 
 
 def _known(id: str, row: _goclaw._MemoryRow | None) -> Entry:

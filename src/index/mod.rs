@@ -8,6 +8,7 @@
 //! `docs/design/015-search-indexes.md` says why the indexes are our own.
 
 pub mod adjust;
+mod bytes;
 pub mod fuse;
 mod parts;
 pub mod search;

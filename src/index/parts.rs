@@ -94,6 +94,11 @@ impl<T> Parts<T> {
         self.places.insert(key, place);
     }
 
+    /// Makes room for so many more entries.
+    pub fn reserve(&mut self, entries: usize) {
+        self.places.reserve(entries);
+    }
+
     pub fn take_place(&mut self, key: Key) -> Option<Place> {
         let place = self.places.remove(&key)?;
         if self.places.len() * 8 < self.places.capacity() {

@@ -9,8 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::slot::Recalled;
 use crate::math::fsrs::{Fsrs, Memory};
-use crate::model::{Entry, EntryId, Timestamp};
+use crate::model::{EntryId, Timestamp};
 
 /// Bands per doubling of the stability: those in vain looked at are those of the last 4 % of their time.
 const BANDS_PER_DOUBLING: f64 = 16.0;
@@ -27,24 +28,26 @@ pub(super) struct Due {
 }
 
 impl Due {
-    pub(super) fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Self {
+    pub(super) fn of<'a, R: Recalled + 'a>(
+        entries: impl Iterator<Item = (EntryId, &'a R)>,
+    ) -> Self {
         let mut due = Self::default();
-        entries.for_each(|entry| due.put(entry));
+        entries.for_each(|(id, entry)| due.put(id, entry));
         due
     }
 
-    pub(super) fn put(&mut self, entry: &Entry) {
-        if !entry.pinned {
-            let band = self.bands.entry(band(entry.stability)).or_default();
-            band.insert((entry.last_review, entry.id));
+    pub(super) fn put(&mut self, id: EntryId, entry: &impl Recalled) {
+        if !entry.pinned() {
+            let band = self.bands.entry(band(entry.fsrs().stability)).or_default();
+            band.insert((entry.last_review(), id));
         }
     }
 
     /// Takes an entry out; it must be as it was put in.
-    pub(super) fn remove(&mut self, entry: &Entry) {
-        let number = band(entry.stability);
+    pub(super) fn remove(&mut self, id: EntryId, entry: &impl Recalled) {
+        let number = band(entry.fsrs().stability);
         let Some(band) = self.bands.get_mut(&number) else { return };
-        band.remove(&(entry.last_review, entry.id));
+        band.remove(&(entry.last_review(), id));
         if band.is_empty() {
             self.bands.remove(&number);
         }
@@ -93,7 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Content;
+    use crate::model::{Content, Entry};
 
     const DAY: u64 = 86_400_000;
 
@@ -128,11 +131,11 @@ mod tests {
             let mut entries: Vec<Entry> = (0..).zip(&made).map(|(id, (log2, day, pinned))| {
                 entry(id, log2.exp2(), day * DAY, *pinned && id % 8 == 0)
             }).collect();
-            let mut due = Due::of(entries.iter());
+            let mut due = Due::of(entries.iter().map(|entry| (entry.id, entry)));
             for index in &taken {
                 if !entries.is_empty() {
                     let gone = entries.swap_remove(index.index(entries.len()));
-                    due.remove(&gone);
+                    due.remove(gone.id, &gone);
                 }
             }
             for (threshold, day, decay, scale) in asked {
@@ -170,7 +173,7 @@ mod tests {
     fn memories_that_are_strong_are_not_looked_at() {
         let made = (0..100_000).map(|id| entry(id, 2.3065, id as u64 * DAY / 1_000, false));
         let entries: Vec<Entry> = made.collect();
-        let due = Due::of(entries.iter());
+        let due = Due::of(entries.iter().map(|entry| (entry.id, entry)));
         let (fsrs, now) = (Fsrs::agent(), Timestamp(109 * DAY));
         let weak = entries.iter().filter(|entry| strength(&fsrs, entry, now) < 0.3).count();
         let looked_at = due.below(0.3, &fsrs, now).count();

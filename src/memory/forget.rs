@@ -34,17 +34,18 @@ impl Memory {
             check::threshold(*strength)?;
         }
         let now = self.now();
-        let mut found = self.look(session, |shelf| match what {
+        let mut found = self.look(session, |sight| match what {
             Forget::Ids(ids) => {
-                let there = ids.iter().filter(|id| shelf.get(**id).is_some());
-                there.map(|id| (0.0, *id)).collect()
+                let there = ids.iter().filter(|id| sight.slot(**id).is_some());
+                Ok(there.map(|id| (0.0, *id)).collect())
             }
             Forget::Below { strength: below, grace } => {
-                let fsrs = self.fsrs_of(shelf);
-                let near = shelf.due().below(*below, fsrs, now).filter_map(|id| shelf.get(id));
-                let old = near.filter(|it| now.since(it.entry.created) >= *grace);
-                let weak = old.map(|it| (strength(fsrs, &it.entry, now), it.entry.id));
-                weak.filter(|(strength, _)| strength < below).collect::<Vec<_>>()
+                let fsrs = self.fsrs_of(sight);
+                let near = sight.due().below(*below, fsrs, now);
+                let near = near.filter_map(|id| Some((id, sight.slot(id)?)));
+                let old = near.filter(|(_, it)| now.since(it.created) >= *grace);
+                let weak = old.map(|(id, it)| (strength(fsrs, it, now), id));
+                Ok(weak.filter(|(strength, _)| strength < below).collect::<Vec<_>>())
             }
         })?;
         // The weakest first; a sort that keeps the order of ids that were asked for.

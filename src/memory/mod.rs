@@ -9,12 +9,19 @@ mod check;
 mod due;
 mod filter;
 mod forget;
+mod image;
+mod keeper;
+#[cfg(test)]
+mod kept_tests;
+mod open;
 mod query;
 mod review;
 mod search;
 mod service;
 mod shelf;
 mod shelves;
+mod sight;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -25,3 +32,4 @@ pub use query::{Boost, Fusion, Hit, Mode, Parts, Query, Weights};
 pub use review::strength;
 pub use service::{Draft, Journal, Memory, Stats};
 pub use shelves::Shelves;
+pub use slot::Recalled;

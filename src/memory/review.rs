@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::check;
 use super::service::Memory;
-use super::shelf::{Shelf, days};
+use super::sight::Sight;
+use super::slot::{Recalled, days};
 use crate::math::fsrs::{self, Fsrs};
-use crate::model::{Entry, EntryId, Error, Forgetting, Grade, MemoryOp, Result, Timestamp};
+use crate::model::{EntryId, Error, Forgetting, Grade, MemoryOp, Result, Timestamp};
 
 impl Memory {
     /// How the memories of a session are forgotten.
@@ -15,7 +16,7 @@ impl Memory {
     /// `memory.session`, `engine.closed`, `store.*`.
     pub fn fsrs(&self, session: &str) -> Result<Arc<Fsrs>> {
         check::session(session)?;
-        self.look(session, |shelf| Arc::clone(self.fsrs_of(shelf)))
+        self.look(session, |sight| Ok(Arc::clone(self.fsrs_of(sight))))
     }
 
     /// As `fsrs`, without loading the session.
@@ -25,8 +26,8 @@ impl Memory {
         Ok(own.map_or_else(|| Arc::clone(&self.usual), Arc::new))
     }
 
-    pub(super) fn fsrs_of<'a>(&'a self, shelf: &'a Shelf) -> &'a Arc<Fsrs> {
-        shelf.fsrs().unwrap_or(&self.usual)
+    pub(super) fn fsrs_of<'a>(&'a self, sight: &'a Sight<'_>) -> &'a Arc<Fsrs> {
+        sight.fsrs().unwrap_or(&self.usual)
     }
 
     /// What a session was set to forget like; `None`: as usual.
@@ -63,9 +64,8 @@ impl Memory {
     ) -> Result<MemoryOp> {
         let found = self.get(id, session)?.ok_or_else(|| check::unknown(id))?;
         let (entry, at) = (&found.entry, self.now());
-        let before = fsrs::Memory { stability: entry.stability, difficulty: entry.difficulty };
         let fsrs = self.fsrs(&entry.session)?;
-        let after = fsrs.review(Some(&before), grade, days(entry, at));
+        let after = fsrs.review(Some(&entry.fsrs()), grade, days(&**entry, at));
         Ok(MemoryOp::Review {
             session: Arc::clone(&entry.session),
             id,
@@ -88,9 +88,8 @@ impl Memory {
 }
 
 /// How well a memory is still there: FSRS-6's retrievability, 0 to 1.
-pub fn strength(fsrs: &Fsrs, entry: &Entry, now: Timestamp) -> f64 {
-    let memory = fsrs::Memory { stability: entry.stability, difficulty: entry.difficulty };
-    fsrs.strength(&memory, days(entry, now))
+pub fn strength(fsrs: &Fsrs, entry: &impl Recalled, now: Timestamp) -> f64 {
+    fsrs.strength(&entry.fsrs(), days(entry, now))
 }
 
 fn refused(error: &fsrs::FsrsError) -> Error {

@@ -10,12 +10,13 @@ use super::check;
 use super::query::{Fusion, Hit, Mode, Parts, Query, Weights};
 use super::review::strength;
 use super::service::Memory;
-use super::shelf::Shelf;
+use super::sight::Sight;
+use super::slot::Slot;
 use crate::index::adjust::{State, diversify, smooth};
 use crate::index::fuse::{Candidate, Fused};
 use crate::index::search::Options;
 use crate::index::{Filter, Key};
-use crate::model::{Entry, EntryId, MemoryOp, Millis, Result, Timestamp};
+use crate::model::{EntryId, MemoryOp, Millis, Result, Timestamp};
 
 /// So many results per hit have exact scores where the order is changed afterwards, and at least so many.
 const POOL_PER_HIT: usize = 4;
@@ -25,23 +26,23 @@ const DAY_MS: f64 = 86_400_000.0;
 /// A search under way: the query, the session, and how strong its memories are now.
 struct Search<'a, S> {
     query: &'a Query,
-    shelf: &'a Shelf,
+    sight: &'a Sight<'a>,
     strength: S,
     now: Timestamp,
 }
 
-impl<S: Fn(&Entry) -> f64> Search<'_, S> {
-    fn run(&self) -> Vec<Hit> {
+impl<S: Fn(&Slot) -> f64> Search<'_, S> {
+    fn run(&self) -> Result<Vec<Hit>> {
         let query = self.query;
         let pool = match query.adjusts() {
             true => (query.top_k * POOL_PER_HIT).max(POOL_MIN),
             false => query.top_k,
         };
         let weights = self.weights();
-        let mut found = self.fused(pool, weights);
+        let mut found = self.fused(pool, weights)?;
         let fused = scores(&found);
         if query.smoothing > 0.0 {
-            smooth(&mut found, query.smoothing, |key| self.shelf.beside(key));
+            smooth(&mut found, query.smoothing, |key| self.sight.beside(key));
         }
         let smoothed = scores(&found);
         if query.boost.strength != 0.0 || query.boost.recency != 0.0 {
@@ -49,7 +50,7 @@ impl<S: Fn(&Entry) -> f64> Search<'_, S> {
         }
         let places: HashMap<Key, u32> = found.iter().map(Fused::key).zip(1..).collect();
         if query.diversity > 0.0 {
-            found = self.diverse(&found);
+            found = self.diverse(&found)?;
         }
         let parts = |fused_score: f64, smoothed: f64, found: &Candidate| {
             let vector = self.vector_part(weights, found);
@@ -65,9 +66,12 @@ impl<S: Fn(&Entry) -> f64> Search<'_, S> {
             }
         };
         let hit = |Fused { score, found }: Fused| {
-            let memorized = self.shelf.at(found.key).memorized.clone();
-            Hit {
-                strength: (self.strength)(&memorized.entry),
+            // Forgotten a moment ago, and the index has not heard of it: it is no hit any more.
+            let Some(memorized) = self.sight.get(EntryId::from_u128(found.key))? else {
+                return Ok(None);
+            };
+            Ok(Some(Hit {
+                strength: (self.strength)(self.sight.at(found.key)),
                 memorized,
                 score,
                 vector_rank: found.vector_rank,
@@ -75,34 +79,34 @@ impl<S: Fn(&Entry) -> f64> Search<'_, S> {
                 cosine: found.cosine,
                 bm25: found.bm25,
                 parts: parts(fused[&found.key], smoothed[&found.key], &found),
-            }
+            }))
         };
-        found.into_iter().take(query.top_k).map(hit).collect()
+        found.into_iter().take(query.top_k).map(hit).filter_map(Result::transpose).collect()
     }
 
     /// The best of both legs in their common order.
-    fn fused(&self, pool: usize, weights: Weights) -> Vec<Fused> {
+    fn fused(&self, pool: usize, weights: Weights) -> Result<Vec<Fused>> {
         let query = self.query;
         let without: HashSet<EntryId> = query.without.iter().copied().collect();
         let allows = |key| {
-            let shelved = self.shelf.at(key);
-            let entry = &shelved.memorized.entry;
-            query.filter.shows(shelved.metadata.as_ref())
-                && query.min_strength.is_none_or(|least| (self.strength)(entry) >= least)
-                && !without.contains(&entry.id)
+            let slot = self.sight.at(key);
+            // What costs least is asked first.
+            (without.is_empty() || !without.contains(&EntryId::from_u128(key)))
+                && query.min_strength.is_none_or(|least| (self.strength)(slot) >= least)
+                && (query.filter.is_empty() || query.filter.shows(slot.metadata().as_ref()))
         };
         // By vector alone the order is the leg's: the fused score knows no difference below 0.
         let fusion = if self.is_by_vector_alone() { Fusion::Rrf } else { query.fusion };
         let (mode, filter) = (query.mode, Some(&allows as Filter<'_>));
         let options = Options { mode, fusion, weights, filter };
         let (vector, text) = (query.vector.as_deref(), query.text.as_deref());
-        let mut found = self.shelf.search(vector, text, pool, options);
+        let mut found = self.sight.search(vector, text, pool, options)?;
         if self.is_by_vector_alone() && query.fusion == Fusion::Score {
             for fused in &mut found {
                 fused.score = self.vector_part(weights, &fused.found);
             }
         }
-        found
+        Ok(found)
     }
 
     fn is_by_vector_alone(&self) -> bool {
@@ -129,23 +133,25 @@ impl<S: Fn(&Entry) -> f64> Search<'_, S> {
     }
 
     fn state(&self, key: Key) -> State {
-        let entry = &self.shelf.at(key).memorized.entry;
-        let age: Millis = self.now.since(entry.created);
-        State { strength: (self.strength)(entry), age_days: age as f64 / DAY_MS }
+        let slot = self.sight.at(key);
+        let age: Millis = self.now.since(slot.created);
+        State { strength: (self.strength)(slot), age_days: age as f64 / DAY_MS }
     }
 
     /// Two memories are as alike as their vectors are, or where one has none, as their words.
-    fn diverse(&self, found: &[Fused]) -> Vec<Fused> {
-        let rows: HashMap<Key, Vec<f32>> =
-            found.iter().filter_map(|it| Some((it.key(), self.shelf.row(it.key())?))).collect();
+    fn diverse(&self, found: &[Fused]) -> Result<Vec<Fused>> {
+        let mut rows: HashMap<Key, Vec<f32>> = HashMap::new();
+        for key in found.iter().map(Fused::key) {
+            rows.extend(self.sight.vector(key)?.map(|row| (key, row)));
+        }
         let alike = |one: Key, other: Key| match (rows.get(&one), rows.get(&other)) {
             (Some(one), Some(other)) => {
                 let dot: f32 = one.iter().zip(other).map(|(a, b)| a * b).sum();
                 f64::from(dot).clamp(0.0, 1.0)
             }
-            _ => self.shelf.overlap(one, other),
+            _ => self.sight.overlap(one, other),
         };
-        diversify(found, self.query.top_k, self.query.diversity, alike)
+        Ok(diversify(found, self.query.top_k, self.query.diversity, alike))
     }
 }
 
@@ -179,10 +185,10 @@ impl Memory {
             check::dimension(&model, vector.len())?;
         }
         let now = self.now();
-        self.look_with(session, ops, |shelf| {
-            let fsrs = self.fsrs_of(shelf);
-            let strength = |entry: &Entry| strength(fsrs, entry, now);
-            Search { query, shelf, strength, now }.run()
+        self.look_with(session, ops, |sight| {
+            let fsrs = self.fsrs_of(sight);
+            let strength = |slot: &Slot| strength(fsrs, slot, now);
+            Search { query, sight, strength, now }.run()
         })
     }
 }

@@ -1,10 +1,11 @@
 //! The memory of a store: writing, looking up, reviewing.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::check;
-use super::shelf::Shelf;
 use super::shelves::Shelves;
+use super::sight::Sight;
 use crate::math::fsrs::Fsrs;
 use crate::model::{
     Content, Entry, EntryId, Grade, Memorized, MemoryOp, Result, Timestamp, Vector, VectorModel,
@@ -42,6 +43,12 @@ pub struct Stats {
     pub entries: u64,
     pub sessions: u64,
     pub vector_model: Option<VectorModel>,
+    /// Sessions whose index was read from its file since the store was opened.
+    pub indexes_loaded: u64,
+    /// Files that could not be used: damaged, of another version or session, or far behind.
+    pub indexes_rebuilt: u64,
+    /// Files that were written.
+    pub indexes_written: u64,
 }
 
 type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
@@ -71,6 +78,7 @@ impl Memory {
         shelves: Arc<Shelves>,
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self> {
+        shelves.keep_in(&store)?;
         Ok(Self {
             model: RwLock::new(store.vector_model()?),
             store,
@@ -209,14 +217,18 @@ impl Memory {
         // Where the session is loaded, its indexes are brought up to date by whoever wrote.
         for session in sessions {
             if let Some(open) = self.shelves.if_open(&session) {
-                open.read(&*self.store, |_| ())?;
+                open.catch_up(&*self.store)?;
             }
         }
         Ok(())
     }
 
     /// Looks at a session, loading it first where nobody has.
-    pub(super) fn look<R>(&self, session: &str, look: impl Fn(&Shelf) -> R) -> Result<R> {
+    pub(super) fn look<R>(
+        &self,
+        session: &str,
+        look: impl Fn(&Sight<'_>) -> Result<R>,
+    ) -> Result<R> {
         self.look_with(session, &[], look)
     }
 
@@ -225,7 +237,7 @@ impl Memory {
         &self,
         session: &str,
         ops: &[MemoryOp],
-        look: impl Fn(&Shelf) -> R,
+        look: impl Fn(&Sight<'_>) -> Result<R>,
     ) -> Result<R> {
         let open = self.shelves.of(session);
         let was_open = open.is_loaded();
@@ -250,7 +262,9 @@ impl Memory {
     /// As `recent`.
     pub fn recent_with(&self, session: &str, n: usize, ops: &[MemoryOp]) -> Result<Vec<Memorized>> {
         check::session(session)?;
-        self.look_with(session, ops, |shelf| shelf.after(None).rev().take(n).cloned().collect())
+        self.look_with(session, ops, |sight| {
+            sight.read(sight.slots(None).rev().take(n).map(|(id, _)| id))
+        })
     }
 
     /// Up to `limit` memories of a session, oldest first, from behind `after` on.
@@ -264,7 +278,7 @@ impl Memory {
         limit: usize,
     ) -> Result<Vec<Memorized>> {
         check::session(session)?;
-        self.look(session, |shelf| shelf.after(after).take(limit).cloned().collect())
+        self.look(session, |sight| sight.read(sight.slots(after).take(limit).map(|(id, _)| id)))
     }
 
     /// A memory by its id; `None` where there is none, or `session` is given and not its own.
@@ -282,7 +296,7 @@ impl Memory {
                 None => return Ok(None),
             },
         };
-        self.look(&session, |shelf| shelf.get(id).cloned())
+        self.look(&session, |sight| sight.get(id))
     }
 
     /// How many memories a session has, or all sessions together.
@@ -293,7 +307,7 @@ impl Memory {
         match session {
             Some(session) => {
                 check::session(session)?;
-                self.look(session, |shelf| shelf.len() as u64)
+                self.look(session, |sight| Ok(sight.len() as u64))
             }
             None => Ok(self.stats()?.entries),
         }
@@ -313,7 +327,11 @@ impl Memory {
     /// `engine.closed`, `store.*`.
     pub fn stats(&self) -> Result<Stats> {
         let sessions = self.sessions(None, usize::MAX)?;
+        let counts = &self.shelves.desk().counts;
         Ok(Stats {
+            indexes_loaded: counts.loaded.load(Ordering::Relaxed),
+            indexes_rebuilt: counts.rebuilt.load(Ordering::Relaxed),
+            indexes_written: counts.written.load(Ordering::Relaxed),
             entries: sessions.iter().map(|(_, count)| count).sum(),
             sessions: sessions.len() as u64,
             vector_model: self.vector_model(),

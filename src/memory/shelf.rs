@@ -1,50 +1,134 @@
-//! One session as it is loaded: its memories by id, and its indexes.
+//! One session as it is loaded: a slot for each entry, and the indexes.
+//!
+//! Contents and exact vectors stay in the store; [`Sight`](super::sight::Sight) reads them for the few
+//! that are looked at.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::due::{self, Due};
+use super::due::Due;
+use super::image::Image;
+use super::slot::{Slot, Texts};
 use crate::index::Key;
-use crate::index::fuse::Fused;
-use crate::index::search::{self, Options};
 use crate::index::text::TextIndex;
-use crate::index::vector::{VectorIndex, from_f16};
+use crate::index::vector::VectorIndex;
 use crate::math::fsrs::Fsrs;
-use crate::model::{Content, Entry, EntryId, Forgetting, Memorized, MemoryOp, Timestamp};
-use crate::store::Memories;
+use crate::model::{Content, EntryId, Forgetting, Memorized, MemoryOp, Result, Vector};
+use crate::store::{Outline, View, stamp_of_vector};
 
 /// The indexes hold this one session and nothing else.
-const HERE: &str = "";
+pub(super) const HERE: &str = "";
 
 /// A loaded session.
 #[derive(Default)]
 pub(super) struct Shelf {
-    entries: BTreeMap<EntryId, Shelved>,
-    text: TextIndex,
+    slots: BTreeMap<EntryId, Slot>,
+    texts: Texts,
+    pub(super) words: TextIndex,
     /// `None` before the first vector.
-    vectors: Option<VectorIndex>,
+    pub(super) vectors: Option<VectorIndex>,
+    pub(super) unkept: Unkept,
     /// How its memories are forgotten, where it is not as usual.
     fsrs: Option<Arc<Fsrs>>,
     /// By stability and last review; made when somebody first forgets by strength.
     due: OnceLock<Due>,
-    /// Bytes that it takes, roughly.
-    pub(super) bytes: usize,
 }
 
-/// A memory in its place.
-pub(super) struct Shelved {
-    pub(super) memorized: Memorized,
-    pub(super) metadata: Option<Map<String, Value>>,
+/// What happened to the indexes since they were kept.
+#[derive(Debug, Default)]
+pub(super) struct Unkept {
+    pub(super) changes: AtomicU64,
+    /// Of those, what took something away.
+    pub(super) losses: AtomicU64,
+}
+
+impl Unkept {
+    fn count(&self, lost: bool) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        if lost {
+            self.losses.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn get(&self) -> (u64, u64) {
+        (self.changes.load(Ordering::Relaxed), self.losses.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set(&self, (changes, losses): (u64, u64)) {
+        self.changes.store(changes, Ordering::Relaxed);
+        self.losses.store(losses, Ordering::Relaxed);
+    }
 }
 
 impl Shelf {
-    pub(super) fn new(memories: Memories, forgetting: Option<Forgetting>) -> Self {
+    /// Reads and indexes everything.
+    pub(super) fn build(view: &dyn View) -> Result<Self> {
         let mut shelf = Self::default();
-        shelf.forget_like(forgetting.as_ref());
-        memories.into_values().for_each(|memorized| shelf.put(memorized));
-        shelf
+        view.entries(&mut |memorized| shelf.put(&memorized))?;
+        Ok(shelf)
+    }
+
+    /// Takes indexes that were kept, and brings them up to what is remembered. Answers how many entries
+    /// had to be read for that; nothing where it would be most of them.
+    pub(super) fn restore(image: Image, view: &dyn View) -> Result<Option<(Self, u64)>> {
+        let mut shelf = Self { words: image.words, vectors: image.vectors, ..Self::default() };
+        let mut slots = Vec::new();
+        view.outlines(&mut |outline| {
+            slots.push((outline.id, Slot::new(&outline, &mut shelf.texts)));
+        })?;
+        shelf.slots = slots.into_iter().collect();
+        let (mut behind, gone) = shelf.compare(&image.contents, &image.rows);
+        if behind.len() * 2 > shelf.slots.len() {
+            return Ok(None);
+        }
+        behind.sort_unstable();
+        behind.dedup();
+        for id in &behind {
+            match view.entry(*id)? {
+                Some(memorized) => shelf.put(&memorized),
+                None => shelf.remove(*id),
+            }
+        }
+        // What is in the file and not here any more must leave the file.
+        shelf.unkept.set((behind.len() as u64 + gone, gone));
+        Ok(Some((shelf, behind.len() as u64)))
+    }
+
+    /// Takes out of the indexes what is not remembered; answers what they lack or have otherwise, and
+    /// how many were taken out.
+    fn compare(&mut self, contents: &[(Key, u64)], rows: &[(Key, u64)]) -> (Vec<EntryId>, u64) {
+        let (mut behind, mut gone) = (Vec::new(), 0);
+        let Self { slots, words, vectors, .. } = self;
+        for (key, stamp) in contents {
+            let id = EntryId::from_u128(*key);
+            match slots.get(&id) {
+                Some(slot) if slot.content == *stamp => {}
+                Some(_) => behind.push(id),
+                None => gone += u64::from(words.delete(*key)),
+            }
+        }
+        for (key, stamp) in rows {
+            let id = EntryId::from_u128(*key);
+            match slots.get(&id) {
+                Some(slot) if slot.vector == *stamp => {}
+                Some(_) => behind.push(id),
+                None => gone += u64::from(vectors.as_mut().is_some_and(|it| it.delete(*key))),
+            }
+        }
+        for (id, slot) in slots {
+            let key = id.as_u128();
+            let has_row = || vectors.as_ref().is_some_and(|index| index.contains(key));
+            let is_there =
+                (slot.content == 0 || words.contains(key)) && (slot.vector == 0 || has_row());
+            if !is_there {
+                behind.push(*id);
+            }
+        }
+        (behind, gone)
     }
 
     /// How its memories are forgotten; `None`: as usual.
@@ -52,7 +136,7 @@ impl Shelf {
         self.fsrs.as_ref()
     }
 
-    fn forget_like(&mut self, forgetting: Option<&Forgetting>) {
+    pub(super) fn forget_like(&mut self, forgetting: Option<&Forgetting>) {
         self.fsrs = forgetting.and_then(|settings| match Fsrs::of(settings) {
             Ok(fsrs) => Some(Arc::new(fsrs)),
             Err(error) => {
@@ -65,104 +149,75 @@ impl Shelf {
 
     /// Which memories can be forgotten, by stability and last review.
     pub(super) fn due(&self) -> &Due {
-        self.due.get_or_init(|| Due::of(self.entries.values().map(|it| &*it.memorized.entry)))
+        self.due.get_or_init(|| Due::of(self.slots(None)))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.slots.len()
     }
 
-    pub(super) fn get(&self, id: EntryId) -> Option<&Memorized> {
-        self.entries.get(&id).map(|shelved| &shelved.memorized)
+    pub(super) fn slot(&self, id: EntryId) -> Option<&Slot> {
+        self.slots.get(&id)
     }
 
-    /// The memory of a key that an index answered.
-    pub(super) fn at(&self, key: Key) -> &Shelved {
-        self.entries
-            .get(&EntryId::from_u128(key))
-            .expect("indexes hold what is shelved and no more")
-    }
-
-    /// All memories in order of their ids, from behind `after` on.
-    pub(super) fn after(
+    /// All entries in order of their ids, from behind `after` on.
+    pub(super) fn slots(
         &self,
         after: Option<EntryId>,
-    ) -> impl DoubleEndedIterator<Item = &Memorized> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let range = self.entries.range((after.map_or(Unbounded, Excluded), Unbounded));
-        range.map(|(_, shelved)| &shelved.memorized)
-    }
-
-    /// The best by vector and text, best first: at least `k`, if there are as many.
-    pub(super) fn search(
-        &self,
-        vector: Option<&[f32]>,
-        text: Option<&str>,
-        k: usize,
-        options: Options<'_>,
-    ) -> Vec<Fused> {
-        let truth = |key: Key, row: &mut [f32]| {
-            let vector = self.get(EntryId::from_u128(key)).and_then(|it| it.vector.as_ref());
-            vector.is_some_and(|vector| from_f16(vector.bytes(), row))
-        };
-        // The vector was checked against the store's dimension, which the index shares.
-        let near = match (&self.vectors, vector) {
-            (Some(index), Some(vector)) => index.query(&[HERE], vector, &truth).ok(),
-            _ => None,
-        };
-        let worded = text.map(|text| self.text.query(&[HERE], text));
-        search::search(near.as_ref(), worded.as_ref(), k, options)
+    ) -> impl DoubleEndedIterator<Item = (EntryId, &Slot)> {
+        let range = self.slots.range((after.map_or(Unbounded, Excluded), Unbounded));
+        range.map(|(id, slot)| (*id, slot))
     }
 
     /// The memories before and after one, in time.
     pub(super) fn beside(&self, key: Key) -> [Option<Key>; 2] {
-        use std::ops::Bound::{Excluded, Unbounded};
         let id = EntryId::from_u128(key);
-        let before = self.entries.range(..id).next_back();
-        let after = self.entries.range((Excluded(id), Unbounded)).next();
+        let before = self.slots.range(..id).next_back();
+        let after = self.slots.range((Excluded(id), Unbounded)).next();
         [before, after].map(|it| it.map(|(id, _)| id.as_u128()))
     }
 
-    /// The vector of a memory, of length 1.
-    pub(super) fn row(&self, key: Key) -> Option<Vec<f32>> {
-        let vector = self.get(EntryId::from_u128(key))?.vector.as_ref()?;
-        Some(vector.parts().collect())
-    }
-
-    /// How many of their words two memories share, 0 to 1.
-    pub(super) fn overlap(&self, one: Key, other: Key) -> f64 {
-        self.text.overlap(one, other)
+    /// Bytes that it takes, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let rows = self.vectors.as_ref().map_or(0, |it| it.len() * (it.dimension() + 128));
+        let words = self.words.len() * 160
+            + self.words.vocabulary() * 160
+            + usize::try_from(self.words.tokens()).unwrap_or(usize::MAX / 16) * 8;
+        self.slots.len() * 180 + self.texts.bytes + words + rows
     }
 
     /// Follows an operation that was committed.
     pub(super) fn apply(&mut self, op: &MemoryOp) {
         match op {
-            MemoryOp::Put(memorized) => self.put(memorized.clone()),
+            MemoryOp::Put(memorized) => self.put(memorized),
             MemoryOp::Vector { id, vector, .. } => {
-                if let Some(shelved) = self.entries.get_mut(id) {
-                    shelved.memorized.vector = Some(vector.clone());
-                    self.index_vector(*id);
+                if let Some(slot) = self.slots.get_mut(id) {
+                    let stamp = stamp_of_vector(Some(vector));
+                    let before = std::mem::replace(&mut slot.vector, stamp);
+                    self.unkept.count(before != 0 && before != stamp);
+                    self.index_vector(*id, vector);
                 }
             }
-            MemoryOp::Review { id, at, stability, difficulty, .. } => {
-                if let Some(shelved) = self.entries.get_mut(id) {
-                    let due = self.due.get_mut();
-                    let entry = Arc::make_mut(&mut shelved.memorized.entry);
-                    due.into_iter().for_each(|due| due.remove(entry));
-                    (entry.last_review, entry.stability) = (*at, *stability);
-                    entry.difficulty = *difficulty;
-                    self.due.get_mut().into_iter().for_each(|due| due.put(entry));
+            MemoryOp::Review { id, .. } => {
+                if let Some(slot) = self.slots.get_mut(id) {
+                    self.due.get_mut().into_iter().for_each(|due| due.remove(*id, slot));
+                    slot.review(op);
+                    self.due.get_mut().into_iter().for_each(|due| due.put(*id, slot));
                 }
             }
             MemoryOp::Forget { ids, .. } => ids.iter().for_each(|id| self.remove(*id)),
-            MemoryOp::DeleteSession { .. } => *self = Self::default(),
+            MemoryOp::DeleteSession { .. } => {
+                let (changes, losses) = self.unkept.get();
+                let gone = self.len() as u64;
+                *self = Self::default();
+                self.unkept.set((changes + gone, losses + gone));
+            }
             MemoryOp::Forgetting { forgetting, .. } => self.forget_like(forgetting.as_ref()),
             MemoryOp::Model(_) => {}
         }
     }
 
-    fn index_vector(&mut self, id: EntryId) {
-        let Some(vector) = self.get(id).and_then(|it| it.vector.clone()) else { return };
+    fn index_vector(&mut self, id: EntryId, vector: &Vector) {
         let parts: Vec<f32> = vector.parts().collect();
         let index = match &mut self.vectors {
             Some(index) => index,
@@ -176,26 +231,40 @@ impl Shelf {
         }
     }
 
-    pub(super) fn put(&mut self, memorized: Memorized) {
-        let entry = Arc::clone(&memorized.entry);
-        self.remove(entry.id);
+    pub(super) fn put(&mut self, memorized: &Memorized) {
+        let (entry, key) = (&memorized.entry, memorized.entry.id.as_u128());
+        let outline = Outline::of(entry, memorized.vector.as_ref());
+        let old = self.slots.remove(&entry.id);
+        let (content, vector) = old.as_ref().map_or((0, 0), |old| (old.content, old.vector));
+        let lost = (content != 0 && content != outline.content)
+            || (vector != 0 && vector != outline.vector);
+        self.unkept.count(lost);
+        let slot = Slot::new(&outline, &mut self.texts);
+        if let Some(old) = old {
+            self.due.get_mut().into_iter().for_each(|due| due.remove(entry.id, &old));
+            old.release(&mut self.texts);
+        }
+        self.due.get_mut().into_iter().for_each(|due| due.put(entry.id, &slot));
+        // Also where the stamp is the same: the index may lack it (see `restore`).
+        self.words.delete(key);
         if let Some(text) = searchable(&entry.content)
-            && let Err(error) = self.text.add(HERE, entry.id.as_u128(), &text)
+            && let Err(error) = self.words.add(HERE, key, &text)
         {
             unindexed(entry.id, &error);
         }
-        let metadata = entry.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok());
-        self.bytes += weight(&memorized);
-        self.due.get_mut().into_iter().for_each(|due| due.put(&entry));
-        self.entries.insert(entry.id, Shelved { memorized, metadata });
-        self.index_vector(entry.id);
+        self.slots.insert(entry.id, slot);
+        match &memorized.vector {
+            Some(vector) => self.index_vector(entry.id, vector),
+            None => drop(self.vectors.as_mut().map(|index| index.delete(key))),
+        }
     }
 
     pub(super) fn remove(&mut self, id: EntryId) {
-        let Some(shelved) = self.entries.remove(&id) else { return };
-        self.bytes = self.bytes.saturating_sub(weight(&shelved.memorized));
-        self.due.get_mut().into_iter().for_each(|due| due.remove(&shelved.memorized.entry));
-        self.text.delete(id.as_u128());
+        let Some(slot) = self.slots.remove(&id) else { return };
+        self.due.get_mut().into_iter().for_each(|due| due.remove(id, &slot));
+        slot.release(&mut self.texts);
+        self.unkept.count(true);
+        self.words.delete(id.as_u128());
         if let Some(index) = &mut self.vectors {
             index.delete(id.as_u128());
         }
@@ -207,21 +276,13 @@ fn unindexed(id: EntryId, error: &dyn std::error::Error) {
     tracing::warn!(target: "goclaw.memory", entry = %id, "not indexed: {error}");
 }
 
-/// Roughly what a memory and its indexes take, in bytes.
-fn weight(memorized: &Memorized) -> usize {
-    let entry = &memorized.entry;
-    let metadata = entry.metadata.as_ref().map_or(0, |text| 3 * text.len());
-    let vector = memorized.vector.as_ref().map_or(0, |vector| 6 * vector.dimension());
-    400 + 4 * entry.content.len() + metadata + vector
-}
-
 /// The text that a content is found by: of JSON the strings and numbers, of bytes none.
 pub(super) fn searchable(content: &Content) -> Option<std::borrow::Cow<'_, str>> {
     match content {
         Content::Text(text) => Some(text.into()),
         Content::Bytes(_) => None,
         Content::Json(text) => {
-            let value: Value = serde_json::from_str(text).ok()?;
+            let value: Value = serde_json::from_str(text).unwrap_or_default();
             let mut out = String::new();
             gather(&value, &mut out);
             Some(out.into())
@@ -249,9 +310,4 @@ fn gather(value: &Value, out: &mut String) {
             }
         }
     }
-}
-
-/// Days between a review and now; a clock that went back counts as no time.
-pub(super) fn days(entry: &Entry, now: Timestamp) -> f64 {
-    due::days(entry.last_review, now)
 }

@@ -3,156 +3,44 @@
 //! The owner of the journal leaves committed operations here, in order, and goes on; whoever looks at a
 //! session next takes them up first. So a write is seen by every read that begins after it returned.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::shelf::Shelf;
-use crate::model::{EntryId, MemoryOp, Result};
+use super::keeper::{Desk, Keeper};
+use super::open::{Open, drop_if};
+use crate::model::{MemoryOp, Result};
 use crate::store::Store;
 
 /// Bytes that loaded sessions may take together, roughly.
 const BYTES_MAX: usize = 512 << 20;
-/// Operations that may wait for a session's next reader; beyond, it is loaded anew.
-const PENDING_MAX: usize = 16_384;
 
 /// The loaded sessions.
 #[derive(Default)]
 pub struct Shelves {
     open: Mutex<HashMap<Arc<str>, Arc<Open>>>,
     clock: AtomicU64,
-}
-
-/// A session that is loaded, or about to be.
-pub(super) struct Open {
-    session: Arc<str>,
-    /// `None` until it is loaded, and again when it must be loaded anew.
-    state: RwLock<Option<Shelf>>,
-    pending: Mutex<Vec<MemoryOp>>,
-    /// There is something in `pending`, or it ran over.
-    news: AtomicBool,
-    /// When it was last used, by the shelves' own count.
-    used: AtomicU64,
-}
-
-impl Open {
-    fn new(session: &str) -> Self {
-        Self {
-            session: session.into(),
-            state: RwLock::new(None),
-            pending: Mutex::default(),
-            news: AtomicBool::new(false),
-            used: AtomicU64::new(0),
-        }
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Vec<MemoryOp>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, op: &MemoryOp) {
-        let mut pending = self.pending();
-        if pending.len() <= PENDING_MAX {
-            pending.push(op.clone());
-        }
-        self.news.store(true, Ordering::Release);
-    }
-
-    /// Loads the session, or takes up what was committed since.
-    fn refresh(&self, store: &dyn Store) -> Result<()> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // Taken under the lock for writing: operations are applied in the order of their commits.
-        // From here on news count again; what comes while the store is read is applied a second time,
-        // which changes nothing (see `model::memory`).
-        self.news.store(false, Ordering::Release);
-        let pending = std::mem::take(&mut *self.pending());
-        match &mut *state {
-            Some(shelf) if pending.len() <= PENDING_MAX => {
-                pending.iter().for_each(|op| shelf.apply(op));
-            }
-            _ => {
-                *state = None;
-                let forgetting = store.forgetting(&self.session)?;
-                *state = Some(Shelf::new(store.memories(&self.session)?, forgetting));
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks at the session as it is now.
-    pub(super) fn read<R>(&self, store: &dyn Store, look: impl Fn(&Shelf) -> R) -> Result<R> {
-        loop {
-            let is_fresh = |state: &RwLockReadGuard<'_, Option<Shelf>>| {
-                state.is_some() && !self.news.load(Ordering::Acquire)
-            };
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            if is_fresh(&state)
-                && let Some(shelf) = &*state
-            {
-                return Ok(look(shelf));
-            }
-            drop(state);
-            self.refresh(store)?;
-            // Under a steady stream of writes the session would never be fresh: what was committed
-            // before we came is in it now, and that is what was promised.
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(shelf) = &*state {
-                return Ok(look(shelf));
-            }
-        }
-    }
-
-    /// Looks at the session as it would be with operations that are not committed (yet): those of a
-    /// task that asks. Nobody else sees them.
-    pub(super) fn read_with<R>(
-        &self,
-        store: &dyn Store,
-        ops: &[MemoryOp],
-        look: impl Fn(&Shelf) -> R,
-    ) -> Result<R> {
-        if ops.is_empty() {
-            return self.read(store, look);
-        }
-        self.refresh(store)?;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(shelf) = &mut *state else {
-            drop(state);
-            return self.read(store, look);
-        };
-        let before: Vec<_> = touched(ops).map(|id| (id, shelf.get(id).cloned())).collect();
-        ops.iter().for_each(|op| shelf.apply(op));
-        let seen = look(shelf);
-        for (id, old) in before {
-            shelf.remove(id);
-            old.into_iter().for_each(|old| shelf.put(old));
-        }
-        Ok(seen)
-    }
-
-    pub(super) fn is_loaded(&self) -> bool {
-        self.state.try_read().is_ok_and(|state| state.is_some())
-    }
-
-    fn bytes(&self) -> usize {
-        let state = self.state.try_read();
-        state.map_or(0, |state| state.as_ref().map_or(0, |shelf| shelf.bytes))
-    }
-}
-
-/// The entries that operations change.
-fn touched(ops: &[MemoryOp]) -> impl Iterator<Item = EntryId> {
-    let ids = ops.iter().flat_map(|op| match op {
-        MemoryOp::Put(memorized) => vec![memorized.entry.id],
-        MemoryOp::Vector { id, .. } | MemoryOp::Review { id, .. } => vec![*id],
-        MemoryOp::Forget { ids, .. } => ids.clone(),
-        MemoryOp::DeleteSession { .. } | MemoryOp::Model(_) | MemoryOp::Forgetting { .. } => {
-            Vec::new()
-        }
-    });
-    ids.collect::<BTreeSet<_>>().into_iter()
+    desk: Arc<Desk>,
+    /// `None` where indexes are not kept.
+    keeper: OnceLock<Keeper>,
 }
 
 impl Shelves {
+    /// Shelves that keep indexes when a test wants them to.
+    #[cfg(test)]
+    pub(super) fn with(habits: super::keeper::Habits) -> Self {
+        let mut shelves = Self::default();
+        shelves.desk = Arc::new(Desk::new(habits));
+        shelves
+    }
+
+    /// Ends the keeper as a crash would: what is not written stays so.
+    #[cfg(test)]
+    pub(super) fn abandon(&self) {
+        self.desk.forget_all();
+        self.keeper.get().into_iter().for_each(Keeper::close);
+    }
+
     fn open(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Open>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,13 +49,71 @@ impl Shelves {
     /// no index is touched.
     pub fn committed(&self, ops: &[MemoryOp]) {
         let open = self.open();
+        let is_kept = self.keeper.get().is_some();
+        let mut grown: Option<(&Arc<str>, u64)> = None;
         for op in ops {
-            if let Some(session) = op.session()
-                && let Some(open) = open.get(session)
-            {
+            let Some(session) = op.session() else { continue };
+            let open = open.get(session);
+            if let Some(open) = open {
                 open.push(op);
             }
+            match op {
+                _ if !is_kept => {}
+                MemoryOp::DeleteSession { .. } => self.desk.deleted(session),
+                MemoryOp::Forget { .. } if open.is_none() => self.desk.forgotten(session),
+                MemoryOp::Put(_) if open.is_none() => match &mut grown {
+                    Some((last, count)) if *last == session => *count += 1,
+                    _ => {
+                        let before = grown.replace((session, 1));
+                        before.into_iter().for_each(|(other, count)| self.desk.grew(other, count));
+                    }
+                },
+                _ => {}
+            }
         }
+        grown.into_iter().for_each(|(session, count)| self.desk.grew(session, count));
+    }
+
+    /// Begins to keep indexes where the store does so.
+    pub(super) fn keep_in(self: &Arc<Self>, store: &Arc<dyn Store>) -> Result<()> {
+        if store.keeps_indexes() && self.keeper.get().is_none() {
+            let keeper = Keeper::start(self, store)?;
+            // Whoever came first has started one just like it.
+            if let Err(second) = self.keeper.set(keeper) {
+                second.close();
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the indexes that are worth it and lets nothing be written any more: before the store
+    /// closes.
+    pub fn close(&self) {
+        let Some(keeper) = self.keeper.get() else { return };
+        let all: Vec<_> = self.open().values().cloned().collect();
+        for open in all {
+            let (changes, losses) = open.unkept();
+            if losses > 0 || changes >= self.desk.habits.changes_at_close {
+                self.desk.forgotten(&open.session);
+            }
+        }
+        keeper.close();
+    }
+
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    pub(super) fn keep(&self, session: &Arc<str>, store: &dyn Store, lost: bool) -> Result<()> {
+        match self.if_open(session) {
+            Some(open) => open.keep(store, lost),
+            None => drop_if(lost, store, session),
+        }
+    }
+
+    /// The session, if it is loaded.
+    pub(super) fn if_loaded(&self, session: &str) -> Option<Arc<Open>> {
+        self.if_open(session).filter(|open| open.is_loaded())
     }
 
     /// The session, to be loaded by its first reader. From now on nothing committed passes it by.
@@ -177,7 +123,7 @@ impl Shelves {
         let found = match open.get(session) {
             Some(found) => Arc::clone(found),
             None => {
-                let made = Arc::new(Open::new(session));
+                let made = Arc::new(Open::new(session, &self.desk));
                 open.insert(Arc::clone(&made.session), Arc::clone(&made));
                 made
             }
@@ -206,6 +152,14 @@ impl Shelves {
             }
             bytes -= open.bytes();
             self.open().remove(&open.session);
+        }
+    }
+}
+
+impl Drop for Shelves {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.close();
         }
     }
 }

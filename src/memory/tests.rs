@@ -167,7 +167,7 @@ fn in_a_year_what_is_used_stays_and_the_rest_goes() {
     world.now.fetch_sub(300 * DAY, Ordering::Relaxed);
     let kept = world.memory.get(ids[0], None).expect("no error").expect("it is there");
     let fsrs = world.memory.fsrs("s").expect("no error");
-    assert!(strength(&fsrs, &kept.entry, world.memory.now()) > 0.999);
+    assert!(strength(&fsrs, &*kept.entry, world.memory.now()) > 0.999);
     world.memory.review(&ids[..1], None, Grade::Good).expect("a review");
     let again = world.memory.get(ids[0], None).expect("no error").expect("it is there");
     assert!(again.entry.last_review >= kept.entry.last_review);
@@ -423,7 +423,7 @@ fn forgetting_by_strength_finds_what_a_look_at_everything_does() {
                     let mut wanted: Vec<_> = all
                         .iter()
                         .filter(|it| !it.entry.pinned && now.since(it.entry.created) >= grace)
-                        .map(|it| (strength(&fsrs, &it.entry, now), it.entry.id))
+                        .map(|it| (strength(&fsrs, &*it.entry, now), it.entry.id))
                         .filter(|(strength, _)| *strength < threshold)
                         .collect();
                     wanted.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -70,6 +70,7 @@ type EntryRow<'py> = (
 type LegRow = (Option<u32>, Option<f32>);
 /// By vector, by words, smoothing, strength, recency; place before variety.
 type PartsRow = (f64, f64, f64, f64, f64, u32);
+type StatsRow = (u64, u64, Option<String>, Option<u32>, u64, u64, u64);
 type HitRow<'py> = (EntryRow<'py>, f64, LegRow, LegRow, PartsRow);
 
 impl AskedSearch {
@@ -173,7 +174,7 @@ impl PyMemory {
         let Some(first) = found.first() else { return Ok(Vec::new()) };
         let fsrs = self.ask(py, |memory| memory.fsrs(&first.entry.session))?;
         let now = self.memory.now();
-        let row = |it: &Memorized| self.row(py, it, memory::strength(&fsrs, &it.entry, now));
+        let row = |it: &Memorized| self.row(py, it, memory::strength(&fsrs, &*it.entry, now));
         found.iter().map(row).collect()
     }
 }
@@ -281,11 +282,13 @@ impl PyMemory {
         Ok(found.into_iter().map(|(name, count)| (name.to_string(), count)).collect())
     }
 
-    /// Entries, sessions, the vectors' model and their dimension.
-    fn stats(&self, py: Python<'_>) -> PyResult<(u64, u64, Option<String>, Option<u32>)> {
+    /// Entries, sessions, the vectors' model and their dimension; indexes loaded, rebuilt, written.
+    fn stats(&self, py: Python<'_>) -> PyResult<StatsRow> {
         let stats = self.ask(py, Memory::stats)?;
         let dimension = stats.vector_model.as_ref().map(|model| model.dimension);
-        Ok((stats.entries, stats.sessions, stats.vector_model.and_then(|it| it.name), dimension))
+        let name = stats.vector_model.and_then(|it| it.name);
+        let indexes = (stats.indexes_loaded, stats.indexes_rebuilt, stats.indexes_written);
+        Ok((stats.entries, stats.sessions, name, dimension, indexes.0, indexes.1, indexes.2))
     }
 
     /// Reviews memories with a grade from 1 to 4.

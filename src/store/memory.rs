@@ -14,15 +14,9 @@ pub fn apply(memories: &mut Memories, op: &MemoryOp) {
         MemoryOp::Put(memorized) => {
             memories.insert(memorized.entry.id, memorized.clone());
         }
-        MemoryOp::Vector { id, vector, .. } => {
+        MemoryOp::Vector { id, .. } | MemoryOp::Review { id, .. } => {
             if let Some(memorized) = memories.get_mut(id) {
-                memorized.vector = Some(vector.clone());
-            }
-        }
-        MemoryOp::Review { id, at, stability, difficulty, .. } => {
-            if let Some(memorized) = memories.get_mut(id) {
-                let entry = Arc::make_mut(&mut memorized.entry);
-                reviewed(entry, *at, *stability, *difficulty);
+                change(memorized, op);
             }
         }
         MemoryOp::Forget { ids, .. } => {
@@ -32,6 +26,17 @@ pub fn apply(memories: &mut Memories, op: &MemoryOp) {
         }
         MemoryOp::DeleteSession { .. } => memories.clear(),
         MemoryOp::Model(_) | MemoryOp::Forgetting { .. } => {}
+    }
+}
+
+/// Lays a change of an entry over the entry. What puts one or takes one away changes none.
+pub(super) fn change(memorized: &mut Memorized, op: &MemoryOp) {
+    match op {
+        MemoryOp::Vector { vector, .. } => memorized.vector = Some(vector.clone()),
+        MemoryOp::Review { at, stability, difficulty, .. } => {
+            reviewed(Arc::make_mut(&mut memorized.entry), *at, *stability, *difficulty);
+        }
+        _ => {}
     }
 }
 

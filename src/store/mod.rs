@@ -8,9 +8,11 @@ mod disk;
 mod facts;
 mod memory;
 mod ram;
+mod ram_view;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::model::{
 pub use disk::DiskStore;
 pub use memory::{Memories, apply};
 pub use ram::RamStore;
+pub use view::{IndexFile, IndexSource, Outline, Stamp, View, stamp_of_content, stamp_of_vector};
 
 /// One line of a listing of runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,8 +113,33 @@ pub trait Store: Send + Sync {
     /// Up to `limit` facts of a run (or of all runs, in order) with `seq >= from`. A span that
     /// `from` falls into is cut: its first tasks are left out.
     fn facts(&self, run: Option<RunId>, from: u64, limit: usize) -> Result<Vec<Fact>>;
+    /// Shows what a session remembers to `look`, which must ask the store nothing else meanwhile.
+    fn view(&self, session: &str, look: &mut dyn FnMut(&dyn View) -> Result<()>) -> Result<()>;
     /// Everything that a session remembers, in order of the ids.
-    fn memories(&self, session: &str) -> Result<Memories>;
+    fn memories(&self, session: &str) -> Result<Memories> {
+        let mut found = Memories::new();
+        self.view(session, &mut |view| {
+            found = view::memories(view)?;
+            Ok(())
+        })?;
+        Ok(found)
+    }
+    /// Whether indexes can be kept here: derived files that nothing is lost with.
+    fn keeps_indexes(&self) -> bool {
+        false
+    }
+    /// The kept index of a session. An error where there is one that is not this session's.
+    fn read_index(&self, _session: &str) -> Result<Option<IndexSource>> {
+        Ok(None)
+    }
+    /// Begins a session's index in place of the one before; `None` where none are kept.
+    fn new_index(&self, _session: &str) -> Result<Option<Box<dyn IndexFile>>> {
+        Ok(None)
+    }
+    /// Deletes a session's index, if there is one.
+    fn drop_index(&self, _session: &str) -> Result<()> {
+        Ok(())
+    }
     /// The session that an entry belongs to.
     fn session_of(&self, id: EntryId) -> Result<Option<Arc<str>>>;
     /// Up to `limit` sessions that remember something, in the order of their bytes, with the number

@@ -9,8 +9,9 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::memory::{Memories, Remembered};
+use super::ram_view::RamView;
 use super::summary::Patch;
-use super::{Filter, Store, Summary, facts};
+use super::{Filter, Store, Summary, View, facts};
 use crate::math::Table;
 use crate::model::{
     EntryId, Error, Fact, Forgetting, NO_RUN, Record, Result, RunId, Timestamp, VectorModel,
@@ -55,6 +56,15 @@ impl RamStore {
             return Err(Error::new("store.closed", message, "open a new engine"));
         }
         Ok(inner)
+    }
+
+    /// Looks at what a session remembers, under the lock.
+    pub(super) fn with_memories<T: Default>(
+        &self,
+        session: &str,
+        look: impl FnOnce(&Memories) -> T,
+    ) -> Result<T> {
+        Ok(self.open()?.memory.sessions.get(session).map(look).unwrap_or_default())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -182,8 +192,8 @@ impl Store for RamStore {
         Ok(lines.filter(|line| filter.shows(line)).take(filter.limit).collect())
     }
 
-    fn memories(&self, session: &str) -> Result<Memories> {
-        Ok(self.open()?.memory.sessions.get(session).cloned().unwrap_or_default())
+    fn view(&self, session: &str, look: &mut dyn FnMut(&dyn View) -> Result<()>) -> Result<()> {
+        look(&RamView { store: self, session })
     }
 
     fn session_of(&self, id: EntryId) -> Result<Option<Arc<str>>> {

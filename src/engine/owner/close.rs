@@ -64,6 +64,8 @@ impl Owner {
             tracing::error!(target: "goclaw.store", code = error.code, "closed while the store refuses: {}", error.message);
         }
         closed.stuck_threads = self.executor.close(STOP_GRACE_MS);
+        // Nothing is memorized any more. What this leaves undone, the next opening does.
+        self.shelves.close();
         if let Err(error) = self.store.close() {
             tracing::error!(target: "goclaw.store", code = error.code, "{}", error.message);
         }

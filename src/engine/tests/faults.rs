@@ -6,7 +6,7 @@ use super::*;
 use crate::model::{
     EntryId, Error, Event, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
 };
-use crate::store::{self, Filter, Memories, Store, Summary};
+use crate::store::{self, Filter, Store, Summary, View};
 
 /// A store in memory that is full while it is told to be.
 struct Full {
@@ -75,8 +75,8 @@ impl Store for Full {
     fn list(&self, filter: &Filter, before: u64) -> Result<Vec<Summary>> {
         self.inner.list(filter, before)
     }
-    fn memories(&self, session: &str) -> Result<Memories> {
-        self.inner.memories(session)
+    fn view(&self, session: &str, look: &mut dyn FnMut(&dyn View) -> Result<()>) -> Result<()> {
+        self.inner.view(session, look)
     }
     fn session_of(&self, id: EntryId) -> Result<Option<Arc<str>>> {
         self.inner.session_of(id)

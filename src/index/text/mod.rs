@@ -139,6 +139,16 @@ impl TextIndex {
         self.parts.place(key).is_some()
     }
 
+    /// Keys of a session's entries, in the order in which a snapshot has them.
+    pub fn keys(&self, session: &str) -> &[Key] {
+        self.parts.find(session).map_or(&[], |part| self.parts.get(part).keys())
+    }
+
+    /// Words of all entries together, roughly; stop words do not count.
+    pub fn tokens(&self) -> u64 {
+        self.parts.iter().map(|(_, session)| session.tokens()).sum()
+    }
+
     /// The terms of a text with their frequencies, in rising order, each acquired once; and its length.
     ///
     /// Stop words do not count towards the length, unless there is nothing else.
@@ -162,7 +172,7 @@ impl TextIndex {
         let same = ids.chunk_by(|a, b| a == b);
         let terms: Vec<_> = same.map(|ids| (ids[0], ids.len() as u32)).collect();
         for (term, _) in &terms {
-            self.terms.acquire(*term).expect("it was just interned");
+            self.terms.acquire(*term, 1).expect("it was just interned");
         }
         (terms, if content > 0 { content } else { stops })
     }

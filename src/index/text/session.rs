@@ -24,12 +24,17 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session of entries that were packed before.
-    pub fn restore(keys: Vec<Key>, lengths: Vec<u32>, packed: Vec<Box<[u8]>>) -> Self {
+    /// A session of entries that were packed before; `having` of them have each term.
+    pub fn restore(
+        keys: Vec<Key>,
+        lengths: Vec<u32>,
+        packed: Vec<Box<[u8]>>,
+        having: &[u32],
+    ) -> Self {
         let tokens = lengths.iter().map(|&length| u64::from(length)).sum();
         let mut session = Self { keys, lengths, packed, tokens, lists: None };
         if session.len() >= LISTED_FROM {
-            session.lists = Some(session.listed());
+            session.lists = Some(session.listed(having));
         }
         session
     }
@@ -45,6 +50,10 @@ impl Session {
     /// Tokens of all entries together.
     pub fn tokens(&self) -> u64 {
         self.tokens
+    }
+
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
     }
 
     pub fn key(&self, doc: Doc) -> Key {
@@ -75,7 +84,7 @@ impl Session {
         }
         self.packed.push(packed);
         if self.lists.is_none() && self.keys.len() >= LISTED_FROM {
-            self.lists = Some(self.listed());
+            self.lists = Some(self.listed(&self.having()));
         }
         doc
     }
@@ -123,22 +132,29 @@ impl Session {
         }
     }
 
-    /// Lists by term, all at once, by counting: each posting is written where it will stay.
-    fn listed(&self) -> Lists {
-        let all = || self.packed.iter().map(|packed| forward::unpack(packed));
-        let mut ends: Vec<usize> = Vec::new();
-        for (term, _) in all().flatten() {
+    /// How many entries have each term.
+    fn having(&self) -> Vec<u32> {
+        let mut having: Vec<u32> = Vec::new();
+        for (term, _) in self.packed.iter().flat_map(|packed| forward::unpack(packed)) {
             let term = term as usize;
-            if term >= ends.len() {
-                ends.resize(term + 1, 0);
+            if term >= having.len() {
+                having.resize(term + 1, 0);
             }
-            ends[term] += 1;
+            having[term] += 1;
         }
+        having
+    }
+
+    /// Lists by term, all at once, by counting: each posting is written where it will stay.
+    fn listed(&self, having: &[u32]) -> Lists {
+        let all = || self.packed.iter().map(|packed| forward::unpack(packed));
         let mut sum = 0;
-        for end in &mut ends {
-            // The start for now; it moves to the end while the list is written.
-            sum += std::mem::replace(end, sum);
-        }
+        // The start for now; it moves to the end while the list is written.
+        let start = |having: &u32| {
+            let end = sum + *having as usize;
+            std::mem::replace(&mut sum, end)
+        };
+        let mut ends: Vec<usize> = having.iter().map(start).collect();
         let mut flat = vec![Posting::new(0, 0); sum];
         for (doc, terms) in (0..).zip(all()) {
             for (term, frequency) in terms {

@@ -1,21 +1,20 @@
 //! The text leg as bytes, so that a restart reads it instead of every text.
 //!
-//! Magic, CRC-32, then MessagePack: dictionary and packed entries. Lists by term are not in it; they
-//! are made from the entries faster than they could be read. Whatever the bytes are, reading them gives
-//! a sound index or an error. Which journal position they stand for is for the caller to keep.
-
-use serde::{Deserialize, Serialize};
+//! Magic, CRC-32, then numbers (little endian) and bytes: dictionary and packed entries. Lists by term
+//! are not in it; they are made from the entries faster than they could be read. Whatever the bytes are,
+//! reading them gives a sound index or an error. Which texts they stand for is for the caller to keep.
 
 use super::postings::DOCS_MAX;
 use super::session::Session;
 use super::terms::{TermId, Terms};
 use super::{TextIndex, forward, tokens};
 use crate::index::Key;
+use crate::index::bytes::Bytes;
 use crate::index::parts::Place;
 
 const MAGIC: &[u8; 4] = b"gctx";
-/// Raised when the layout changes; older bytes are refused and the index is built again.
-const FORMAT: u32 = 1;
+/// Raised when the layout changes; other bytes are refused and the index is built again.
+const FORMAT: u32 = 2;
 const HEAD_BYTES: usize = MAGIC.len() + 4;
 const KEY_BYTES: usize = 16;
 
@@ -28,41 +27,23 @@ pub enum SnapshotError {
     Version { format: u32, words: u32 },
 }
 
-#[derive(Serialize, Deserialize)]
-struct Image {
-    format: u32,
-    words: u32,
-    terms: Vec<(TermId, String)>,
-    sessions: Vec<SessionImage>,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct SessionImage {
-    name: String,
-    /// 16 bytes each, big-endian.
-    #[serde(with = "serde_bytes")]
-    keys: Vec<u8>,
-    lengths: Vec<u32>,
-    /// Bytes of each entry in `packed`.
-    sizes: Vec<u32>,
-    #[serde(with = "serde_bytes")]
-    packed: Vec<u8>,
-}
-
 impl TextIndex {
     /// The index as bytes for [`Self::restore`].
     pub fn snapshot(&self) -> Vec<u8> {
-        let image = Image {
-            format: FORMAT,
-            words: tokens::VERSION,
-            terms: self.terms.iter().map(|(id, text)| (id, text.to_owned())).collect(),
-            sessions: self.parts.iter().map(|(name, session)| picture(name, session)).collect(),
-        };
-        let body = rmp_serde::to_vec(&image).expect("numbers, strings and bytes can be written");
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
-        bytes.extend(MAGIC);
-        bytes.extend(crc32fast::hash(&body).to_le_bytes());
-        bytes.extend(body);
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend([0; 4]);
+        put(&mut bytes, FORMAT);
+        put(&mut bytes, tokens::VERSION);
+        put(&mut bytes, self.terms.len() as u32);
+        for (id, text) in self.terms.iter() {
+            put(&mut bytes, id);
+            put(&mut bytes, text.len() as u32);
+            bytes.extend(text.as_bytes());
+        }
+        put(&mut bytes, self.parts.iter().count() as u32);
+        self.parts.iter().for_each(|(name, session)| picture(name, session, &mut bytes));
+        let crc = crc32fast::hash(&bytes[HEAD_BYTES..]);
+        bytes[MAGIC.len()..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
@@ -80,78 +61,92 @@ impl TextIndex {
         if sum != crc32fast::hash(body).to_le_bytes() {
             return Err(damaged("its checksum is wrong"));
         }
-        let image: Image =
-            rmp_serde::from_slice(body).map_err(|_| damaged("its layout is wrong"))?;
-        let (format, words) = (image.format, image.words);
+        let mut body = Bytes(body);
+        let version = (body.u32(), body.u32());
+        let (Some(format), Some(words)) = version else { return Err(damaged("it is cut short")) };
         if (format, words) != (FORMAT, tokens::VERSION) {
             return Err(SnapshotError::Version { format, words });
         }
-        let terms = Terms::restore(image.terms).ok_or(damaged("its dictionary is wrong"))?;
+        let terms = read_terms(&mut body).ok_or(damaged("its dictionary is wrong"))?;
         let mut index = Self { terms, ..Self::default() };
-        for session in &image.sessions {
-            index.restore_session(session).ok_or(damaged("a session in it is wrong"))?;
+        let sessions = body.u32().ok_or(damaged("it is cut short"))?;
+        for _ in 0..sessions {
+            index.restore_session(&mut body).ok_or(damaged("a session in it is wrong"))?;
         }
-        if index.terms.has_unused() {
+        if index.terms.has_unused() || !body.is_empty() {
             return Err(damaged("its dictionary is wrong"));
         }
         Ok(index)
     }
 
-    fn restore_session(&mut self, image: &SessionImage) -> Option<()> {
-        let entries = image.sizes.len();
-        let sound = image.lengths.len() == entries
-            && image.keys.len() == entries * KEY_BYTES
-            && (1..=DOCS_MAX as usize).contains(&entries)
-            && self.parts.find(&image.name).is_none();
-        if !sound {
+    fn restore_session(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
+        let name = bytes.text()?;
+        let entries = bytes.u32()?;
+        if !(1..=DOCS_MAX).contains(&entries) || self.parts.find(name).is_some() {
             return None;
         }
-        let mut keys = Vec::with_capacity(entries);
-        for key in image.keys.chunks_exact(KEY_BYTES) {
-            keys.push(Key::from_be_bytes(key.try_into().ok()?));
-        }
-        let (mut packed, mut rest) = (Vec::with_capacity(entries), image.packed.as_slice());
-        for &size in &image.sizes {
-            let (own, after) = rest.split_at_checked(size as usize)?;
-            self.terms_of(own)?;
+        let entries = entries as usize;
+        let keys = bytes.take(entries.checked_mul(KEY_BYTES)?)?.chunks_exact(KEY_BYTES);
+        let keys: Option<Vec<_>> =
+            keys.map(|key| Some(Key::from_be_bytes(key.try_into().ok()?))).collect();
+        let (keys, lengths, sizes) = (keys?, bytes.u32s(entries)?, bytes.u32s(entries)?);
+        let mut packed = Vec::with_capacity(entries);
+        let mut having = vec![0; self.terms.room()];
+        for size in sizes {
+            let own = bytes.take(size as usize)?;
+            count(own, &mut having)?;
             packed.push(own.into());
-            rest = after;
         }
-        if !rest.is_empty() {
-            return None;
+        for (term, &entries) in (0..).zip(&having).filter(|(_, entries)| **entries > 0) {
+            self.terms.acquire(term, entries)?;
         }
-        let part = self.parts.find_or_insert(&image.name, Session::default);
+        let part = self.parts.find_or_insert(name, Session::default);
+        self.parts.reserve(entries);
         for (row, &key) in (0..).zip(&keys) {
             if self.contains(key) {
                 return None;
             }
             self.parts.set_place(key, Place { part, row });
         }
-        *self.parts.get_mut(part) = Session::restore(keys, image.lengths.clone(), packed);
-        Some(())
-    }
-
-    /// Acquires the terms of a packed entry, if they are in the dictionary and in order.
-    fn terms_of(&mut self, packed: &[u8]) -> Option<()> {
-        let mut before = None;
-        for (term, _) in forward::unpack(packed) {
-            if before.is_some_and(|before| before >= term) {
-                return None;
-            }
-            self.terms.acquire(term)?;
-            before = Some(term);
-        }
+        *self.parts.get_mut(part) = Session::restore(keys, lengths, packed, &having);
         Some(())
     }
 }
 
-fn picture(name: &str, session: &Session) -> SessionImage {
-    let mut image = SessionImage { name: name.to_owned(), ..SessionImage::default() };
-    for doc in 0..session.len() as u32 {
-        image.keys.extend(session.key(doc).to_be_bytes());
-        image.lengths.push(session.length(doc));
-        image.sizes.push(session.packed(doc).len() as u32);
-        image.packed.extend(session.packed(doc));
+fn put(bytes: &mut Vec<u8>, number: u32) {
+    bytes.extend(number.to_le_bytes());
+}
+
+fn read_terms(bytes: &mut Bytes<'_>) -> Option<Terms> {
+    let count = bytes.u32()?;
+    // No more room is set aside than the bytes can fill.
+    let mut terms = Vec::with_capacity(bytes.0.len().min(count as usize));
+    for _ in 0..count {
+        terms.push((bytes.u32()?, bytes.text()?));
     }
-    image
+    Terms::restore(&terms)
+}
+
+/// Counts the terms of a packed entry, if they have room in the dictionary and are in order.
+fn count(packed: &[u8], having: &mut [u32]) -> Option<()> {
+    let mut before: Option<TermId> = None;
+    for (term, _) in forward::unpack(packed) {
+        if before.is_some_and(|before| before >= term) {
+            return None;
+        }
+        *having.get_mut(term as usize)? += 1;
+        before = Some(term);
+    }
+    Some(())
+}
+
+fn picture(name: &str, session: &Session, bytes: &mut Vec<u8>) {
+    put(bytes, name.len() as u32);
+    bytes.extend(name.as_bytes());
+    let docs = 0..session.len() as u32;
+    put(bytes, docs.end);
+    docs.clone().for_each(|doc| bytes.extend(session.key(doc).to_be_bytes()));
+    docs.clone().for_each(|doc| put(bytes, session.length(doc)));
+    docs.clone().for_each(|doc| put(bytes, session.packed(doc).len() as u32));
+    docs.for_each(|doc| bytes.extend(session.packed(doc)));
 }

@@ -39,11 +39,17 @@ impl Terms {
         self.find(text).unwrap_or_else(|| self.insert(text))
     }
 
-    /// One more entry has it; paid back by a [`Self::release`]. `None` if no term has this number.
-    pub fn acquire(&mut self, id: TermId) -> Option<()> {
+    /// So many more entries have it; paid back one by one with [`Self::release`]. `None` if no term has
+    /// this number.
+    pub fn acquire(&mut self, id: TermId, entries: u32) -> Option<()> {
         let term = self.entries.get_mut(id as usize).filter(|term| !term.text.is_empty())?;
-        term.entries += 1;
+        term.entries += entries;
         Some(())
+    }
+
+    /// All numbers lie below.
+    pub fn room(&self) -> usize {
+        self.entries.len()
     }
 
     /// One entry less has it. The last one takes the term along.
@@ -65,15 +71,18 @@ impl Terms {
     /// A dictionary in which these terms have these numbers, and no entry has any yet.
     ///
     /// `None` if a number or a text comes twice, or numbers are spread without measure.
-    pub fn restore(terms: Vec<(TermId, String)>) -> Option<Self> {
+    pub fn restore(terms: &[(TermId, &str)]) -> Option<Self> {
         let mut restored = Self::default();
+        let Self { hasher, table, .. } = &mut restored;
+        // Nothing is in it yet, so nothing is hashed.
+        table.reserve(terms.len(), |id| hasher.hash_one(id));
         let room = terms.iter().map(|(id, _)| *id as usize + 1).max().unwrap_or(0);
         if room > NUMBERS_SPREAD_MAX.max(terms.len() * NUMBERS_PER_TERM_MAX) {
             return None;
         }
         restored.entries.resize_with(room, Term::default);
-        for (id, text) in terms {
-            if text.is_empty() || restored.find(&text).is_some() {
+        for &(id, text) in terms {
+            if text.is_empty() || restored.find(text).is_some() {
                 return None;
             }
             let term = &mut restored.entries[id as usize];
@@ -136,7 +145,7 @@ mod tests {
 
     fn acquire(terms: &mut Terms, text: &str) -> TermId {
         let id = terms.intern(text);
-        terms.acquire(id).expect("it was just interned");
+        terms.acquire(id, 1).expect("it was just interned");
         id
     }
 

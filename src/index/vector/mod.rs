@@ -19,6 +19,7 @@ mod dot;
 mod query;
 mod row;
 mod session;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 

@@ -5,6 +5,7 @@
 //! all: the owner may hold it and wait for a checkpoint.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
@@ -32,6 +33,8 @@ pub(super) struct Core {
     pub store: StoreId,
     pub options: Options,
     pub files: Files,
+    /// The directory of kept indexes.
+    pub indexes: PathBuf,
     pub lmdb: Lmdb,
     pub writer: Mutex<Writer>,
     /// Held by whoever moves segments into LMDB or deletes from it.

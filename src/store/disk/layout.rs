@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{BlobHash, EntryId, RunId, RunState, Timestamp};
 use crate::store::Summary;
+use crate::store::view::Outline;
 
 /// The format that this build writes, and the newest that it reads.
 pub(in crate::store) const FORMAT: u32 = 1;
@@ -164,6 +165,10 @@ pub(super) const MEMORIES: &str = "memories";
 /// `vectors`: the same key → parts as binary16, little endian. Up to 1,015 parts leave room for two
 /// records on a page.
 pub(super) const VECTORS: &str = "vectors";
+/// `outlines`: the same key → [`Outline`]: flags (1 byte: 1 pinned, 2 metadata), then eight bytes each,
+/// little endian, for stability, difficulty, last review, created, stamps of content and vector; then the
+/// metadata. What a session needs of an entry to be loaded; always there beside the entry.
+pub(super) const OUTLINES: &str = "outlines";
 /// `owners`: entry → session.
 pub(super) const OWNERS: &str = "owners";
 /// `sessions`: session → number of its entries, little endian.
@@ -177,6 +182,9 @@ pub(super) const META_POSITION: &[u8] = b"position";
 pub(super) const META_NEXT_SEQ: &[u8] = b"next_seq";
 /// `VectorModel`, MessagePack (named); not there before the first vector.
 pub(super) const META_VECTOR_MODEL: &[u8] = b"vector_model";
+
+/// There since every entry has an outline.
+pub(super) const META_OUTLINED: &[u8] = b"outlined";
 
 /// How memories are forgotten, in `meta`, by session.
 pub(super) fn forgetting_key(session: &str) -> Vec<u8> {
@@ -248,6 +256,51 @@ pub(super) fn memory_key(session: &str, id: EntryId) -> Vec<u8> {
 pub(super) fn memory_id(key: &[u8]) -> Option<EntryId> {
     let (_, id) = key.split_last_chunk()?;
     Some(EntryId::from_bytes(*id))
+}
+
+const PINNED: u8 = 1;
+const HAS_METADATA: u8 = 2;
+/// Numbers of eight bytes in an outline.
+const OUTLINE_NUMBERS: usize = 6;
+
+/// Value of `outlines`.
+pub(super) fn write_outline(outline: &Outline<'_>) -> Vec<u8> {
+    let metadata = outline.metadata.unwrap_or_default();
+    let mut value = Vec::with_capacity(1 + 8 * OUTLINE_NUMBERS + metadata.len());
+    let has_metadata = outline.metadata.map_or(0, |_| HAS_METADATA);
+    value.push(if outline.pinned { PINNED } else { 0 } | has_metadata);
+    for number in [
+        outline.stability.to_bits(),
+        outline.difficulty.to_bits(),
+        outline.last_review.0,
+        outline.created.0,
+        outline.content,
+        outline.vector,
+    ] {
+        value.extend_from_slice(&number.to_le_bytes());
+    }
+    value.extend_from_slice(metadata.as_bytes());
+    value
+}
+
+/// Reads what `write_outline` wrote; `None` where it did not.
+pub(super) fn read_outline(id: EntryId, value: &[u8]) -> Option<Outline<'_>> {
+    let (flags, rest) = value.split_first()?;
+    let (numbers, metadata) = rest.split_at_checked(8 * OUTLINE_NUMBERS)?;
+    let mut numbers = numbers.chunks_exact(8).filter_map(|number| number.try_into().ok());
+    let mut next = || numbers.next().map(u64::from_le_bytes);
+    let has_metadata = flags & HAS_METADATA != 0;
+    Some(Outline {
+        id,
+        stability: f64::from_bits(next()?),
+        difficulty: f64::from_bits(next()?),
+        last_review: Timestamp(next()?),
+        created: Timestamp(next()?),
+        pinned: flags & PINNED != 0,
+        metadata: if has_metadata { Some(std::str::from_utf8(metadata).ok()?) } else { None },
+        content: next()?,
+        vector: next()?,
+    })
 }
 
 /// Value of `runs`.

@@ -18,7 +18,7 @@ pub(super) type Table = Database<'static, Bytes, Bytes>;
 
 /// Reader slots in LMDB's lock file: the most reads at one time.
 const READERS_MAX: u32 = 1024;
-const TABLES: u32 = 12;
+const TABLES: u32 = 13;
 
 /// The tables; `layout` says what is in them.
 pub(super) struct Tables {
@@ -32,6 +32,7 @@ pub(super) struct Tables {
     pub blobs: Table,
     pub memories: Table,
     pub vectors: Table,
+    pub outlines: Table,
     pub owners: Table,
     pub sessions: Table,
 }
@@ -96,11 +97,12 @@ impl Lmdb {
                     table(at::OWNERS)?,
                     table(at::SESSIONS)?,
                 );
-                Ok(CommitOrAbort::<_, ()>::Commit((first, second, third)))
+                let fourth = table(at::OUTLINES)?;
+                Ok(CommitOrAbort::<_, ()>::Commit((first, second, third, fourth)))
             })
             .map_err(fail)?
             .unwrap_commit();
-        let (first, second, third) = tables;
+        let (first, second, third, outlines) = tables;
         let (meta, log, index, runs) = first;
         let (live, definitions, uses, blobs) = second;
         let (memories, vectors, owners, sessions) = third;
@@ -115,6 +117,7 @@ impl Lmdb {
             blobs,
             memories,
             vectors,
+            outlines,
             owners,
             sessions,
         };

@@ -1,4 +1,4 @@
-//! A store in a directory: `LOCK`, `journal/NNNNNNNN.seg`, `lmdb/`.
+//! A store in a directory: `LOCK`, `journal/NNNNNNNN.seg`, `lmdb/`, `indexes/`.
 //!
 //! Appends go to the journal, one write and one `fdatasync` for a batch; a thread behind the line moves
 //! full segments into LMDB and recycles their files. `layout` says what every byte means, `recover`
@@ -11,6 +11,7 @@ mod error;
 #[cfg(test)]
 mod faults;
 mod files;
+mod indexes;
 mod layout;
 mod lmdb;
 mod lock;
@@ -33,7 +34,7 @@ use self::core::Core;
 use self::files::Files;
 #[cfg(test)]
 pub(super) use self::{faults::Faults, layout::FORMAT};
-use super::{Filter, Memories, Options, Store, Summary};
+use super::{Filter, IndexFile, IndexSource, Options, Store, Summary, View};
 use crate::model::{
     EntryId, Error, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
 };
@@ -193,8 +194,24 @@ impl Store for DiskStore {
         self.with(|core| core.list(filter, before))
     }
 
-    fn memories(&self, session: &str) -> Result<Memories> {
-        self.with(|core| core.memories(session))
+    fn view(&self, session: &str, look: &mut dyn FnMut(&dyn View) -> Result<()>) -> Result<()> {
+        self.with(|core| core.view_memory(session, look))
+    }
+
+    fn keeps_indexes(&self) -> bool {
+        true
+    }
+
+    fn read_index(&self, session: &str) -> Result<Option<IndexSource>> {
+        self.with(|core| core.read_index(session))
+    }
+
+    fn new_index(&self, session: &str) -> Result<Option<Box<dyn IndexFile>>> {
+        self.with(|core| Ok(Some(Box::new(core.new_index(session)?) as Box<dyn IndexFile>)))
+    }
+
+    fn drop_index(&self, session: &str) -> Result<()> {
+        self.with(|core| core.drop_index(session))
     }
 
     fn session_of(&self, id: EntryId) -> Result<Option<Arc<str>>> {

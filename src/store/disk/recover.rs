@@ -21,7 +21,7 @@ use super::segment::{Piece, Segment, SegmentFile, Tail, What};
 use super::stock::Stock;
 use super::worker::Progress;
 use super::writer::Writer;
-use super::{body, error};
+use super::{body, error, indexes, memory};
 use crate::model::{BlobHash, NO_RUN, Record, Result, RunId};
 use crate::store::Options;
 use crate::store::ram::FIRST_SEQ;
@@ -41,8 +41,8 @@ pub(super) fn open(
     files: Files,
     waker: Option<mpsc::SyncSender<()>>,
 ) -> Result<Opened> {
-    let (journal, state) = (dir.join("journal"), dir.join("lmdb"));
-    for path in [dir, &journal, &state] {
+    let (journal, state, indexes) = (dir.join("journal"), dir.join("lmdb"), indexes::dir(dir));
+    for path in [dir, &journal, &state, &indexes] {
         fs::create_dir_all(path).map_err(|e| error::io("make", path, &e))?;
     }
     let lock = Lock::take(dir)?;
@@ -60,6 +60,7 @@ pub(super) fn open(
     if found.is_none() {
         lmdb.write(|txn, tables| Ok(tables.put_meta(txn, &meta)?))?;
     }
+    memory::outline_what_has_none(&lmdb)?;
     let (segments, last_number) = segment_files(&journal, &files)?;
     let mut stock = Stock::new(journal.clone(), files.clone(), options.segment_bytes);
     let mut recovery = Recovery { lmdb: &lmdb, store: meta.store, last: last_place(&lmdb)? };
@@ -81,6 +82,7 @@ pub(super) fn open(
         store: meta.store,
         options: options.clone(),
         files,
+        indexes,
         lmdb,
         writer: Mutex::new(Writer::new(file, seed, next_seq, last)),
         moving: Mutex::new(()),
@@ -92,6 +94,7 @@ pub(super) fn open(
         waker: Mutex::new(waker),
         _lock: lock,
     };
+    indexes::sweep(&core)?;
     Ok(Opened { core, epoch: meta.epoch, unfinished })
 }
 

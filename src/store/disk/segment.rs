@@ -80,7 +80,7 @@ pub(super) struct Segment {
     pub entries: Vec<Entry>,
     pub runs: HashMap<RunId, RunTail>,
     pub definitions: HashMap<BlobHash, Piece>,
-    pub memory: MemoryTail,
+    pub memory: Arc<MemoryTail>,
     /// First sequence number after the segment.
     pub next_seq: u64,
 }
@@ -92,7 +92,7 @@ impl Segment {
             entries: Vec::new(),
             runs: HashMap::new(),
             definitions: HashMap::new(),
-            memory: MemoryTail::default(),
+            memory: Arc::default(),
             next_seq,
         }
     }

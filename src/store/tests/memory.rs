@@ -1,13 +1,15 @@
 //! What is memorized: the same in every store, after every crash, in every session apart.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 
 use super::*;
 use crate::model::{
-    Content, Entry, EntryId, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, Vector, VectorModel,
+    Content, Entry, EntryId, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, Result, Vector,
+    VectorModel,
 };
 use crate::store::disk::Faults;
-use crate::store::{DiskStore, Memories, RamStore};
+use crate::store::{DiskStore, Memories, Outline, RamStore, View};
 
 /// Everything that is remembered, by session.
 type All = BTreeMap<String, Memories>;
@@ -72,9 +74,81 @@ pub(super) fn held(store: &dyn Store) -> All {
             assert_eq!(memorized.entry.session, session);
             assert_eq!(store.session_of(*id).expect("no error").as_ref(), Some(&session));
         }
+        look_at_each(store, &session, &memories);
         all.insert(session.to_string(), memories);
     }
     all
+}
+
+/// Single looks and outlines tell the same as the whole.
+fn look_at_each(store: &dyn Store, session: &str, memories: &Memories) {
+    let look = |view: &dyn View| {
+        let mut outlines = Vec::new();
+        view.outlines(&mut |it| outlines.push(format!("{it:?}")))?;
+        let outline = |it: &Memorized| format!("{:?}", Outline::of(&it.entry, it.vector.as_ref()));
+        assert_eq!(outlines, memories.values().map(outline).collect::<Vec<_>>());
+        for (id, memorized) in memories {
+            assert_eq!(view.entry(*id)?.as_ref(), Some(memorized));
+            let mut bytes = None;
+            let shown = view.vector(*id, &mut |it| bytes = Some(it.to_vec()))?;
+            assert_eq!(shown, memorized.vector.is_some());
+            assert_eq!(bytes.as_deref(), memorized.vector.as_ref().map(Vector::bytes));
+        }
+        let nobody = EntryId::from_u128(u128::MAX);
+        assert!(view.entry(nobody)?.is_none() && !view.vector(nobody, &mut |_| ())?);
+        Ok(())
+    };
+    store.view(session, &mut { look }).expect("a view");
+    // What is another's is not seen from here.
+    store
+        .view("none of them", &mut |view| {
+            for id in memories.keys() {
+                assert!(view.entry(*id)?.is_none() && !view.vector(*id, &mut |_| ())?);
+            }
+            view.entries(&mut |it| panic!("{it:?}"))
+        })
+        .expect("a view");
+}
+
+fn kept(store: &DiskStore) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    store.read_index("a").expect("its own").map(|mut it| it.read_to_end(&mut bytes))?.expect("it");
+    Some(bytes)
+}
+
+fn keep(store: &DiskStore, bytes: &[u8]) -> Result<()> {
+    let mut file = store.new_index("a")?.expect("a disk keeps them");
+    // What cannot be written cannot be kept either.
+    let _ = bytes.chunks(100_000).try_for_each(|part| file.write_all(part));
+    file.keep()
+}
+
+/// The process dies at every single step of writing an index, and the power fails.
+#[test]
+fn a_crash_leaves_the_index_of_before_or_the_new_one() {
+    let (old, new) = (vec![1; 900_000], vec![2; 900_000]);
+    for at in 0.. {
+        let dir = tempfile::tempdir().expect("a directory");
+        let faults = Arc::new(Faults::default());
+        let store = DiskStore::open_faulty(dir.path(), &tiny(), &faults).expect("a store");
+        let mut author = Author::new(store.next_seq());
+        let event = Event::Memory(vec![put("a", 1)]);
+        store.append(&[author.record(NO_RUN, vec![event])]).expect("an append");
+        store.checkpoint().expect("a checkpoint");
+        assert_eq!(kept(&store), None);
+        keep(&store, &old).expect("it is kept");
+        faults.crash_at(faults.count() + at);
+        let done = keep(&store, &new).is_ok();
+        drop(store);
+        faults.power_cut(|| false);
+        let store = DiskStore::open(dir.path(), &tiny()).expect("it opens after a crash");
+        let found = kept(&store).expect("one of both");
+        assert!(found == new || (found == old && !done), "dead at operation {at}");
+        if done {
+            assert!(at > 4, "there were steps to die at: {at}");
+            return;
+        }
+    }
 }
 
 pub(super) fn dump(all: &All) -> String {

@@ -1,0 +1,224 @@
+//! The tables of LMDB that hold what is remembered: written by checkpoints, read by views.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use heed::RwTxn;
+
+use super::tail::MemoryTail;
+use crate::model::{Entry, EntryId, Memorized, MemoryOp, Result, Vector};
+use crate::store::disk::layout;
+use crate::store::disk::lmdb::{Lmdb, Tables, WriteError};
+use crate::store::memory;
+use crate::store::view::{Outline, stamp_of_vector};
+
+/// Entries that are outlined under one look at the table.
+const OUTLINED_AT_ONCE: usize = 1_024;
+
+/// Moves operations into the tables, in order.
+pub(in crate::store::disk) fn put(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    lmdb: &Lmdb,
+    tail: &MemoryTail,
+) -> Result<(), WriteError> {
+    tail.each(|op| put_op(txn, tables, lmdb, op))
+}
+
+fn put_op(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    lmdb: &Lmdb,
+    op: &MemoryOp,
+) -> Result<(), WriteError> {
+    match op {
+        MemoryOp::Put(memorized) => put_entry(txn, tables, memorized),
+        MemoryOp::Vector { session, id, vector } => {
+            let key = layout::memory_key(session, *id);
+            if tables.memories.get(txn, &key)?.is_some() {
+                tables.vectors.put(txn, &key, vector.bytes())?;
+                outline_again(txn, tables, lmdb, *id, &key, |outline| {
+                    outline.vector = stamp_of_vector(Some(vector));
+                })?;
+            }
+            Ok(())
+        }
+        MemoryOp::Review { session, id, at, stability, difficulty, .. } => {
+            let key = layout::memory_key(session, *id);
+            if let Some(value) = tables.memories.get(txn, &key)? {
+                let mut entry = read_entry(lmdb, value)?;
+                memory::reviewed(&mut entry, *at, *stability, *difficulty);
+                tables.memories.put(txn, &key, &write_named(&entry))?;
+                outline_again(txn, tables, lmdb, *id, &key, |outline| {
+                    outline.last_review = *at;
+                    (outline.stability, outline.difficulty) = (*stability, *difficulty);
+                })?;
+            }
+            Ok(())
+        }
+        MemoryOp::Forget { session, ids } => {
+            let keys = ids.iter().map(|id| layout::memory_key(session, *id));
+            forget(txn, tables, session, keys.collect())
+        }
+        MemoryOp::DeleteSession { session } => {
+            let prefix = layout::session_prefix(session);
+            let keys: Result<Vec<Vec<u8>>, heed::Error> =
+                tables.memories.prefix_iter(txn, &prefix)?.map(|it| Ok(it?.0.into())).collect();
+            forget(txn, tables, session, keys?)?;
+            tables.meta.delete(txn, &layout::forgetting_key(session))?;
+            Ok(())
+        }
+        MemoryOp::Forgetting { session, forgetting } => {
+            let key = layout::forgetting_key(session);
+            match forgetting {
+                Some(forgetting) => tables.meta.put(txn, &key, &write_named(forgetting))?,
+                None => {
+                    tables.meta.delete(txn, &key)?;
+                }
+            }
+            Ok(())
+        }
+        MemoryOp::Model(model) => {
+            Ok(tables.meta.put(txn, layout::META_VECTOR_MODEL, &write_named(model))?)
+        }
+    }
+}
+
+/// Writes an entry's outline with a change.
+fn outline_again(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    lmdb: &Lmdb,
+    id: EntryId,
+    key: &[u8],
+    change: impl FnOnce(&mut Outline<'_>),
+) -> Result<(), WriteError> {
+    let value = tables.outlines.get(txn, key)?.unwrap_or_default().to_vec();
+    let mut outline = layout::read_outline(id, &value)
+        .ok_or_else(|| lmdb.corrupt("an outline of a memory is missing or wrong"))?;
+    change(&mut outline);
+    Ok(tables.outlines.put(txn, key, &layout::write_outline(&outline))?)
+}
+
+/// Outlines what an older build remembered without: once in the life of a store.
+pub(in crate::store::disk) fn outline_what_has_none(lmdb: &Lmdb) -> Result<()> {
+    let done = {
+        let snapshot = lmdb.read()?;
+        let flag = lmdb.tables.meta.get(&snapshot.txn, layout::META_OUTLINED);
+        flag.map_err(lmdb.fail("read"))?.is_some()
+    };
+    if done {
+        return Ok(());
+    }
+    lmdb.write(|txn, tables| {
+        let mut from = Bound::Unbounded;
+        loop {
+            let rows = some_outlines(txn, tables, lmdb, &from)?;
+            for (key, value) in &rows {
+                tables.outlines.put(txn, key, value)?;
+            }
+            let Some((last, _)) = rows.into_iter().next_back() else { break };
+            from = Bound::Excluded(last);
+        }
+        Ok(tables.meta.put(txn, layout::META_OUTLINED, &[1])?)
+    })
+}
+
+type Row = (Vec<u8>, Vec<u8>);
+
+/// Outlines of the next entries, with their keys.
+fn some_outlines(
+    txn: &RwTxn<'_>,
+    tables: &Tables,
+    lmdb: &Lmdb,
+    from: &Bound<Vec<u8>>,
+) -> Result<Vec<Row>, WriteError> {
+    let range: (Bound<&[u8]>, Bound<&[u8]>) = (from.as_ref().map(Vec::as_slice), Bound::Unbounded);
+    let mut rows = Vec::new();
+    for entry in tables.memories.range(txn, &range)?.take(OUTLINED_AT_ONCE) {
+        let (key, value) = entry?;
+        let entry = read_entry(lmdb, value)?;
+        let vector = tables.vectors.get(txn, key)?.map(Vector::from_bytes);
+        let outline = Outline::of(&entry, vector.as_ref());
+        rows.push((key.to_vec(), layout::write_outline(&outline)));
+    }
+    Ok(rows)
+}
+
+fn put_entry(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    memorized: &Memorized,
+) -> Result<(), WriteError> {
+    let entry = &memorized.entry;
+    let key = layout::memory_key(&entry.session, entry.id);
+    if tables.memories.get(txn, &key)?.is_none() {
+        count(txn, tables, &entry.session, 1)?;
+    }
+    tables.memories.put(txn, &key, &write_named(&**entry))?;
+    let outline = Outline::of(entry, memorized.vector.as_ref());
+    tables.outlines.put(txn, &key, &layout::write_outline(&outline))?;
+    match &memorized.vector {
+        Some(vector) => tables.vectors.put(txn, &key, vector.bytes())?,
+        None => {
+            tables.vectors.delete(txn, &key)?;
+        }
+    }
+    Ok(tables.owners.put(txn, &entry.id.to_bytes(), entry.session.as_bytes())?)
+}
+
+fn forget(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    session: &str,
+    keys: Vec<Vec<u8>>,
+) -> Result<(), WriteError> {
+    let mut gone = 0;
+    for key in keys {
+        if !tables.memories.delete(txn, &key)? {
+            continue;
+        }
+        gone -= 1;
+        tables.vectors.delete(txn, &key)?;
+        tables.outlines.delete(txn, &key)?;
+        let id = &key[key.len() - 16..];
+        if tables.owners.get(txn, id)? == Some(session.as_bytes()) {
+            tables.owners.delete(txn, id)?;
+        }
+    }
+    count(txn, tables, session, gone)
+}
+
+/// Counts entries of a session more or less; one without any is gone.
+fn count(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    session: &str,
+    change: i64,
+) -> Result<(), WriteError> {
+    let key = session.as_bytes();
+    match read_count(tables.sessions.get(txn, key)?).saturating_add_signed(change) {
+        0 => {
+            tables.sessions.delete(txn, key)?;
+        }
+        count => tables.sessions.put(txn, key, &count.to_le_bytes())?,
+    }
+    Ok(())
+}
+
+pub(super) fn read_count(value: Option<&[u8]>) -> u64 {
+    value.and_then(|value| value.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
+pub(super) fn read_session(lmdb: &Lmdb, name: &[u8]) -> Result<Arc<str>> {
+    let name = std::str::from_utf8(name).map_err(|_| lmdb.corrupt("the name of a session"))?;
+    Ok(name.into())
+}
+
+pub(super) fn read_entry(lmdb: &Lmdb, value: &[u8]) -> Result<Entry> {
+    rmp_serde::from_slice(value).map_err(|e| lmdb.corrupt(format!("a memory: {e}")))
+}
+
+fn write_named(value: &impl serde::Serialize) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).expect("plain fields have a form")
+}

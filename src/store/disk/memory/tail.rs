@@ -1,0 +1,137 @@
+//! The operations of one segment, decoded, with where each session's and each entry's are.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use super::fate::{Fate, Overlay};
+use crate::model::{EntryId, Forgetting, MemoryOp, VectorModel};
+
+/// Shared with views, which go on reading it when the segment has moved.
+#[derive(Debug, Default)]
+pub(in crate::store::disk) struct MemoryTail {
+    noted: RwLock<Noted>,
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    ops: Vec<MemoryOp>,
+    /// Positions in `ops`.
+    sessions: HashMap<Arc<str>, Vec<u32>>,
+    /// Positions of the operations that name an entry.
+    entries: HashMap<EntryId, Vec<u32>>,
+    /// Where a session was deleted last.
+    cleared: HashMap<Arc<str>, u32>,
+    model: Option<VectorModel>,
+    /// How sessions forget, as it was set last.
+    forgetting: HashMap<Arc<str>, Option<Forgetting>>,
+}
+
+impl Noted {
+    fn note(&mut self, op: MemoryOp) {
+        let position = self.ops.len() as u32;
+        match op.session() {
+            Some(session) => match self.sessions.get_mut(session) {
+                Some(positions) => positions.push(position),
+                None => {
+                    self.sessions.insert(Arc::clone(session), vec![position]);
+                }
+            },
+            None => {
+                if let MemoryOp::Model(model) = &op {
+                    self.model = Some(model.clone());
+                }
+            }
+        }
+        match &op {
+            MemoryOp::Put(memorized) => self.name(memorized.entry.id, position),
+            MemoryOp::Vector { id, .. } | MemoryOp::Review { id, .. } => self.name(*id, position),
+            MemoryOp::Forget { ids, .. } => ids.iter().for_each(|id| self.name(*id, position)),
+            MemoryOp::DeleteSession { session } => {
+                self.cleared.insert(Arc::clone(session), position);
+                self.forgetting.insert(Arc::clone(session), None);
+            }
+            MemoryOp::Forgetting { session, forgetting } => {
+                self.forgetting.insert(Arc::clone(session), forgetting.clone());
+            }
+            MemoryOp::Model(_) => {}
+        }
+        self.ops.push(op);
+    }
+
+    fn name(&mut self, id: EntryId, position: u32) {
+        self.entries.entry(id).or_default().push(position);
+    }
+}
+
+impl MemoryTail {
+    fn noted(&self) -> RwLockReadGuard<'_, Noted> {
+        self.noted.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::store::disk) fn is_empty(&self) -> bool {
+        self.noted().ops.is_empty()
+    }
+
+    pub(in crate::store::disk) fn note(&self, ops: Vec<MemoryOp>) {
+        if ops.is_empty() {
+            return;
+        }
+        let mut noted = self.noted.write().unwrap_or_else(PoisonError::into_inner);
+        ops.into_iter().for_each(|op| noted.note(op));
+    }
+
+    /// Calls `each` with the operations in order.
+    pub(super) fn each<E>(
+        &self,
+        each: impl FnMut(&MemoryOp) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        self.noted().ops.iter().try_for_each(each)
+    }
+
+    /// Lays what happened to an entry of a session over what happened before.
+    pub(super) fn tell(&self, session: &str, id: EntryId, fate: &mut Fate) {
+        let noted = self.noted();
+        let cleared = noted.cleared.get(session);
+        if cleared.is_some() {
+            fate.end();
+        }
+        let Some(positions) = noted.entries.get(&id) else { return };
+        for at in positions.iter().filter(|at| cleared.is_none_or(|cleared| *at > cleared)) {
+            let op = &noted.ops[*at as usize];
+            if op.session().is_some_and(|own| **own == *session) {
+                fate.add(op);
+            }
+        }
+    }
+
+    /// Lays what happened to a session over what happened before.
+    pub(super) fn lay(&self, session: &str, overlay: &mut Overlay) {
+        let noted = self.noted();
+        let positions = noted.sessions.get(session).map(Vec::as_slice).unwrap_or_default();
+        positions.iter().for_each(|at| overlay.add(&noted.ops[*at as usize]));
+    }
+
+    /// The session that an entry was put into last.
+    pub(super) fn owner(&self, id: EntryId) -> Option<Arc<str>> {
+        let noted = self.noted();
+        let positions = noted.entries.get(&id)?;
+        positions.iter().rev().find_map(|at| match &noted.ops[*at as usize] {
+            MemoryOp::Put(memorized) => Some(Arc::clone(&memorized.entry.session)),
+            _ => None,
+        })
+    }
+
+    /// The sessions that something happened to.
+    pub(super) fn sessions(&self) -> Vec<Arc<str>> {
+        self.noted().sessions.keys().cloned().collect()
+    }
+
+    /// What a session was set to forget like here, if it was.
+    pub(super) fn forgetting(&self, session: &str) -> Option<Option<Forgetting>> {
+        self.noted().forgetting.get(session).cloned()
+    }
+
+    pub(super) fn model(&self) -> Option<VectorModel> {
+        self.noted().model.clone()
+    }
+}

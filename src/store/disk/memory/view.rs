@@ -1,0 +1,194 @@
+//! A look at a session: LMDB as it is now, under the operations of the tail.
+
+use std::sync::Arc;
+
+use super::fate::{Fate, Overlay};
+use super::tables::read_entry;
+use super::tail::MemoryTail;
+use crate::model::{EntryId, Memorized, Result, Vector};
+use crate::store::disk::core::Core;
+use crate::store::disk::layout;
+use crate::store::disk::lmdb::Snapshot;
+use crate::store::view::{Outline, View};
+
+/// The segments of the tail, oldest first, with their numbers.
+pub(super) type Later = Vec<(u64, Arc<MemoryTail>)>;
+
+pub(super) struct DiskView<'a> {
+    core: &'a Core,
+    session: &'a str,
+    /// Those that the snapshot does not hold.
+    later: &'a Later,
+    snapshot: &'a Snapshot<'a>,
+}
+
+impl Core {
+    /// Opens a view of LMDB and the part of the tail that belongs over it.
+    pub(super) fn later(&self) -> Result<(Later, Snapshot<'_>)> {
+        let mut later: Later = {
+            let tail = self.tail();
+            tail.segments().map(|it| (it.file.number, Arc::clone(&it.memory))).collect()
+        };
+        let snapshot = self.lmdb.read()?;
+        let position = self.position(&snapshot)?;
+        later.retain(|(segment, _)| *segment >= position);
+        Ok((later, snapshot))
+    }
+
+    pub(in crate::store::disk) fn view_memory(
+        &self,
+        session: &str,
+        look: &mut dyn FnMut(&dyn View) -> Result<()>,
+    ) -> Result<()> {
+        let (later, snapshot) = self.later()?;
+        look(&DiskView::new(self, session, &later, &snapshot))
+    }
+}
+
+impl<'a> DiskView<'a> {
+    pub(super) fn new(
+        core: &'a Core,
+        session: &'a str,
+        later: &'a Later,
+        snapshot: &'a Snapshot<'a>,
+    ) -> Self {
+        Self { core, session, later, snapshot }
+    }
+
+    pub(super) fn fate(&self, id: EntryId) -> Fate {
+        let mut fate = Fate::default();
+        self.later.iter().for_each(|(_, tail)| tail.tell(self.session, id, &mut fate));
+        fate
+    }
+
+    pub(super) fn overlay(&self) -> Overlay {
+        let mut overlay = Overlay::default();
+        self.later.iter().for_each(|(_, tail)| tail.lay(self.session, &mut overlay));
+        overlay
+    }
+
+    /// Whether LMDB holds the entry.
+    pub(super) fn is_stored(&self, id: EntryId) -> Result<bool> {
+        let key = layout::memory_key(self.session, id);
+        let found = self.core.lmdb.tables.memories.get(&self.snapshot.txn, &key);
+        Ok(found.map_err(self.core.lmdb.fail("read"))?.is_some())
+    }
+
+    fn stored(&self, id: EntryId) -> Result<Option<Memorized>> {
+        let (lmdb, key) = (&self.core.lmdb, layout::memory_key(self.session, id));
+        let fail = lmdb.fail("read");
+        let found = lmdb.tables.memories.get(&self.snapshot.txn, &key).map_err(&fail)?;
+        let Some(value) = found else { return Ok(None) };
+        let entry = Arc::new(read_entry(lmdb, value)?);
+        let vector = lmdb.tables.vectors.get(&self.snapshot.txn, &key).map_err(&fail)?;
+        Ok(Some(Memorized { entry, vector: vector.map(Vector::from_bytes) }))
+    }
+
+    /// Calls `each` with what LMDB holds of the session, in order.
+    fn each_stored(&self, mut each: impl FnMut(Memorized) -> Result<()>) -> Result<()> {
+        let (lmdb, txn) = (&self.core.lmdb, &self.snapshot.txn);
+        let fail = lmdb.fail("read");
+        let prefix = layout::session_prefix(self.session);
+        let vectors = lmdb.tables.vectors.prefix_iter(txn, &prefix);
+        let mut vectors = vectors.map_err(&fail)?.peekable();
+        for entry in lmdb.tables.memories.prefix_iter(txn, &prefix).map_err(&fail)? {
+            let (key, value) = entry.map_err(&fail)?;
+            let entry = Arc::new(read_entry(lmdb, value)?);
+            let mut vector = None;
+            // Both tables are in the same order.
+            while let Some(next) = vectors.next_if(|it| it.as_ref().is_ok_and(|it| it.0 <= key)) {
+                let (of, bytes) = next.map_err(&fail)?;
+                vector = (of == key).then(|| Vector::from_bytes(bytes));
+            }
+            each(Memorized { entry, vector })?;
+        }
+        Ok(())
+    }
+
+    fn each_stored_outline(&self, mut each: impl FnMut(Outline<'_>) -> Result<()>) -> Result<()> {
+        let lmdb = &self.core.lmdb;
+        let fail = lmdb.fail("read");
+        let prefix = layout::session_prefix(self.session);
+        let rows = lmdb.tables.outlines.prefix_iter(&self.snapshot.txn, &prefix).map_err(&fail)?;
+        for row in rows {
+            let (key, value) = row.map_err(&fail)?;
+            let outline = layout::memory_id(key).and_then(|id| layout::read_outline(id, value));
+            each(outline.ok_or_else(|| lmdb.corrupt("an outline of a memory"))?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives what the tail has put before `id` to `each`, and what it makes of `id` itself, if anything.
+fn up_to(
+    overlay: &mut Overlay,
+    id: Option<EntryId>,
+    mut each: impl FnMut(Memorized),
+) -> Result<Option<Fate>> {
+    while let Some(next) = overlay.fates.first_entry() {
+        match id {
+            Some(id) if *next.key() > id => return Ok(None),
+            Some(id) if *next.key() == id => return Ok(Some(next.remove())),
+            _ => {
+                // Nothing is stored under this id.
+                next.remove().settle(|| Ok(None))?.into_iter().for_each(&mut each);
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl View for DiskView<'_> {
+    fn entry(&self, id: EntryId) -> Result<Option<Memorized>> {
+        self.fate(id).settle(|| self.stored(id))
+    }
+
+    fn vector(&self, id: EntryId, show: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let fate = self.fate(id);
+        if !fate.is_untouched() {
+            let vector = fate.settle(|| self.stored(id))?.and_then(|it| it.vector);
+            vector.iter().for_each(|vector| show(vector.bytes()));
+            return Ok(vector.is_some());
+        }
+        let (lmdb, key) = (&self.core.lmdb, layout::memory_key(self.session, id));
+        let found = lmdb.tables.vectors.get(&self.snapshot.txn, &key);
+        let found = found.map_err(lmdb.fail("read"))?;
+        found.into_iter().for_each(show);
+        Ok(found.is_some())
+    }
+
+    fn entries(&self, each: &mut dyn FnMut(Memorized)) -> Result<()> {
+        let mut overlay = self.overlay();
+        if !overlay.cleared {
+            self.each_stored(|stored| {
+                let now = match up_to(&mut overlay, Some(stored.entry.id), &mut *each)? {
+                    Some(fate) => fate.settle(|| Ok(Some(stored)))?,
+                    None => Some(stored),
+                };
+                now.into_iter().for_each(&mut *each);
+                Ok(())
+            })?;
+        }
+        up_to(&mut overlay, None, each).map(drop)
+    }
+
+    fn outlines(&self, each: &mut dyn FnMut(Outline<'_>)) -> Result<()> {
+        let mut overlay = self.overlay();
+        let outline = |it: &Memorized, each: &mut dyn FnMut(Outline<'_>)| {
+            each(Outline::of(&it.entry, it.vector.as_ref()));
+        };
+        if !overlay.cleared {
+            self.each_stored_outline(|stored| {
+                match up_to(&mut overlay, Some(stored.id), |it| outline(&it, each))? {
+                    Some(fate) => {
+                        let now = fate.settle(|| self.stored(stored.id))?;
+                        now.iter().for_each(|it| outline(it, each));
+                    }
+                    None => each(stored),
+                }
+                Ok(())
+            })?;
+        }
+        up_to(&mut overlay, None, |it| outline(&it, each)).map(drop)
+    }
+}
