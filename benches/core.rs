@@ -115,6 +115,7 @@ fn begin(plan: &Arc<Plan>) -> run::Run {
         session: None,
         weight: 1,
         conduct: Default::default(),
+        memory: Default::default(),
         trace_id: String::new(),
         at: Timestamp(0),
     };
@@ -295,6 +296,7 @@ fn request(plan: &Arc<Plan>) -> Submit {
         when_busy: None,
         on_retry: Default::default(),
         durability: None,
+        memory: Default::default(),
         trace_id: None,
         on_conflict: OnConflict::Error,
         block: true,

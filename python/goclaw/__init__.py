@@ -77,8 +77,10 @@ from .lane import Lane, Redirect, redirect
 from .lanes import Lanes, LaneStats, LiveLane, WaitTimes
 from .memory import Memory, SessionMemory
 from .plan import Plan
+from .policy import MemoryAccess, MemoryPolicy, Retrieve
 from .processes import Processes
 from .rate import Rate
+from .recalled import Recalled
 from .retry import Retry, RetryAfter
 from .run import Run
 from .session import Collect, Sessions, SessionView, Signal, Signals
@@ -125,6 +127,8 @@ __all__ = [
     "Lanes",
     "LiveLane",
     "Memory",
+    "MemoryAccess",
+    "MemoryPolicy",
     "MemoryStats",
     "MergeFailed",
     "MessageDropped",
@@ -136,9 +140,11 @@ __all__ = [
     "QueueTimedOut",
     "Rate",
     "RecallError",
+    "Recalled",
     "Redirect",
     "RemoteError",
     "ResultTimeout",
+    "Retrieve",
     "Retry",
     "RetryAfter",
     "Run",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ._verbs import (
     value_of,
 )
 from .entry import Entry, Forgotten, Hit, _entry, _known
+from .errors import RecallError
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -43,6 +45,24 @@ class SessionMemory(_Recall):
     def session(self) -> str:
         """Whose memory it is: the run's session."""
         return self._session
+
+    def of(self, session: str) -> SessionMemory:
+        """The memory of another session that the run was granted: `MemoryAccess` of its submit.
+
+        What the task writes there lasts with its completion, as in its own session.
+
+        Args:
+            session: Whose memory.
+
+        Returns:
+            It, bound to that session.
+
+        Raises:
+            RecallError: `memory.no_grant` where the run was not granted it; writing where only reading was granted
+                raises the same.
+        """
+        self._native.check_grant(session)
+        return SessionMemory(self._native, session, self._embedder)
 
     @spelled(Memorizing)
     def memorize(
@@ -105,6 +125,43 @@ class SessionMemory(_Recall):
     async def aretrieve(self, query: str | None = None, **options: Unpack[RetrieveOptions]) -> list[Hit]:
         """`retrieve`, without blocking the event loop."""
         return await self._aretrieve(self._session, query, value_of("aretrieve", Retrieving, options))
+
+    @spelled(Retrieving)
+    def retrieve_across(
+        self, sessions: Iterable[str], query: str | None = None, **options: Unpack[RetrieveOptions]
+    ) -> list[Hit]:
+        """Finds the memories of several sessions that fit best, each searched by itself, in one order by score.
+
+        Args:
+            sessions: Whose memories: the run's own session, and those that it was granted.
+            query: A text.
+            **options: What `Memory.retrieve` takes.
+
+        Returns:
+            The hits of all, best first; `Hit.entry.session_id` says whose.
+
+        Raises:
+            RecallError: `memory.no_grant`, `memory.session` where none is named, and what `retrieve` raises.
+        """
+        search = value_of("retrieve_across", Retrieving, options)
+        chosen = {name: self if name == self._session else self.of(name) for name in sessions}
+        if not chosen:
+            raise RecallError("no session is named", code="memory.session", help="name one or more")
+        each = replace(search, review="none")
+        hits = [hit for name, memory in chosen.items() for hit in memory._retrieve(name, query, each)]
+        best = sorted(hits, key=lambda hit: (-hit.score, hit.entry.id))[: search.top_k]
+        for name, memory in chosen.items():
+            used = [hit.entry.id for hit in best if hit.entry.session_id == name]
+            if search.review == "good" and used:
+                memory.feedback(used, "used")
+        return best
+
+    @spelled(Retrieving)
+    async def aretrieve_across(
+        self, sessions: Iterable[str], query: str | None = None, **options: Unpack[RetrieveOptions]
+    ) -> list[Hit]:
+        """`retrieve_across`, without blocking the event loop."""
+        return await _elsewhere(partial(self.retrieve_across, sessions, query, **options))
 
     def recent(self, n: int = 10) -> list[Entry]:
         """The latest memories, latest first; see `Memory.recent`."""

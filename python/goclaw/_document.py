@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from . import _schema
 from ._suggest import suggest
 from .durations import to_text
-from .errors import GoclawError, Problem, WorkflowError, from_code
+from .errors import ConfigError, GoclawError, Problem, WorkflowError, from_code
 from .lane import Lane, redirect
+from .policy import policy_of, retrieve_of
 from .rate import text as rate_text
 from .retry import Retry
 
@@ -95,6 +96,7 @@ class _Reader:
         if document.get("input") is not None and not isinstance(document["input"], Mapping):
             self.problem("workflow.bad_value", None, "`input` is not a mapping", "write {field: {type: string}}")
             return None
+        memory = self.memory(document.get("memory"), policy_of, {"": _schema.POLICY}, None, "the workflow")
         flow = self.attempt(
             None,
             lambda: workflow(
@@ -104,6 +106,7 @@ class _Reader:
                 lanes=self.lanes(document.get("lanes")),
                 input=document.get("input"),
                 output=document.get("output"),
+                memory=memory,
             ),
         )
         for position, task in enumerate(tasks):
@@ -162,9 +165,13 @@ class _Reader:
             if given.get(key) is not None and not isinstance(given[key], kind):
                 self.problem("workflow.bad_value", task, f"`{key}` of {what} is {given[key]!r}", f"write {shown}")
         retry = self.retry(given.get("retry"), task, what)
+        known = {"": _schema.TASK_MEMORY, "retrieve": _schema.RETRIEVE}
+        memory = self.memory(given.get("memory"), retrieve_of, known, task, what)
         if flow is None or len(self.problems) > before:
             return
         options = {key: given[key] for key in ("when", "for_each", *_schema.TASK_OPTIONS) if given.get(key) is not None}
+        if memory is not None:
+            options["memory"] = memory
         self.attempt(
             task,
             lambda: flow.task(
@@ -176,6 +183,31 @@ class _Reader:
                 **options,
             ),
         )
+
+    def memory(
+        self,
+        given: Any,
+        build: Callable[[Any], Any],
+        known: Mapping[str, Mapping[str, Any]],
+        task: str | None,
+        what: str,
+    ) -> Any:
+        """What is said of memory; `known` are the keys of each level."""
+        if given is None:
+            return None
+        before = len(self.problems)
+        for level, keys in known.items():
+            part = given if not level else given.get(level) if isinstance(given, Mapping) else None
+            if isinstance(part, Mapping):
+                where = f"`{level or 'memory'}` of {what}"
+                self.keys(part, keys, (), task, where)
+        if len(self.problems) > before:
+            return None
+        try:
+            return build(given)
+        except ConfigError as error:
+            self.problem("workflow.bad_memory", task, f"{what}: {error}", error.help)
+            return None
 
     def retry(self, given: Any, task: str | None, what: str) -> Retry | None:
         if given is None:
@@ -238,6 +270,8 @@ def write(model: Mapping[str, Any], constants: list[Any], defaults: Mapping[str,
     document["tasks"] = [_write_task(task) for task in model["tasks"]]
     if model.get("output") is not None:
         document["output"] = _shown(model["output"], None)
+    if model.get("memory"):
+        document["memory"] = dict(model["memory"])
     if model.get("lanes"):
         document["lanes"] = {lane["name"]: lane_options(lane) for lane in model["lanes"]}
     return document
@@ -299,12 +333,23 @@ def _write_task(task: Mapping[str, Any]) -> dict[str, Any]:
             shown[key] = to_text(task[f"{key}_ms"])
     if task.get("rate_key") is not None:
         shown["rate_key"] = _shown(task["rate_key"], id)
+    if task.get("memory") is not None:
+        shown["memory"] = {"retrieve": _write_retrieve(task["memory"]["retrieve"], id)}
     retry = _write_retry(task["retry"])
     if retry:
         shown["retry"] = retry
     for key, usual in _USUAL.items():
         if task[key] != usual:
             shown[key] = task[key]
+    return shown
+
+
+def _write_retrieve(retrieve: Mapping[str, Any], id: str) -> dict[str, Any]:
+    shown = {key: _shown(retrieve[key], id) for key in ("query", "vector_query", "filter") if key in retrieve}
+    if retrieve["top_k"] != 5:
+        shown["top_k"] = retrieve["top_k"]
+    if "min_strength" in retrieve:
+        shown["min_strength"] = retrieve["min_strength"]
     return shown
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 from ._suggest import suggest
 
 if TYPE_CHECKING:
-    from ._options import Delivery, Durability, Isolation, RateKey, Trigger, Unset
+    from ._options import Delivery, Durability, Isolation, RateKey, TaskMemory, Trigger, Unset
     from .durations import Duration
     from .lane import OnFull
+    from .policy import MemoryAccess
     from .rate import Rate
     from .retry import Retry
     from .session import OnRetry, WhenBusy
@@ -37,6 +38,7 @@ class AgentWords(TypedDict, total=False):
     priority: int | None
     delivery: Delivery | None
     isolation: Isolation | None
+    memory: TaskMemory | Unset | None
 
 
 class TaskWords(AgentWords, total=False):
@@ -67,6 +69,7 @@ class _PlainWords(TypedDict, total=False):
     when_busy: WhenBusy | None
     on_retry: OnRetry
     weight: int | None
+    memory: MemoryAccess | None
 
 
 class ManyWords(_PlainWords, total=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias, Unpack, cast
@@ -13,6 +13,7 @@ from ._keywords import TaskWords
 from ._suggest import suggest
 from .durations import to_positive_ms
 from .errors import ConfigError
+from .policy import Retrieve, retrieve_of
 from .retry import Retry
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
@@ -20,6 +21,8 @@ Isolation: TypeAlias = Literal["auto", "thread", "loop", "process"]
 Trigger: TypeAlias = Literal["all_success", "all_done", "one_success", "none_failed"]
 # A text, or in a traced workflow a handle: what tells callers of one lane apart.
 RateKey: TypeAlias = Any
+# What is looked up before a task: a `Retrieve`, or the form that documents use.
+TaskMemory: TypeAlias = Retrieve | Mapping[str, Any]
 OnFailure: TypeAlias = Literal["fail_fast", "continue"]
 Durability: TypeAlias = Literal["strict", "relaxed", "none"]
 
@@ -77,6 +80,8 @@ class TaskOptions:
     delivery: str = "at_least_once"
     trigger: str = "all_success"
     isolation: str = "auto"
+    # A search in the core's form.
+    retrieve: Mapping[str, Any] | None = None
 
     def merged(self, **given: Unpack[TaskWords]) -> TaskOptions:
         """The same options with those given in their place.
@@ -96,6 +101,9 @@ class TaskOptions:
                 changed[f"{what}_ms"] = None if bound is None else to_positive_ms(bound, what=what)
         if not isinstance(rate_key := given.get("rate_key", UNSET), Unset):
             changed["rate_key"] = None if rate_key is None else _rate_key(rate_key)
+        if not isinstance(memory := given.get("memory", UNSET), Unset):
+            search = retrieve_of(memory)
+            changed["retrieve"] = None if search is None else search._to_model()
         if retry is not None and not isinstance(retry, Retry):
             raise ConfigError(f"`retry` is {retry!r}", code="config.retry", help="give goclaw.Retry(...)")
         if retry is not None or retries is not None:
@@ -117,6 +125,7 @@ class TaskOptions:
             "delivery": self.delivery,
             "trigger": self.trigger,
             "isolation": self.isolation,
+            "memory": None if self.retrieve is None else {"retrieve": self.retrieve},
         }
 
 

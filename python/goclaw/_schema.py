@@ -93,10 +93,40 @@ TASK: dict[str, Any] = {
     "trigger": {"enum": list(TRIGGERS), "description": "What the ends of the dependencies must look like."},
     "delivery": {"enum": list(DELIVERIES), "description": "What a crash in the middle of an attempt does."},
 }
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_SOME = {"type": "integer", "minimum": 1, "maximum": 1000}
+RETRIEVE: dict[str, Any] = {
+    "query": {"type": "string", "description": "Searched by words and by vector; a template."},
+    "vector_query": {
+        "description": "Searched by vector alone: a template of a text or a vector.",
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "number"}}],
+    },
+    "top_k": {**_SOME, "description": "How many memories at most."},
+    "filter": {"type": "object", "description": "Only memories whose metadata has these values."},
+    "min_strength": {**_SHARE, "description": "Only memories at least this strong."},
+}
+TASK_MEMORY: dict[str, Any] = {
+    "retrieve": {
+        "type": "object",
+        "description": "Looked up before each attempt; one of query and vector_query.",
+        "properties": RETRIEVE,
+        "additionalProperties": False,
+    }
+}
+TASK["memory"] = {
+    "type": "object",
+    "description": "What the task is given of its session's memory.",
+    "properties": TASK_MEMORY,
+    "additionalProperties": False,
+}
+POLICY: dict[str, Any] = {
+    "retrieve_last": {**_SOME, "description": "Every task is given so many of the latest memories."},
+    "forget_below": {**_SHARE, "description": "Strength below which the session forgets when a run is done."},
+}
 # Keys of a task that `Workflow.task` takes under the same name.
 TASK_OPTIONS = (
     *("lane", "timeout", "queue_timeout", "idle_timeout", "total_timeout", "rate_key", "cost"),
-    *("priority", "trigger", "delivery", "isolation"),
+    *("priority", "trigger", "delivery", "isolation", "memory"),
 )
 WORKFLOW: dict[str, Any] = {
     "name": {"type": "string"},
@@ -113,6 +143,12 @@ WORKFLOW: dict[str, Any] = {
     "output": {"description": "What the run's result is; by default the single sink's result."},
     "on_failure": {"enum": list(ON_FAILURES)},
     "timeout": {**_DURATION, "description": "Bound on the whole run."},
+    "memory": {
+        "type": "object",
+        "description": "What its runs do with the memory of their sessions.",
+        "properties": POLICY,
+        "additionalProperties": False,
+    },
     "lanes": {
         "type": "object",
         "additionalProperties": {"type": ["object", "null"], "properties": LANE, "additionalProperties": False},
@@ -120,8 +156,8 @@ WORKFLOW: dict[str, Any] = {
 }
 
 # Keys of the contract that this version does not carry out: named, so that nobody believes they work.
-WORKFLOW_LATER = ("memory", "session", "version")
-TASK_LATER = ("approval", "memory", "compensate")
+WORKFLOW_LATER = ("session", "version")
+TASK_LATER = ("approval", "compensate")
 
 
 def schema() -> dict[str, Any]:

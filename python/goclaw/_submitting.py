@@ -63,6 +63,7 @@ class Submitting(Looking):
             on_retry: Whether it keeps its session while it waits for a retry (``"hold"``), or lets the
                 next run start (``"park"``).
             weight: Turns that its session gets where others get one.
+            memory: Other sessions whose memory the run may use: a `MemoryAccess`.
 
         Returns:
             A handle, as soon as the run is durable at its level. Ctrl-C and the end of `timeout` withdraw
@@ -76,6 +77,7 @@ class Submitting(Looking):
             RunConflict: `run.conflict`.
             SessionBusy: `session.busy` with ``when_busy="reject"``.
             SessionFull: `session.full`.
+            RecallError: `memory.no_session` where the workflow remembers, or `memory` grants, and there is no session.
             EngineClosed: `engine.closed`.
         """
         only(SubmitWords, options, "submit")
@@ -154,7 +156,8 @@ class Submitting(Looking):
             inputs: The inputs.
             session: One key for all, or a list or tuple with one key per input.
             block: Wait for places where a lane is full, as for `submit`.
-            **options: `priority`, `tags`, `durability`, `when_busy`, `on_retry` and `weight` of all, as for `submit`.
+            **options: `priority`, `tags`, `durability`, `when_busy`, `on_retry`, `weight` and `memory` of all, as for
+                `submit`.
 
         Returns:
             The handles in the order of the inputs.
@@ -174,7 +177,7 @@ class Submitting(Looking):
         Args:
             flow: The workflow.
             input: Its input.
-            **options: `priority`, `tags`, `session`, `when_busy`, `on_retry` and `weight`, as for `submit`.
+            **options: `priority`, `tags`, `session`, `when_busy`, `on_retry`, `weight` and `memory`, as for `submit`.
 
         Returns:
             What `Run.result` returns.
@@ -223,8 +226,9 @@ class Submitting(Looking):
             options.get("when_busy"),
             options.get("on_retry", "hold"),
             options.get("weight"),
+            options.get("memory"),
             inputs=len(inputs) if many else None,
-            memory=self._path is None,
+            in_memory=self._path is None,
         )
         native = self._alive()
         if not isinstance(flow, Definition):

@@ -104,6 +104,7 @@ class Agent(Generic[P, R]):
             trigger: What the ends of a task's dependencies must look like.
             isolation: ``"process"`` gives each attempt a process; ``"thread"`` and ``"loop"`` say what `def`
                 and `async def` do anyway.
+            memory: What is looked up in the session's memory before each attempt: a `Retrieve`; `None` removes it.
 
         Returns:
             An agent of the same name.
@@ -223,6 +224,7 @@ def agent(fn: Any = None, /, *, name: str | None = None, **options: Unpack[Agent
         isolation: ``"thread"`` (for `def`), ``"loop"`` (for `async def`) or ``"process"`` (a worker process, for both);
             ``"auto"`` takes what the lane says, else picks by the kind of function.
         delivery: ``"at_most_once"`` fails a task whose attempt a crash interrupted, and does not repeat it.
+        memory: What is looked up in the session's memory before each attempt: a `Retrieve`.
 
     Returns:
         The agent, or a decorator where options were given.

@@ -14,6 +14,7 @@ from .definition import Definition, named_input
 from .durations import Duration, to_positive_ms
 from .errors import ConfigError, DuplicateTask, InputError, TracedValueError, WorkflowError
 from .lane import Lane
+from .policy import MemoryPolicy, policy_of
 
 
 class Workflow(Definition[Any]):
@@ -28,6 +29,7 @@ class Workflow(Definition[Any]):
         input: JSON Schema of the input, or of each of its fields by name.
         output: What the run's result is: plain values and templates; by default the single sink's
             result, else a dict of the sinks' results.
+        memory: What its tasks are given of their sessions' memory, and what is forgotten when a run is done.
 
     Raises:
         ConfigError: for options that make no sense.
@@ -54,6 +56,7 @@ class Workflow(Definition[Any]):
         lanes: Iterable[Lane] = (),
         input: Mapping[str, Any] | None = None,
         output: Any = None,
+        memory: MemoryPolicy | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name)
         self._on_failure = one_of("on_failure", on_failure, ON_FAILURES)
@@ -63,6 +66,7 @@ class Workflow(Definition[Any]):
         for fault in _inputs.faults(self._schema) if self._schema is not None else ():
             raise WorkflowError(fault, code="workflow.input_schema", help="use the part of JSON Schema that is checked")
         self._output = output
+        self._memory = policy_of(memory)
         self._tasks: dict[str, _Task] = {}
         self._built: tuple[int, dict[str, Any], list[Any]] | None = None
 
@@ -107,6 +111,8 @@ class Workflow(Definition[Any]):
             trigger: What the ends of the dependencies must look like.
             delivery: What a crash in the middle of an attempt does.
             isolation: Where the agent runs: ``"process"``, or what its kind of function does anyway.
+            memory: What is looked up in the session's memory before each attempt: a `Retrieve`, or
+                ``{"retrieve": {"query": …}}``.
 
         Returns:
             The workflow, so that calls can be chained.
@@ -205,6 +211,8 @@ class Workflow(Definition[Any]):
                 model["output"] = expression(self._output, constants)
             if self._timeout_ms is not None:
                 model["timeout_ms"] = self._timeout_ms
+            if self._memory is not None:
+                model["memory"] = self._memory._to_model()
             built = self._built = (_registry.generation(), model, constants)
         return built[1], built[2]
 

@@ -12,6 +12,7 @@ from ._keywords import TaskWords, only, spelled_out
 from ._stream import EventStream
 from .durations import Duration, to_seconds
 from .errors import GoclawError, IncompatibleRun, RemoteError, ResultTimeout, TaskFailed, class_of
+from .policy import MemoryAccess
 from .views import ChildView, Heartbeat, TaskView
 
 if TYPE_CHECKING:
@@ -85,6 +86,12 @@ class Run(Generic[R_co]):
     def session(self) -> str | None:
         """Key of its session; `None` where it has none."""
         return self._native.place()[0]
+
+    @property
+    def memory(self) -> MemoryAccess:
+        """Sessions beside its own whose memory it was granted."""
+        read, write = self._native.access()
+        return MemoryAccess(read=read, write=write)
 
     @property
     def admission(self) -> str:

@@ -10,6 +10,7 @@ from . import _merge
 from ._options import UNSET, Unset, one_of
 from .durations import Duration, to_ms
 from .errors import Cancelled, ConfigError
+from .policy import MemoryAccess
 
 if TYPE_CHECKING:
     import asyncio
@@ -273,9 +274,10 @@ def _place(
     when_busy: WhenBusy | None,
     on_retry: OnRetry,
     weight: int | None,
+    memory: MemoryAccess | None,
     *,
     inputs: int | None,
-    memory: bool,
+    in_memory: bool,
 ) -> _goclaw._PlaceRow:
     one_of("on_retry", on_retry, ON_RETRIES)
     if session is None:
@@ -297,8 +299,13 @@ def _place(
                 code="config.session",
                 help="give one key for all, or one key per input",
             )
-    mode = None if when_busy is None else _mode(when_busy, memory=memory)
-    return keys or None, mode, on_retry == "park", _weight(weight)
+    mode = None if when_busy is None else _mode(when_busy, memory=in_memory)
+    if memory is not None and not isinstance(memory, MemoryAccess):
+        raise ConfigError(
+            f"`memory` is {memory!r}", code="config.memory", help='give goclaw.MemoryAccess(read=["team"])'
+        )
+    access = None if memory is None else (list(memory.read), list(memory.write))
+    return keys or None, mode, on_retry == "park", _weight(weight), access
 
 
 def _key(key: object) -> str:

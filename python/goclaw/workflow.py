@@ -14,6 +14,7 @@ from ._options import ON_FAILURES, OnFailure, one_of
 from .definition import Definition, named_input
 from .durations import Duration, to_positive_ms
 from .errors import ConfigError, WorkflowError
+from .policy import MemoryPolicy, policy_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +30,14 @@ class Flow(Definition[R], Generic[P, R]):
 
     fn: Callable[P, R]
 
-    def __init__(self, fn: Callable[P, R], name: str, on_failure: str, timeout_ms: int | None) -> None:
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        name: str,
+        on_failure: str,
+        timeout_ms: int | None,
+        memory: MemoryPolicy | None,
+    ) -> None:
         super().__init__(name)
         self.fn = fn
         self.__name__ = fn.__name__
@@ -38,6 +46,7 @@ class Flow(Definition[R], Generic[P, R]):
         self.__doc__ = fn.__doc__
         self._on_failure = on_failure
         self._timeout_ms = timeout_ms
+        self._memory = memory
         self._signature = _signature.read(fn, f"workflow `{name}`")
         self._lock = threading.RLock()
         self._traced: tuple[dict[str, Any], list[Any]] | None = None
@@ -76,6 +85,8 @@ class Flow(Definition[R], Generic[P, R]):
         }
         if self._timeout_ms is not None:
             model["timeout_ms"] = self._timeout_ms
+        if self._memory is not None:
+            model["memory"] = self._memory._to_model()
         return model, tracer.constants
 
     def _input(self, given: Any) -> dict[str, Any]:
@@ -101,6 +112,7 @@ def workflow(
     name: str | None = None,
     on_failure: OnFailure = "fail_fast",
     timeout: Duration | None = None,
+    memory: MemoryPolicy | None = None,
 ) -> _Decorator: ...
 def workflow(
     fn: Any = None,
@@ -109,6 +121,7 @@ def workflow(
     name: str | None = None,
     on_failure: OnFailure = "fail_fast",
     timeout: Duration | None = None,
+    memory: MemoryPolicy | None = None,
 ) -> Any:
     """Makes a function a workflow: its body is run once, with handles in the place of values.
 
@@ -118,6 +131,7 @@ def workflow(
         on_failure: ``"fail_fast"`` cancels the rest when a task fails; ``"continue"`` goes on with
             what does not depend on it.
         timeout: Bound on the whole run.
+        memory: What its tasks are given of their sessions' memory, and what is forgotten when a run is done.
 
     Returns:
         The workflow, or a decorator where options were given.
@@ -140,6 +154,7 @@ def workflow(
     """
     one_of("on_failure", on_failure, ON_FAILURES)
     timeout_ms = None if timeout is None else to_positive_ms(timeout, what="timeout")
+    policy = policy_of(memory)
     if name is not None and (not isinstance(name, str) or not name.strip()):
         raise ConfigError(f"the workflow's name is {name!r}", code="config.name", help="give a text that names it")
 
@@ -155,7 +170,7 @@ def workflow(
                 f"workflow `{target.__qualname__}` is not a plain `def`",
                 "write `def` without `await` and `yield`: agents may be async, the workflow only connects them",
             )
-        return Flow(target, name or target.__name__, on_failure, timeout_ms)
+        return Flow(target, name or target.__name__, on_failure, timeout_ms, policy)
 
     return decorate if fn is None else decorate(fn)
 

@@ -18,6 +18,11 @@ impl Batch {
         memory.get(&child).cloned().unwrap_or_default()
     }
 
+    /// Drops what the call of a child has memorized: it did not complete.
+    pub fn drop_memorized(&self, child: u32) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&child);
+    }
+
     /// The outcome of a child's call that completed, with what it memorized.
     pub fn completed(&self, child: u32, output: Payload) -> Outcome {
         let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use self::beats::Beats;
 use self::pause::Pause;
 use crate::model::{
-    BatchId, Collect, Failure, Isolation, LaneCard, MemoryOp, Millis, NodeIx, Opaque, Payload,
-    RunId, Span, Style, TaskRef, Timestamp,
+    BatchId, Collect, Failure, Isolation, LaneCard, MemoryAccess, MemoryOp, Millis, NodeIx, Opaque,
+    Payload, RunId, Span, Style, TaskRef, Timestamp,
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
@@ -45,6 +45,8 @@ pub struct NodeCall {
     pub items: Option<Payload>,
     pub trace_id: Arc<str>,
     pub session: Option<Arc<str>>,
+    /// Sessions beside it whose memory the run may use.
+    pub memory: MemoryAccess,
     /// Messages to the session that were put before the run; `None` without a session.
     pub letters: Option<Arc<Letters>>,
     /// When the run was submitted.
@@ -109,6 +111,8 @@ pub struct Batch {
     finished: Mutex<Finished>,
     /// What calls under way have memorized: it lasts if they complete, else it is dropped.
     memory: Mutex<HashMap<u32, Vec<MemoryOp>>>,
+    /// What was looked up in memory for its calls, once it was.
+    pub recalled: OnceLock<Arc<dyn Opaque>>,
     /// A map's items of this span alone: in a worker process, which has no others.
     pub items: Option<Payload>,
     /// The child that gets the first of them.
@@ -159,6 +163,7 @@ impl Batch {
             beats: Beats::default(),
             finished: Mutex::default(),
             memory: Mutex::default(),
+            recalled: OnceLock::new(),
             items: None,
             items_lo: span.lo,
             letters: None,
@@ -390,6 +395,14 @@ pub enum Report {
         done: f64,
         total: Option<f64>,
         text: Option<String>,
+    },
+    /// Something about an attempt went another way than asked for, and it goes on.
+    Warning {
+        run: RunId,
+        task: TaskRef,
+        attempt: u32,
+        code: String,
+        reason: String,
     },
     /// A call holds up others: it blocks the event loop, or keeps the interpreter to itself.
     Blocking {

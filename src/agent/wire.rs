@@ -62,6 +62,30 @@ pub struct Work {
     pub letters: Option<Vec<Letter>>,
 }
 
+/// What a call in a worker asks the engine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// A verb of the memory of a session, with its arguments by name (a dict).
+    Verb { session: String, verb: String, args: Payload },
+    /// What is to be looked up before the call.
+    LookUp,
+}
+
+/// The engine's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    Value(Payload),
+    /// It raised: the qualified name of the class, and what it said.
+    Refused {
+        class: String,
+        code: String,
+        message: String,
+        help: String,
+    },
+    /// The task fails.
+    Failed(Box<Failure>),
+}
+
 /// From the engine to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Order {
@@ -82,6 +106,11 @@ pub enum Order {
         put: Vec<Letter>,
         withdrawn: Vec<RunId>,
     },
+    /// The answer to `News::Ask` of that number.
+    Answer {
+        number: u64,
+        answer: Answer,
+    },
     /// The batch's run was cancelled: ask the call under way to stop, begin no other.
     Cancel {
         batch: u64,
@@ -101,6 +130,13 @@ pub enum News {
     /// The worker takes work.
     Ready,
     Reports(Vec<Report>),
+    /// A call under way asks; it waits for the answer of that number.
+    Ask {
+        batch: u64,
+        child: u32,
+        number: u64,
+        ask: Ask,
+    },
     /// The batch's calls have read these letters for the first time.
     LettersRead {
         batch: u64,

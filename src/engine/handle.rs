@@ -80,6 +80,7 @@ impl Engine {
             executor,
             lanes,
             views.clone(),
+            Arc::clone(&memory),
             &options,
         );
         let recovered = owner.resume()?;
@@ -116,7 +117,7 @@ impl Engine {
     /// Hands a run to the engine; the ticket tells when it is accepted.
     ///
     /// # Errors
-    /// `engine.closed`, `engine.busy`, `config.durability`.
+    /// `engine.closed`, `engine.busy`, `config.durability`, `memory.no_session`, `memory.session`.
     pub fn submit(&self, request: Submit) -> Result<Ticket> {
         let mut tickets = self.submit_many(vec![request])?;
         Ok(tickets.pop().expect("one request makes one ticket"))
@@ -144,6 +145,7 @@ impl Engine {
         let mut submits = Vec::with_capacity(requests.len());
         for request in requests {
             let durability = self.durability(request.durability)?;
+            check_session(&request)?;
             let id = request.id.unwrap_or_else(|| self.new_id());
             let cell = Cell::new(id, durability, RunState::Pending);
             tickets.push(Ticket { cell: Arc::clone(&cell), shared: Arc::clone(&self.shared) });
@@ -364,4 +366,23 @@ impl Engine {
         self.shared.inbox.push(message(reply))?;
         answer.recv().map_err(|_| refusal::closed())
     }
+}
+
+/// Refuses a run that is to remember and has nobody to remember for.
+fn check_session(request: &Submit) -> Result<()> {
+    let Submit { session, plan, memory, .. } = request;
+    let granted = memory.read.iter().chain(&memory.write);
+    granted.into_iter().try_for_each(|session| Memory::check_session(session))?;
+    let why = match session {
+        Some(session) if plan.needs_session().is_some() => return Memory::check_session(session),
+        Some(_) => return Ok(()),
+        None if memory.is_empty() => plan.needs_session(),
+        None => Some("it is granted the memory of other sessions".into()),
+    };
+    let Some(why) = why else { return Ok(()) };
+    Err(Error::new(
+        "memory.no_session",
+        format!("the run has no session, and {why}"),
+        "submit it with session=\"…\": whose memory it is",
+    ))
 }

@@ -14,7 +14,7 @@ use super::sessions::SessionAsk;
 use crate::agent::{Report, Reports};
 use crate::lane::LaneView;
 use crate::memory::Journal;
-use crate::model::{Growth, MemoryOp, Millis, Result, RunId, Timestamp};
+use crate::model::{EntryId, Growth, MemoryOp, Millis, Result, RunId, Timestamp};
 use crate::plan::Known;
 use crate::run::Run;
 
@@ -103,6 +103,13 @@ pub(super) enum Message {
     Memory {
         ops: Vec<MemoryOp>,
         reply: Reply<Result<()>>,
+    },
+    /// What a run's session is to forget before the run ends.
+    Swept {
+        run: RunId,
+        ids: Vec<EntryId>,
+        left: u64,
+        failure: Option<String>,
     },
     /// What parked runs wait for.
     Missing {

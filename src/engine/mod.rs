@@ -19,6 +19,7 @@ mod options;
 mod owner;
 mod sessions;
 mod shared;
+mod sweeper;
 mod ticket;
 mod watch;
 

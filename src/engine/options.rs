@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::machine::Machine;
 use crate::lane::Lanes;
 use crate::model::{
-    Durability, Error, LaneSpec, Millis, OnRetry, Payload, Priority, Result, RunId, WhenBusy,
+    Durability, Error, LaneSpec, MemoryAccess, Millis, OnRetry, Payload, Priority, Result, RunId,
+    WhenBusy,
 };
 use crate::plan::Plan;
 
@@ -105,6 +106,8 @@ pub struct Submit {
     pub tags: Vec<String>,
     /// Runs of one session go one at a time.
     pub session: Option<Arc<str>>,
+    /// Sessions beside its own whose memory it may use.
+    pub memory: MemoryAccess,
     /// What to do where the session is busy; `None`: as the session, or the engine, is set up.
     pub when_busy: Option<WhenBusy>,
     pub on_retry: OnRetry,

@@ -91,6 +91,14 @@ impl Memory {
         })
     }
 
+    /// Refuses what is no session's key.
+    ///
+    /// # Errors
+    /// `memory.session`
+    pub fn check_session(session: &str) -> Result<()> {
+        check::session(session)
+    }
+
     pub fn now(&self) -> Timestamp {
         (self.clock)()
     }

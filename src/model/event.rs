@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlobHash, Conduct, Durability, Failure, MemoryOp, NodeIx, Payload, Priority, RunId, RunState,
-    Span, TaskRef, TaskState, Timestamp, Workflow,
+    BlobHash, Conduct, Durability, Failure, MemoryAccess, MemoryOp, NodeIx, Payload, Priority,
+    RunId, RunState, Span, TaskRef, TaskState, Timestamp, Workflow,
 };
 
 /// How a run began.
@@ -28,6 +28,9 @@ pub struct Submitted {
     /// Runs of one session go one at a time, in the order of their submits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Arc<str>>,
+    /// Sessions beside its own whose memory it may use.
+    #[serde(default, skip_serializing_if = "MemoryAccess::is_empty")]
+    pub memory: MemoryAccess,
     /// Turns of the session, or of the run, where lanes are fair.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: u32,
@@ -211,6 +214,24 @@ pub enum Event {
         attempt: u32,
         reason: String,
     },
+    /// Something about the attempt went another way than asked for, and it goes on.
+    Warned {
+        task: TaskRef,
+        attempt: u32,
+        code: String,
+        reason: String,
+    },
+    /// Every task has ended; before the run does, its session forgets what is nearly gone.
+    Sweeping,
+    /// What that came to. The forgetting itself stands beside it in the same record.
+    Swept {
+        forgotten: u64,
+        /// How many more were weak enough, beyond what one run forgets.
+        left: u64,
+        /// Why nothing could be forgotten.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<String>,
+    },
     CancelRequested {
         cause: CancelCause,
         reason: String,
@@ -238,7 +259,11 @@ impl Event {
     /// How many sequence numbers the event takes: one per task it tells users of.
     pub fn weight(&self) -> u64 {
         match self {
-            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Seated | Self::Memory(_) => 0,
+            Self::Resolved { .. }
+            | Self::RetryDue { .. }
+            | Self::Seated
+            | Self::Sweeping
+            | Self::Memory(_) => 0,
             Self::Scheduled { span }
             | Self::Dropped { span, .. }
             | Self::Redirected { span, .. }
@@ -262,6 +287,8 @@ impl Event {
                 | Self::Blocking { .. }
                 | Self::Resolved { .. }
                 | Self::Seated
+                | Self::Warned { .. }
+                | Self::Sweeping
         )
     }
 }

@@ -33,6 +33,15 @@ pub enum Detail {
     },
     Reason(String),
     Count(u32),
+    Warning {
+        code: String,
+        reason: String,
+    },
+    Swept {
+        forgotten: u64,
+        left: u64,
+        failure: Option<String>,
+    },
     /// The run that took the message.
     Into(RunId),
     /// The run that brought the message.
@@ -59,6 +68,7 @@ pub enum FactKind {
     TaskStarted,
     TaskProgress,
     TaskBlocking,
+    TaskWarning,
     TaskRetrying,
     TaskInterrupted,
     TaskCompleted,
@@ -67,6 +77,7 @@ pub enum FactKind {
     TaskSkipped,
     LaneDropped,
     LaneRedirected,
+    MemorySwept,
 }
 
 impl FactKind {
@@ -90,6 +101,7 @@ impl FactKind {
             Self::TaskStarted => "task.started",
             Self::TaskProgress => "task.progress",
             Self::TaskBlocking => "task.blocking",
+            Self::TaskWarning => "task.warning",
             Self::TaskRetrying => "task.retrying",
             Self::TaskInterrupted => "task.interrupted",
             Self::TaskCompleted => "task.completed",
@@ -98,6 +110,7 @@ impl FactKind {
             Self::TaskSkipped => "task.skipped",
             Self::LaneDropped => "lane.dropped",
             Self::LaneRedirected => "lane.redirected",
+            Self::MemorySwept => "memory.swept",
         }
     }
     /// True for the facts after which a run has no more.
@@ -130,9 +143,11 @@ impl Event {
                 (K::RunGrown, None, 0, Some(Detail::Count(growth.tasks.len() as u32)))
             }
             Self::RunStarted => (K::RunStarted, None, 0, None),
-            Self::Resolved { .. } | Self::RetryDue { .. } | Self::Seated | Self::Memory(_) => {
-                return None;
-            }
+            Self::Resolved { .. }
+            | Self::RetryDue { .. }
+            | Self::Seated
+            | Self::Sweeping
+            | Self::Memory(_) => return None,
             Self::Expanded { node, count, .. } => {
                 (K::TaskExpanded, whole(*node), 0, Some(Detail::Count(*count)))
             }
@@ -195,6 +210,14 @@ impl Event {
             Self::Blocking { task, attempt, reason } => {
                 let detail = Detail::Reason(reason.clone());
                 (K::TaskBlocking, Some((*task).into()), *attempt, Some(detail))
+            }
+            Self::Warned { task, attempt, code, reason } => {
+                let detail = Detail::Warning { code: code.clone(), reason: reason.clone() };
+                (K::TaskWarning, Some((*task).into()), *attempt, Some(detail))
+            }
+            Self::Swept { forgotten, left, failure } => {
+                let (forgotten, left, failure) = (*forgotten, *left, failure.clone());
+                (K::MemorySwept, None, 0, Some(Detail::Swept { forgotten, left, failure }))
             }
             Self::CancelRequested { reason, .. } => {
                 (K::RunCancelling, None, 0, Some(Detail::Reason(reason.clone())))

@@ -12,6 +12,7 @@ mod failure;
 mod id;
 mod memory;
 mod payload;
+mod recall;
 mod session;
 mod state;
 mod stats;
@@ -27,6 +28,7 @@ pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, EntryId, NodeIx, RunId, Span, TaskRef};
 pub use memory::{Content, Entry, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, VectorModel};
 pub use payload::{Blob, BlobHash, Opaque, Payload};
+pub use recall::{MemoryAccess, MemoryPolicy, RECALLED_MAX, Retrieve, TaskMemory};
 pub use session::{
     Admission, Collect, Conduct, Function, OnRetry, Overflow, WhenBusy, merge_timeout_ms,
 };

@@ -39,6 +39,8 @@ counters! {
     tasks_skipped => "goclaw_tasks_skipped_total",
     tasks_cancelled => "goclaw_tasks_cancelled_total",
     tasks_interrupted => "goclaw_tasks_interrupted_total",
+    /// Memories that sessions forgot at the end of runs.
+    memories_swept => "goclaw_memories_swept_total",
     attempts_timed_out => "goclaw_attempts_timed_out_total",
     /// Results that came after their attempt was given up.
     results_late => "goclaw_results_late_total",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Millis, Payload};
+use super::{MemoryPolicy, Millis, Payload, TaskMemory};
 
 /// A declared workflow. `plan::compile` turns it into a plan or refuses it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Workflow {
     /// Lanes that the workflow brings along.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lanes: Vec<LaneSpec>,
+    /// What its runs look up in their sessions' memory, and what they forget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryPolicy>,
     /// Values that [`Expr::Const`] names by position: literals that JSON cannot say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub constants: Vec<Payload>,
@@ -113,6 +116,9 @@ pub struct Task {
     pub trigger: Trigger,
     #[serde(default)]
     pub isolation: Isolation,
+    /// What is looked up in the memory of the run's session before it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<TaskMemory>,
 }
 
 fn default_lane() -> String {
@@ -149,6 +155,7 @@ impl Default for Task {
             delivery: Delivery::default(),
             trigger: Trigger::default(),
             isolation: Isolation::default(),
+            memory: None,
         }
     }
 }
@@ -185,7 +192,8 @@ pub enum Expr {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         path: Vec<Step>,
     },
-    /// minijinja source over `input`, `run` and the results by task id; a lone `{{ … }}` keeps its type.
+    /// minijinja source over `input`, `run`, the results by task id, and in arguments `memory`; a lone
+    /// `{{ … }}` keeps its type.
     Template(String),
     /// minijinja expression (not a template) over the same names, such as a `when` condition.
     Condition(String),

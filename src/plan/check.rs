@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::findings::{Findings, code};
+use super::memory;
 use super::refer::{DEPTH_MAX, is_too_deep};
 use crate::model::{LaneSpec, Rate, Retry, Task, Workflow};
 
@@ -30,6 +31,9 @@ pub(super) fn workflow(workflow: &Workflow, findings: &mut Findings) {
         findings.add(code::TOO_DEEP, None, message, "flatten the schema");
     }
     lanes(&workflow.lanes, findings);
+    if let Some(policy) = &workflow.memory {
+        memory::policy(policy, findings);
+    }
 }
 
 /// Checks how many tasks a workflow has, or is about to have.
@@ -121,6 +125,9 @@ pub(super) fn options(task: &Task, findings: &mut Findings) {
         add(message, "drop the argument: the map binds it item by item");
     }
     retry(id, &task.retry, &mut add);
+    if let Some(retrieve) = task.memory.as_ref().and_then(|memory| memory.retrieve.as_ref()) {
+        memory::retrieve(id, retrieve, findings);
+    }
 }
 
 // At-most-once delivery with retries is no contradiction: a failure that was seen is tried again,

@@ -35,6 +35,7 @@ pub fn compile(mut workflow: Workflow, known: &dyn Known) -> Result<Plan, Error>
     lanes::fill(&mut workflow, known);
     lanes::Lanes::new(known, &workflow.lanes).check_redirects(&mut findings);
     let scope = Scope::new(None, &workflow.tasks, workflow.constants.len(), &mut findings);
+    let scope = scope.with_memory(workflow.memory.as_ref());
     let fields = Fields::of(&workflow);
     let (deps, bound) = examine(&scope, &workflow, &fields, known, &mut findings);
     check_order(&scope, &deps, &mut findings);
@@ -56,6 +57,7 @@ pub fn compile(mut workflow: Workflow, known: &dyn Known) -> Result<Plan, Error>
 pub fn restore(workflow: Arc<Workflow>) -> Result<Plan, Error> {
     let mut findings = Findings::default();
     let scope = Scope::new(None, &workflow.tasks, workflow.constants.len(), &mut findings);
+    let scope = scope.with_memory(workflow.memory.as_ref());
     let deps = scope.link(&mut findings);
     check_order(&scope, &deps, &mut findings);
     findings.into_error(&workflow.name)?;

@@ -21,6 +21,8 @@ pub mod code {
     pub const MISSING_PARAMETER: &str = "workflow.missing_parameter";
     pub const UNKNOWN_PARAMETER: &str = "workflow.unknown_parameter";
     pub const BAD_OPTION: &str = "workflow.bad_option";
+    /// What is said of memory makes no sense.
+    pub const BAD_MEMORY: &str = "workflow.bad_memory";
     pub const BAD_TEMPLATE: &str = "workflow.bad_template";
     pub const BAD_TRIGGER: &str = "workflow.bad_trigger";
     pub const OUTPUT_UNKNOWN: &str = "workflow.output_unknown";

@@ -37,6 +37,7 @@ impl Plan {
         lanes::Lanes::new(known, &self.workflow.lanes).fill(&mut growth.tasks);
         check::size(&self.workflow.name, self.nodes.len() + growth.tasks.len(), &mut findings);
         let scope = Scope::new(Some(self), &growth.tasks, growth.constants.len(), &mut findings);
+        let scope = scope.with_memory(self.workflow.memory.as_ref());
         let fields = Fields::of(&self.workflow);
         let (deps, bound) = examine(&scope, &self.workflow, &fields, known, &mut findings);
         let mut tasks = Vec::with_capacity(scope.ids.len());
@@ -65,6 +66,7 @@ impl Plan {
     pub fn regrow(&self, growth: &Growth) -> Result<Self, Error> {
         let mut findings = Findings::default();
         let scope = Scope::new(Some(self), &growth.tasks, growth.constants.len(), &mut findings);
+        let scope = scope.with_memory(self.workflow.memory.as_ref());
         let deps = scope.link(&mut findings);
         let mut new_deps = Vec::with_capacity(scope.ids.len());
         for (task, deps) in growth.tasks.iter().zip(deps) {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Plan;
 use super::findings::{Findings, code};
-use super::refer::{DEPTH_MAX, Mention, Place, expressions, mentions};
+use super::refer::{DEPTH_MAX, MEMORY, Mention, Place, expressions, mentions};
 use super::template::{self, Form};
-use crate::model::{Expr, NodeIx, Task};
+use crate::model::{Expr, MemoryPolicy, NodeIx, Task};
 
 /// The tasks that can be named: those of a plan that stands, and those that are being compiled.
 pub(super) struct Scope<'a> {
@@ -20,6 +20,8 @@ pub(super) struct Scope<'a> {
     own: HashMap<Arc<str>, NodeIx>,
     /// Constants that expressions may point to.
     constants: usize,
+    /// Every task is given memories.
+    remembers: bool,
 }
 
 impl<'a> Scope<'a> {
@@ -47,7 +49,12 @@ impl<'a> Scope<'a> {
             }
             ids.push(id);
         }
-        Self { base, tasks, ids, first, own, constants }
+        Self { base, tasks, ids, first, own, constants, remembers: false }
+    }
+
+    /// The same in a workflow that says so much of memory.
+    pub fn with_memory(self, policy: Option<&MemoryPolicy>) -> Self {
+        Self { remembers: policy.is_some_and(|policy| policy.retrieve_last.is_some()), ..self }
     }
 
     pub fn node(&self, id: &str) -> Option<NodeIx> {
@@ -189,6 +196,23 @@ impl<'a> Scope<'a> {
                 },
                 None if name == "input" || name == "run" || (name == "item" && has_item) => {}
                 None if template::is_global(name) => {}
+                None if name == MEMORY => {
+                    if !matches!(place, Place::Argument(_)) {
+                        let message = format!(
+                            "the {noun} in {} refers to `memory`, which is looked up when the task starts",
+                            owner(id, place)
+                        );
+                        let help = "only arguments may refer to `memory`";
+                        findings.add(code::BAD_TEMPLATE, id, message, help);
+                    } else if !self.remembers && task.is_none_or(|task| task.memory.is_none()) {
+                        let message = format!(
+                            "the {noun} in {} refers to `memory`, and nothing is looked up for the task",
+                            owner(id, place)
+                        );
+                        let help = "give the task `memory: {retrieve: …}`, or the workflow `memory: {retrieve_last: …}`";
+                        findings.add(code::BAD_TEMPLATE, id, message, help);
+                    }
+                }
                 None => {
                     let message = format!(
                         "the {noun} in {} refers to `{name}`, which is not a task",

@@ -13,6 +13,7 @@ mod findings;
 mod grow;
 mod lanes;
 mod link;
+mod memory;
 mod refer;
 mod shape;
 mod template;
@@ -28,6 +29,7 @@ use crate::model::{BlobHash, NodeIx, Task, Workflow};
 
 pub use compile::{Known, compile, restore};
 pub use findings::code;
+pub use refer::mentions_memory;
 
 /// A compiled workflow. Immutable; a run that grows gets a new one (`Plan::grow`).
 #[derive(Debug)]

@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use super::template::Form;
+use super::template::{self, Form};
 use crate::model::{Expr, Task};
 
 /// Deepest nesting of expressions and of literal values in them.
 pub(super) const DEPTH_MAX: usize = 64;
+/// The name under which templates find what was looked up in memory.
+pub(super) const MEMORY: &str = "memory";
 
 /// One thing that an expression mentions.
 pub(super) enum Mention<'e> {
@@ -41,6 +43,19 @@ fn walk<'e>(expr: &'e Expr, depth: usize, found: &mut dyn FnMut(Mention<'e>)) {
     }
 }
 
+/// True where the expression needs what was looked up in memory for its task.
+pub fn mentions_memory(expr: &Expr) -> bool {
+    let mut found = false;
+    mentions(expr, &mut |mention| {
+        if let Mention::Source(form, source) = mention {
+            // A broken source was refused when the workflow was compiled.
+            found |=
+                template::names(source, form).is_ok_and(|names| names.iter().any(|n| n == MEMORY));
+        }
+    });
+    found
+}
+
 /// True where a JSON value nests deeper than `depth`.
 pub(super) fn is_too_deep(value: &Value, depth: usize) -> bool {
     match value {
@@ -58,7 +73,10 @@ pub(super) fn expressions(task: &Task) -> impl Iterator<Item = (Place<'_>, &Expr
     let items = task.each.iter().map(|each| (Place::Items, &each.items));
     let when = task.when.iter().map(|expr| (Place::When, expr));
     let key = task.rate_key.iter().map(|expr| (Place::RateKey, expr));
-    arguments.chain(items).chain(when).chain(key)
+    let memory = task.memory.iter().flat_map(|memory| &memory.retrieve);
+    let memory = memory.flat_map(|retrieve| retrieve.expressions());
+    let memory = memory.map(|(name, expr)| (Place::Memory(name), expr));
+    arguments.chain(items).chain(when).chain(key).chain(memory)
 }
 
 /// Where in a definition an expression stands.
@@ -68,6 +86,8 @@ pub(super) enum Place<'t> {
     Items,
     When,
     RateKey,
+    /// What is looked up in memory, by the name of its part.
+    Memory(&'t str),
     Output,
 }
 
@@ -78,6 +98,7 @@ impl std::fmt::Display for Place<'_> {
             Self::Items => f.write_str("`each`"),
             Self::When => f.write_str("`when`"),
             Self::RateKey => f.write_str("`rate_key`"),
+            Self::Memory(part) => write!(f, "`{part}` of the memory"),
             Self::Output => f.write_str("the output"),
         }
     }
@@ -89,6 +110,8 @@ pub(super) fn change_constants(task: &mut Task, change: &mut dyn FnMut(&mut u32)
     task.each.iter_mut().for_each(|each| change_in(&mut each.items, change));
     task.when.iter_mut().for_each(|expr| change_in(expr, change));
     task.rate_key.iter_mut().for_each(|expr| change_in(expr, change));
+    let retrieve = task.memory.iter_mut().flat_map(|memory| &mut memory.retrieve);
+    retrieve.for_each(|it| it.expressions_mut().for_each(|expr| change_in(expr, change)));
 }
 
 fn change_in(expr: &mut Expr, change: &mut dyn FnMut(&mut u32)) {

@@ -15,7 +15,7 @@ use super::bind::{self, Args};
 use super::context::{Context, Entered};
 use super::executor::Core;
 use super::slot::Slot;
-use super::{failure, object};
+use super::{failure, object, recall};
 use crate::agent::{Batch, Outcome, Report, Reports};
 use crate::model::{Failure, FailureKind, Style};
 
@@ -77,7 +77,8 @@ pub(super) fn run(
         return None;
     }
     let here = Entered::new(batch, core);
-    let mut worker = Worker { py, core, slot, batch, args, here };
+    let recalls = recall::is_wanted(&batch.call);
+    let mut worker = Worker { py, core, slot, batch, args, here, recalls };
     let mut now = Instant::now();
     let mut chunk = Chunk { core, batch, bytes: 0, began: now };
     let mut interrupt = None;
@@ -113,6 +114,8 @@ struct Worker<'a, 'b, 'py> {
     batch: &'a Arc<Batch>,
     args: Args<'b, 'py>,
     here: Entered,
+    /// Memories are to be looked up before the next call.
+    recalls: bool,
 }
 
 impl Worker<'_, '_, '_> {
@@ -122,6 +125,11 @@ impl Worker<'_, '_, '_> {
         let py = self.py;
         if let Err(failure) = self.args.set_item(&self.batch.call, child) {
             return Outcome::Failed(failure);
+        }
+        if self.recalls
+            && let Err(outcome) = self.recall(child)
+        {
+            return outcome;
         }
         if self.args.wants_context() {
             let context = Context::new(self.batch, self.core, child, now, Style::Thread);
@@ -139,6 +147,23 @@ impl Worker<'_, '_, '_> {
             Ok(result) => completed(self.core, self.batch, child, &result),
             Err(raised) => failure::outcome(py, raised, is_stopping(self.batch)),
         }
+    }
+}
+
+impl Worker<'_, '_, '_> {
+    /// Looks up what the batch's calls are given, as a part of the child's call.
+    #[cold]
+    fn recall(&mut self, child: u32) -> Result<(), Outcome> {
+        let (py, core, batch) = (self.py, self.core, self.batch);
+        let looked =
+            self.slot.calling(py, batch, child, || recall::look_up(py, core, batch, child));
+        looked.map_err(|trouble| trouble.outcome(py, is_stopping(batch)))?;
+        let task = batch.name(child);
+        if let Some(recalled) = recall::found(batch) {
+            self.args.take_recalled(py, &task, recalled).map_err(Outcome::Failed)?;
+        }
+        self.recalls = false;
+        Ok(())
     }
 }
 

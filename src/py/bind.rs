@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use super::object::{self, Mode};
+use super::recall::{self, Recalled};
 use super::registry::{self, Agent};
 use super::scope::{Scope, Site};
 use super::{call as python, failure};
@@ -27,6 +28,8 @@ enum Source {
     Fixed(Py<PyAny>),
     Item,
     Context,
+    /// It refers to what is looked up in memory for each attempt.
+    Recalled(String),
 }
 
 /// A node's call, ready to be repeated for every child.
@@ -84,6 +87,10 @@ impl Binding {
         let scope = Scope::new(py, call, mode);
         let mut given: Vec<(String, Source)> = Vec::new();
         for (name, expr) in &task.args {
+            if recall::waits(call, expr) {
+                given.push((name.clone(), Source::Recalled(name.clone())));
+                continue;
+            }
             let site = Site { task: &task.id, param: name };
             if let Some(value) = scope.eval(expr, site)? {
                 let value = adapt(&agent, site, value)?;
@@ -128,6 +135,7 @@ impl Binding {
             item_adapter: self.item_adapter.as_ref().map(|(_, adapter)| adapter.bind(py).clone()),
             item: None,
             context: None,
+            recalled: Vec::new(),
             function: self.agent.function.bind(py).clone(),
         }
     }
@@ -201,6 +209,8 @@ pub(super) struct Args<'b, 'py> {
     item_adapter: Option<Bound<'py, PyAny>>,
     item: Option<Bound<'py, PyAny>>,
     context: Option<Bound<'py, PyAny>>,
+    /// Arguments that refer to what was looked up.
+    recalled: Vec<Bound<'py, PyAny>>,
     function: Bound<'py, PyAny>,
 }
 
@@ -219,6 +229,28 @@ impl<'py> Args<'_, 'py> {
             let task = &batch.call.plan.task(batch.call.node).id;
             self.items = Some(list_of(py, items, task, mode)?.into_bound(py));
             self.items_lo = batch.items_lo;
+        }
+        Ok(())
+    }
+
+    /// Puts the arguments that refer to what was looked up into their slots.
+    ///
+    /// # Errors
+    /// One does not fit its parameter's type.
+    pub(super) fn take_recalled(
+        &mut self,
+        py: Python<'py>,
+        task: &str,
+        recalled: &Recalled,
+    ) -> Result<(), Box<Failure>> {
+        for (at, source) in self.binding.sources.iter().enumerate() {
+            let Source::Recalled(param) = source else { continue };
+            let found = recalled.args.iter().find(|(name, _)| name == param);
+            let value = found.map_or_else(|| py.None(), |(_, value)| value.clone_ref(py));
+            let site = Site { task, param };
+            let value = adapt(&self.binding.agent, site, value.into_bound(py))?;
+            self.slots[at + 1] = value.as_ptr();
+            self.recalled.push(value);
         }
         Ok(())
     }

@@ -11,11 +11,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::distant::PyDistantMemory;
 use super::executor::Core;
 use super::lend::Lending;
-use super::memory::{Desk, PyMemory};
 use super::session::PyLetters;
-use super::{errors, failure, object};
+use super::{errors, failure, object, recall};
 use crate::agent::{Batch, Report};
 use crate::model::{Error, Span, Style};
 
@@ -254,25 +254,20 @@ impl Context {
     /// dropped if the attempt fails.
     #[getter]
     fn memory<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let Some(recall) = &self.core.recall else {
-            let message = format!(
-                "task `{}` runs in a worker process, which has no ctx.memory",
-                self.task_id()
-            );
-            let help = "use isolation=\"thread\" or a coroutine, or return what is to be memorized";
-            return Err(errors::raised(py, &Error::new("memory.process", message, help)));
-        };
-        let Some(session) = self.batch.call.session.clone() else {
-            let message =
-                format!("run `{}` has no session, so nobody remembers for it", self.run_id());
-            let help = "submit it with session=\"…\", or use engine.memory and name the session";
-            return Err(errors::raised(py, &Error::new("memory.no_session", message, help)));
-        };
-        let desk = Desk { batch: Arc::clone(&self.batch), child: self.child, task: self.task_id() };
-        let native = PyMemory::new(Arc::clone(&recall.memory), Some(desk));
-        let make = py.import("goclaw.memory")?.getattr(intern!(py, "_of_task"))?;
-        let embedder = recall.embedder.as_ref().map(|embedder| embedder.clone_ref(py));
-        make.call1((native, &*session, embedder))
+        if let Some(distant) = &self.core.distant {
+            return PyDistantMemory::of(py, distant, &self.batch, self.child);
+        }
+        recall::of_task(py, &self.core, &self.batch, self.child)
+    }
+
+    /// What was looked up in memory before the attempt: a `goclaw.Recalled`, empty where nothing was
+    /// asked for.
+    #[getter]
+    fn recalled<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match recall::found(&self.batch) {
+            Some(recalled) => Ok(recalled.memories.bind(py).clone()),
+            None => py.import("goclaw.recalled")?.getattr(intern!(py, "Recalled"))?.call0(),
+        }
     }
 
     /// A sign of life: holds off the task's `idle_timeout`. `details` are for whoever looks at the

@@ -222,6 +222,7 @@ impl PyEngine {
                 weight: places.weight,
                 tags: tags.clone(),
                 durability,
+                memory: places.memory.clone(),
                 trace_id: None,
                 on_conflict,
                 block,

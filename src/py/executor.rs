@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::notify::Notifier;
 use super::object::Mode;
+use super::recall::Distant;
 use super::slot::Slot;
 use super::threads::{Desk, Job, Order, Pool};
 use super::{lend, mailbox, process, registry};
@@ -34,6 +35,8 @@ pub(super) struct Core {
     pub(super) mode: Mode,
     /// `None` where there is no engine: in worker processes, and in tests.
     pub(super) recall: Option<Recall>,
+    /// In worker processes: the way to the engine's memory.
+    pub(super) distant: Option<Arc<dyn Distant>>,
     /// Threads whose agent was given up and did not come back yet.
     pub(super) stuck: AtomicUsize,
     /// Batches that the loop has not ended.
@@ -70,6 +73,15 @@ impl PythonExecutor {
         Self::with_processes(reports, mode, process::ProcessOptions::default(), None)
     }
 
+    /// The executor of a worker process, whose agents find the engine's memory through `distant`.
+    pub(super) fn away(
+        reports: Arc<dyn Reports>,
+        mode: Mode,
+        distant: Arc<dyn Distant>,
+    ) -> Arc<Self> {
+        Self::made(reports, mode, process::ProcessOptions::default(), None, Some(distant))
+    }
+
     /// As [`new`](Self::new), with something to say about worker processes, and with a memory.
     pub(super) fn with_processes(
         reports: Arc<dyn Reports>,
@@ -77,10 +89,21 @@ impl PythonExecutor {
         options: process::ProcessOptions,
         recall: Option<Recall>,
     ) -> Arc<Self> {
+        Self::made(reports, mode, options, recall, None)
+    }
+
+    fn made(
+        reports: Arc<dyn Reports>,
+        mode: Mode,
+        options: process::ProcessOptions,
+        recall: Option<Recall>,
+        distant: Option<Arc<dyn Distant>>,
+    ) -> Arc<Self> {
         let core = Arc::new(Core {
             reports,
             mode,
             recall,
+            distant,
             stuck: AtomicUsize::new(0),
             loop_batches: AtomicUsize::new(0),
             notifier: Arc::default(),

@@ -67,6 +67,17 @@ fn data<'py>(py: Python<'py>, detail: &Detail) -> PyResult<Bound<'py, PyDict>> {
             data.set_item("text", text)?;
         }
         Detail::Reason(reason) => data.set_item("reason", reason)?,
+        Detail::Warning { code, reason } => {
+            data.set_item("code", code)?;
+            data.set_item("reason", reason)?;
+        }
+        Detail::Swept { forgotten, left, failure } => {
+            data.set_item("forgotten", forgotten)?;
+            data.set_item("left", left)?;
+            if let Some(reason) = failure {
+                data.set_item("reason", reason)?;
+            }
+        }
         Detail::Into(run) => data.set_item("into", run.to_string())?,
         Detail::From(run) => data.set_item("from", run.to_string())?,
         Detail::Count(count) => data.set_item("count", count)?,

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::bind::{self, Binding};
+use super::deferred::{Deferred, Looks};
 use super::executor::Core;
 use super::mailbox::{self, Feed, mailbox};
 use super::slot::Slot;
@@ -56,6 +57,8 @@ pub(super) struct Course {
     pub(super) stepping: AtomicU32,
     /// Children under way, plus one until all have been started.
     open: AtomicU32,
+    /// Where memories are looked up first.
+    pub(super) looks: Looks,
 }
 
 impl Course {
@@ -217,6 +220,7 @@ impl Feeder {
                             given_up: Mutex::default(),
                             stepping: AtomicU32::new(0),
                             open: AtomicU32::new(1),
+                            looks: Looks::default(),
                         });
                         lock(&self.courses).insert(key, Arc::clone(&course));
                         lock(&self.backlog).push_back(course);
@@ -372,10 +376,14 @@ pub(super) fn outcome_of(task: &Bound<'_, PyAny>, course: &Course, child: u32) -
     let py = task.py();
     match task.call_method0(intern!(py, "result")) {
         Ok(result) => batch::completed(&course.core, &course.batch, child, &result),
-        Err(raised) => failure::outcome(py, raised, course.is_stopping(child)),
+        Err(raised) => match course.looks.refusal(child) {
+            Some(failure) => Outcome::Failed(failure),
+            None => failure::outcome(py, raised, course.is_stopping(child)),
+        },
     }
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Deferred>()?;
     module.add_class::<Feeder>()
 }

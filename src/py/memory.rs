@@ -144,9 +144,27 @@ impl PyMemory {
         }
     }
 
-    /// What the task has written so far.
-    fn own(&self) -> Vec<MemoryOp> {
-        self.desk.as_ref().map(|desk| desk.batch.memorized(desk.child)).unwrap_or_default()
+    /// What the task has written so far in a session.
+    fn own(&self, session: &str) -> Vec<MemoryOp> {
+        let mut own = self.desk.as_ref().map_or_else(Vec::new, |it| it.batch.memorized(it.child));
+        own.retain(|op| op.session().is_some_and(|of| **of == *session));
+        own
+    }
+
+    /// Refuses a task a session that is neither its run's own nor granted to it.
+    fn check(&self, session: &str, writes: bool) -> Result<()> {
+        let Some(desk) = &self.desk else { return Ok(()) };
+        let call = &desk.batch.call;
+        let granted =
+            if writes { call.memory.may_write(session) } else { call.memory.may_read(session) };
+        if granted || call.session.as_deref() == Some(session) {
+            return Ok(());
+        }
+        let verb = if writes { "write" } else { "read" };
+        let message =
+            format!("task `{}` may not {verb} the memory of session `{session}`", desk.task);
+        let help = format!("grant it with the submit: memory=goclaw.MemoryAccess({verb}=[\"…\"])");
+        Err(Error::new("memory.no_grant", message, help))
     }
 
     fn row<'py>(&self, py: Python<'py>, it: &Memorized, strength: f64) -> PyResult<EntryRow<'py>> {
@@ -205,6 +223,7 @@ impl PyMemory {
             .collect();
         let drafts = drafts?;
         let ids = self.ask(py, |memory| {
+            self.check(session, true)?;
             let (ids, ops) = memory.draft(session, drafts)?;
             self.write(ops)?;
             Ok(ids)
@@ -224,7 +243,10 @@ impl PyMemory {
         let without = without.iter().map(|id| entry_of(py, id)).collect::<PyResult<_>>()?;
         let query =
             search.query(text, vector, without).map_err(|error| errors::raised(py, &error))?;
-        let hits = self.ask(py, |memory| memory.retrieve_with(session, &query, &self.own()))?;
+        let hits = self.ask(py, |memory| {
+            self.check(session, false)?;
+            memory.retrieve_with(session, &query, &self.own(session))
+        })?;
         let row = |hit: Hit| {
             let (vector, text) = ((hit.vector_rank, hit.cosine), (hit.text_rank, hit.bm25));
             let Parts { vector: by_vector, text: by_words, smoothing, strength, recency, place } =
@@ -241,7 +263,10 @@ impl PyMemory {
         session: &str,
         n: usize,
     ) -> PyResult<Vec<EntryRow<'py>>> {
-        let found = self.ask(py, |memory| memory.recent_with(session, n, &self.own()))?;
+        let found = self.ask(py, |memory| {
+            self.check(session, false)?;
+            memory.recent_with(session, n, &self.own(session))
+        })?;
         self.rows(py, &found)
     }
 
@@ -253,7 +278,10 @@ impl PyMemory {
         limit: usize,
     ) -> PyResult<Vec<EntryRow<'py>>> {
         let after = after.map(|id| entry_of(py, id)).transpose()?;
-        let found = self.ask(py, |memory| memory.list(session, after, limit))?;
+        let found = self.ask(py, |memory| {
+            self.check(session, false)?;
+            memory.list(session, after, limit)
+        })?;
         self.rows(py, &found)
     }
 
@@ -264,7 +292,10 @@ impl PyMemory {
         session: Option<&str>,
     ) -> PyResult<Option<EntryRow<'py>>> {
         let id = entry_of(py, id)?;
-        let found = self.ask(py, |memory| memory.get(id, session))?;
+        let found = self.ask(py, |memory| {
+            session.map_or(Ok(()), |session| self.check(session, false))?;
+            memory.get(id, session)
+        })?;
         Ok(self.rows(py, found.as_slice())?.pop())
     }
 
@@ -307,6 +338,7 @@ impl PyMemory {
             _ => Grade::Good,
         };
         self.ask(py, |memory| {
+            session.map_or(Ok(()), |session| self.check(session, true))?;
             let draft = |id: &EntryId| memory.draft_review(*id, session, grade);
             self.write(ids.iter().map(draft).collect::<Result<_>>()?)
         })
@@ -327,6 +359,7 @@ impl PyMemory {
             None => Forget::Below { strength: below.unwrap_or_default(), grace: grace_ms },
         };
         let gone = self.ask(py, |memory| {
+            self.check(session, !dry_run)?;
             let doomed = memory.doomed(session, &what, limit)?;
             if !dry_run && !doomed.ids.is_empty() {
                 let (session, ids) = (session.into(), doomed.ids.clone());
@@ -335,6 +368,11 @@ impl PyMemory {
             Ok(doomed)
         })?;
         Ok((gone.ids.iter().map(ToString::to_string).collect(), gone.left))
+    }
+
+    /// Refuses a task a session that it may not read.
+    fn check_grant(&self, py: Python<'_>, session: &str) -> PyResult<()> {
+        self.check(session, false).map_err(|error| errors::raised(py, &error))
     }
 
     fn delete_session(&self, py: Python<'_>, session: &str) -> PyResult<u64> {

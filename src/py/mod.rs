@@ -4,6 +4,8 @@ mod bind;
 mod call;
 mod codec;
 mod context;
+mod deferred;
+mod distant;
 mod document;
 mod engine;
 mod errors;
@@ -24,6 +26,7 @@ mod object;
 mod output;
 mod plan;
 mod process;
+mod recall;
 mod registry;
 mod run;
 mod scope;
@@ -46,6 +49,8 @@ mod _goclaw {
 
     #[pymodule_export]
     use super::codec::{_decode, _encode};
+    #[pymodule_export]
+    use super::distant::PyDistantMemory;
     #[pymodule_export]
     use super::document::{parse_yaml, to_yaml};
     #[pymodule_export]

@@ -118,6 +118,7 @@ fn call(run: &Run, output: &Expr) -> Result<NodeCall, Error> {
         input: run.input().clone(),
         results,
         items: None,
+        memory: submitted.memory.clone(),
         trace_id: submitted.trace_id.as_str().into(),
         session: None,
         letters: None,

@@ -131,6 +131,15 @@ impl PyRun {
         })
     }
 
+    /// Sessions beside its own whose memory it may read, and those that it may write.
+    fn access(&self, py: Python<'_>) -> PyResult<(Vec<String>, Vec<String>)> {
+        self.inspect(py, |run| {
+            let keys = |keys: &[Arc<str>]| keys.iter().map(ToString::to_string).collect();
+            let memory = &run.submitted().memory;
+            (keys(&memory.read), keys(&memory.write))
+        })
+    }
+
     /// True where the workflow's own timeout stopped the run.
     fn timed_out(&self, py: Python<'_>) -> PyResult<bool> {
         self.inspect(py, |run| run.cause() == Some(CancelCause::Deadline))

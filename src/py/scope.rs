@@ -35,6 +35,8 @@ pub(super) struct Scope<'a, 'py> {
     mode: Mode,
     input: OnceCell<Bound<'py, PyAny>>,
     results: Vec<OnceCell<Bound<'py, PyAny>>>,
+    /// What was looked up in memory, once it was.
+    memory: Option<Bound<'py, PyAny>>,
 }
 
 type Found<'py> = Result<Bound<'py, PyAny>, Box<Failure>>;
@@ -42,7 +44,12 @@ type Found<'py> = Result<Bound<'py, PyAny>, Box<Failure>>;
 impl<'a, 'py> Scope<'a, 'py> {
     pub(super) fn new(py: Python<'py>, call: &'a Arc<NodeCall>, mode: &Mode) -> Self {
         let results = call.results.iter().map(|_| OnceCell::new()).collect();
-        Self { py, call, mode: *mode, input: OnceCell::new(), results }
+        Self { py, call, mode: *mode, input: OnceCell::new(), results, memory: None }
+    }
+
+    /// The same with what was looked up in memory.
+    pub(super) fn with_memory(self, memory: &Bound<'py, PyAny>) -> Self {
+        Self { memory: Some(memory.clone()), ..self }
     }
 
     /// The expression's value; `None` for a field that the input may lack and does.
@@ -211,7 +218,8 @@ impl<'a, 'py> Scope<'a, 'py> {
     }
 
     fn names(&self) -> CallNames {
-        CallNames(Arc::clone(self.call), self.mode)
+        let memory = self.memory.as_ref().map(|memory| memory.clone().unbind());
+        CallNames(Arc::clone(self.call), self.mode, memory)
     }
 }
 
@@ -286,8 +294,9 @@ fn json<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     })
 }
 
-/// The names of a template: `input`, `run`, and the results of the task's dependencies by id.
-struct CallNames(Arc<NodeCall>, Mode);
+/// The names of a template: `input`, `run`, the results of the task's dependencies by id, and `memory`
+/// where something was looked up.
+struct CallNames(Arc<NodeCall>, Mode, Option<Py<PyAny>>);
 
 impl Names for CallNames {
     fn find<'py>(
@@ -298,6 +307,7 @@ impl Names for CallNames {
         let call = &self.0;
         match name {
             "input" => Ok(Some(object::to_object(py, &call.input, &self.1)?.into_bound(py))),
+            "memory" => Ok(self.2.as_ref().map(|memory| memory.bind(py).clone())),
             "run" => run(py, call).map(Some).map_err(|error| unreadable(py, &error)),
             id => {
                 let deps = &call.plan.nodes[call.node as usize].deps;

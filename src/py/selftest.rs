@@ -246,6 +246,7 @@ impl Driver {
             input: payload(&input)?,
             results: values,
             items: items.map(|items| payload(items.as_any())).transpose()?,
+            memory: Default::default(),
             trace_id: "0123456789abcdef0123456789abcdef".into(),
             session: None,
             letters: None,

@@ -12,7 +12,9 @@ use super::object::{self, Mode, PyObj};
 use super::{errors, failure};
 use crate::agent::{Batch, Letters, MergeCall, Report};
 use crate::engine::{Engine, SessionSetup};
-use crate::model::{Collect, Error, Failure, Function, OnRetry, Overflow, Payload, WhenBusy};
+use crate::model::{
+    Collect, Error, Failure, Function, MemoryAccess, OnRetry, Overflow, Payload, WhenBusy,
+};
 
 /// A function: where to import it from, and itself.
 type FunctionRow = (String, Py<PyAny>);
@@ -20,8 +22,11 @@ type FunctionRow = (String, Py<PyAny>);
 type CollectRow = (u64, u32, String, Option<FunctionRow>, Option<FunctionRow>, u64);
 /// The mode's name, and what only `collect` has.
 pub(super) type ModeRow = (String, Option<CollectRow>);
-/// `(session per input, when busy, whether it parks, weight)`.
-pub(super) type PlaceRow = (Option<Vec<String>>, Option<ModeRow>, bool, Option<u32>);
+/// Sessions beside its own that a run may read, and those that it may write.
+pub(super) type AccessRow = (Vec<String>, Vec<String>);
+/// `(session per input, when busy, whether it parks, weight, other sessions' memory)`.
+pub(super) type PlaceRow =
+    (Option<Vec<String>>, Option<ModeRow>, bool, Option<u32>, Option<AccessRow>);
 /// `(holder, waiting, parked, when busy, weight)`.
 pub(super) type SessionRow = (Option<String>, usize, usize, &'static str, u32);
 
@@ -31,16 +36,20 @@ pub(super) struct Places {
     pub(super) when_busy: Option<WhenBusy>,
     pub(super) on_retry: OnRetry,
     pub(super) weight: Option<u32>,
+    pub(super) memory: MemoryAccess,
 }
 
 impl Places {
     pub(super) fn read(py: Python<'_>, row: PlaceRow) -> PyResult<Self> {
-        let (sessions, when_busy, parks, weight) = row;
+        let (sessions, when_busy, parks, weight, access) = row;
+        let keys = |keys: Vec<String>| keys.into_iter().map(Into::into).collect();
+        let (read, write) = access.unwrap_or_default();
         Ok(Self {
             sessions: sessions.map(|keys| keys.into_iter().map(Into::into).collect()),
             when_busy: when_busy.map(|row| mode(py, row)).transpose()?,
             on_retry: if parks { OnRetry::Park } else { OnRetry::Hold },
             weight,
+            memory: MemoryAccess { read: keys(read), write: keys(write) },
         })
     }
 

@@ -17,9 +17,10 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use super::bind::Args;
 use super::call;
 use super::context::{self, Context};
-use super::failure;
+use super::deferred::Deferred;
 use super::looper::{Course, outcome_of};
 use super::slot::Slot;
+use super::{failure, recall};
 use crate::agent::Outcome;
 use crate::model::{Failure, Style};
 
@@ -142,9 +143,16 @@ impl<'a, 'py> Steps<'a, 'py> {
         let course = self.course;
         let current = Context::new(&course.batch, &course.core, child, self.began, Style::Loop);
         let current = Bound::new(py, current)?.into_any();
+        let recalls = recall::is_wanted(&course.batch.call);
         // Set in our own context, then copied: cheaper than running `set` inside the copy.
         self.tools.set_current.bind(py).call1((&current,))?;
         let context = self.tools.copy_context.bind(py).call0()?;
+        if recalls {
+            // What the arguments refer to is looked up first, by the task itself: the loop goes on.
+            let deferred = Deferred::new(course, child, current);
+            let coroutine = self.slot.outside(py, || deferred.coroutine(py))?;
+            return Ok(Begun { child, coroutine, context });
+        }
         if self.args.wants_context() {
             self.args.set_context(current);
         }

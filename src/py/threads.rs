@@ -36,6 +36,8 @@ pub(super) enum Job {
     Ship(Arc<Batch>),
     /// Put messages into bytes for a worker process.
     Post(Arc<process::Post>),
+    /// Answer a worker process.
+    Errand(Arc<process::Errand>),
     Resolve(Arc<NodeCall>),
     Merge(Arc<MergeCall>),
     /// Raise the cancellation in the thread that runs these children.
@@ -210,6 +212,7 @@ impl Pool {
                 self.core.reports.report(vec![Report::Resolved { run, node, resolution }]);
             }
             Job::Merge(call) => self.report_merged(&call, Err(batch::crash(message))),
+            Job::Errand(errand) => errand.refuse(message),
             Job::StartLoop => mailbox::refuse(&batch::crash(message)),
             // Unread, the messages run as they would without the agent.
             Job::Stop(..) | Job::Import(_) | Job::Post(_) => {}
@@ -284,6 +287,7 @@ impl Pool {
             }
             Job::Ship(batch) => self.processes.ship(py, &batch),
             Job::Post(post) => self.processes.collect(py, &post),
+            Job::Errand(errand) => slot.outside(py, || errand.run(py)),
             Job::Resolve(call) => {
                 let resolution = batch::caught(|| bind::resolve(py, &call, &self.core.mode))
                     .unwrap_or_else(crate::agent::Resolution::Failed);

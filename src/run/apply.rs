@@ -15,6 +15,8 @@ pub(super) fn apply(run: &mut Run, event: &Event, at: Timestamp) {
         Event::Submitted(_)
         | Event::Progress { .. }
         | Event::Blocking { .. }
+        | Event::Warned { .. }
+        | Event::Swept { .. }
         | Event::Memory(_) => {}
         // What became of the tasks is told by the events that follow.
         Event::Dropped { .. } | Event::Redirected { .. } => {}
@@ -84,6 +86,7 @@ pub(super) fn apply(run: &mut Run, event: &Event, at: Timestamp) {
             talk.input = Some(input.clone());
         }
         Event::Absorbed { into } => run.talk_mut().into = Some(*into),
+        Event::Sweeping => run.sweeping = true,
         Event::CancelRequested { cause, reason } => {
             run.cancel = Some((*cause, reason.clone()));
             run.cancelled_at = Some(at);

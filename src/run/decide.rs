@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::state::Yield;
-use super::{Input, Outcome, Resolution, Run, cancel, retry, steer, timeout};
+use super::{Input, Outcome, Resolution, Run, cancel, retry, steer, sweep, timeout};
 use crate::model::{
     CancelCause, Delivery, Event, Failure, FailureKind, MemoryOp, NodeIx, Payload, RunState,
     SkipReason, Span, TaskRef, TaskState, Timestamp,
@@ -71,9 +71,17 @@ pub(super) fn decide(
                 Vec::new()
             }
         }
+        Input::Warned { task, attempt, code, reason } => {
+            if running(run, task, attempt) {
+                vec![Event::Warned { task, attempt, code, reason }]
+            } else {
+                Vec::new()
+            }
+        }
+        Input::Swept { ids, left, failure } => sweep::swept(run, ids, left, failure),
         Input::Grow { growth, .. } => match run.cancel {
-            None => vec![Event::Grown(growth)],
-            Some(_) => Vec::new(),
+            None if !run.sweeping => vec![Event::Grown(growth)],
+            _ => Vec::new(),
         },
     }
 }

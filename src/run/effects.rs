@@ -33,6 +33,8 @@ pub enum Effect {
     Leave {
         span: Span,
     },
+    /// Find what the run's session is to forget before the run ends.
+    Sweep,
     /// The run has ended; release its waiters.
     Ended,
 }
@@ -101,6 +103,7 @@ pub(super) fn effects(run: &Run, event: &Event, out: &mut Vec<Effect>) {
             out.extend(under_way.map(|(span, attempt)| Effect::Abandon { span, attempt }));
         }
         Event::RunStarted => out.push(Effect::Began),
+        Event::Sweeping => out.push(Effect::Sweep),
         Event::RunEnded { .. } => out.push(Effect::Ended),
         _ => {}
     }

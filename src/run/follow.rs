@@ -2,7 +2,7 @@
 
 use super::Run;
 use super::state::Body;
-use super::{cancel, steer};
+use super::{cancel, steer, sweep};
 use crate::model::{
     CancelCause, Event, NodeIx, OnFailure, RunState, SkipReason, Span, TaskState, Trigger,
 };
@@ -15,6 +15,7 @@ pub(super) fn is_moot(run: &Run, event: &Event) -> bool {
             run.items(*span).is_none_or(|items| items.iter().any(|i| i.state.is_terminal()))
         }
         Event::CancelRequested { .. } => run.cancel.is_some() || run.open == 0,
+        Event::Sweeping => run.sweeping || run.state.is_terminal(),
         Event::RunEnded { .. } => run.state.is_terminal(),
         _ => false,
     }
@@ -82,7 +83,7 @@ fn node_ended(run: &Run, node: NodeIx) -> Vec<Event> {
     let dependents = &run.plan.nodes[node as usize].dependents;
     let mut events: Vec<_> = dependents.iter().filter_map(|&d| skip(run, d)).collect();
     if run.open == 0 {
-        events.push(end(run));
+        events.push(if sweep::is_due(run) { Event::Sweeping } else { end(run) });
     }
     events
 }
@@ -107,7 +108,8 @@ pub(super) fn triggered(run: &Run, node: NodeIx) -> bool {
     }
 }
 
-fn end(run: &Run) -> Event {
+/// How the run ends, now that all of its tasks have.
+pub(super) fn end(run: &Run) -> Event {
     let failed = || run.failure.as_ref().map(|(task, f)| failure_text(run, task.node, &f.message));
     let absorbed = || run.absorbed_into().map(|into| format!("its message went into run `{into}`"));
     let asked = run.cancel.as_ref().map(|(_, reason)| reason.clone());

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CancelCause, Failure, Growth, MemoryOp, NodeIx, Payload, RunId, Span, TaskRef};
+use crate::model::{
+    CancelCause, EntryId, Failure, Growth, MemoryOp, NodeIx, Payload, RunId, Span, TaskRef,
+};
 use crate::plan::Plan;
 
 /// How one call ended.
@@ -158,6 +160,19 @@ pub enum Input {
         task: TaskRef,
         attempt: u32,
         reason: String,
+    },
+    /// Something about the attempt went another way than asked for.
+    Warned {
+        task: TaskRef,
+        attempt: u32,
+        code: String,
+        reason: String,
+    },
+    /// What the run's session is to forget before the run ends.
+    Swept {
+        ids: Vec<EntryId>,
+        left: u64,
+        failure: Option<String>,
     },
     /// Tasks are added; `plan` is the grown plan.
     Grow {

@@ -19,6 +19,7 @@ mod retry;
 mod state;
 mod steer;
 mod step;
+mod sweep;
 mod timeout;
 mod view;
 

@@ -39,6 +39,7 @@ impl Run {
             reason: None,
             ended: None,
             cancelled_at: None,
+            sweeping: false,
             talk: None,
         }
     }
@@ -105,6 +106,9 @@ pub fn outstanding(run: &Run, crash: bool) -> (Vec<Input>, Vec<Effect>) {
         .map(|(span, attempt)| Input::Lost { span, attempt, crash })
         .collect();
     let mut effects = Vec::new();
+    if run.sweeping {
+        effects.push(Effect::Sweep);
+    }
     deadline(run, &mut effects);
     for node in 0..run.nodes.len() as NodeIx {
         unresolved(run, node, &mut effects);

@@ -33,6 +33,9 @@ pub struct Run {
     /// When it was asked to stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cancelled_at: Option<Timestamp>,
+    /// Every task has ended, and the session is forgetting.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) sweeping: bool,
     /// What it has to do with other runs of its session; most have nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) talk: Option<Box<Talk>>,

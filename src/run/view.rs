@@ -38,6 +38,10 @@ impl Run {
         let (_, reason) = self.cancel.as_ref()?;
         Some((reason, self.cancelled_at?))
     }
+    /// True from the end of its last task to its own, where its session forgets in between.
+    pub fn is_sweeping(&self) -> bool {
+        self.sweeping && !self.state.is_terminal()
+    }
     /// Why the run ended as it did, where there is more to say than its state.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()

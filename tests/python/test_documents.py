@@ -84,14 +84,10 @@ def test_the_yaml_of_the_contract_runs() -> None:
         assert run.results["resolve"] == "{'category': 'HELP'}"
 
 
-def test_the_seeds_yaml_is_refused_for_its_memory_key_only() -> None:
-    with pytest.raises(goclaw.NotYetSupported) as refused:
-        goclaw.Workflow.from_yaml(SEED)
-    (problem,) = refused.value.problems
-    assert (problem.code, problem.task) == ("workflow.not_yet", "resolve")
-    assert "`memory`" in problem.message
-    flow = goclaw.Workflow.from_yaml(SEED[: SEED.index("    memory:")])
+def test_the_seeds_yaml_is_a_workflow() -> None:
+    flow = goclaw.Workflow.from_yaml(SEED)
     assert flow.plan().critical_path == ["intake", "classify", "resolve"]
+    assert flow.to_dict()["tasks"][2]["memory"] == {"retrieve": {"vector_query": "{{classify.category}}"}}
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -124,7 +120,7 @@ def document(**task: Any) -> dict[str, Any]:
         (document(dep=["x"]), "workflow.unknown_key", "did you mean `deps`?"),
         (document(approval="?"), "workflow.not_yet", "`approval`"),
         (document(compensate="x"), "workflow.not_yet", "`compensate`"),
-        ({**document(), "memory": {}}, "workflow.not_yet", "`memory`"),
+        ({**document(), "memory": []}, "workflow.bad_memory", "`memory`"),
         ({**document(), "lanes": {"io": {"concurrency": 1, "rate": 5}}}, "workflow.bad_value", "no rate"),
         ({**document(), "lanes": {"io": {"rates": "5/s"}}}, "workflow.unknown_key", "did you mean `rate`?"),
         ({**document(), "lanes": {"oi": {}}}, "workflow.bad_value", "concurrency"),

@@ -18,8 +18,8 @@ FACE = """
 Agent AgentError BindingError Cancelled ChargeRefused ChildView Collect ConfigError Context CycleError Definition
 DuplicateTask Engine EngineClosed EngineForked Entry Event Explanation Flow Forgotten GoclawError GoclawTimeout Health
 Heartbeat Hit HitExplanation IdleTimedOut Incident IncompatibleRun InputError Lane LaneDropped LaneFull LaneNotFound
-LanePlace LaneStats Lanes LiveLane Memory MemoryStats MergeFailed MessageDropped NotYetSupported PayloadError Plan
-Problem Processes QueueTimedOut Rate RecallError Redirect RemoteError ResultTimeout Retry RetryAfter Run RunCancelled
+LanePlace LaneStats Lanes LiveLane Memory MemoryAccess MemoryPolicy MemoryStats MergeFailed MessageDropped NotYetSupported PayloadError Plan
+Problem Processes QueueTimedOut Rate RecallError Recalled Redirect RemoteError ResultTimeout Retrieve Retry RetryAfter Run RunCancelled
 RunConflict RunSummary RunTimedOut Running SessionBusy SessionError SessionFull SessionMemory SessionPlace SessionView
 Sessions Signal Signals StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew Stopping StuckCall StuckMerge
 TaskExplanation TaskFailed TaskTimedOut TaskView Told TotalTimedOut TracedValueError UnknownAgent UnknownDependency

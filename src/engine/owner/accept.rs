@@ -12,7 +12,7 @@ use crate::engine::inbox::Submits;
 use crate::engine::options::{OnConflict, Submit};
 use crate::engine::refusal;
 use crate::math::Table;
-use crate::model::{Admission, Error, Growth, Result, RunId, Submitted};
+use crate::model::{Admission, Error, Growth, Result, RunId, Submitted, Task};
 use crate::plan::{Known, Plan};
 use crate::run::{self, Input, Turn};
 
@@ -154,6 +154,7 @@ impl Owner {
             durability: cell.durability,
             tags: submit.tags,
             session: submit.session,
+            memory: submit.memory,
             weight,
             conduct,
             trace_id,
@@ -204,12 +205,15 @@ impl Owner {
     /// Adds tasks to a live run.
     pub(super) fn grow(&mut self, run: RunId, growth: Growth, known: &dyn Known) -> Result<()> {
         let slot = self.runs.get(&run).ok_or_else(|| sealed(run))?;
-        if slot.run.is_cancelling() || self.closing.is_some() {
+        if slot.run.is_cancelling() || slot.run.is_sweeping() || self.closing.is_some() {
             return Err(sealed(run));
         }
         let before = slot.run.plan();
         // What is journaled is bound, so that replay needs no signatures.
         let growth = Box::new(before.bind_growth(&growth, known)?);
+        if slot.run.submitted().session.is_none() {
+            refuse_memory(&growth)?;
+        }
         if growth.tasks.is_empty() {
             return Ok(());
         }
@@ -232,6 +236,17 @@ fn conflict(there: &Cell) -> Error {
         format!("run `{}` exists already and is {}", there.id, there.state().as_str()),
         "choose another run_id, or pass on_conflict=\"existing\" to get the one that is there",
     )
+}
+
+/// Refuses tasks that retrieve memories in a run that has no session.
+fn refuse_memory(growth: &Growth) -> Result<()> {
+    let asks = |task: &&Task| task.memory.as_ref().is_some_and(|memory| memory.retrieve.is_some());
+    let Some(task) = growth.tasks.iter().find(asks) else { return Ok(()) };
+    Err(Error::new(
+        "memory.no_session",
+        format!("the run has no session, and task `{}` retrieves memories", task.id),
+        "submit the run with session=\"…\": whose memory it is",
+    ))
 }
 
 fn sealed(run: RunId) -> Error {

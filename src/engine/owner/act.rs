@@ -8,6 +8,7 @@ use super::timers::Due;
 use super::{Owner, Slot};
 use crate::agent::NodeCall;
 use crate::engine::cell::{Cell, End};
+use crate::engine::sweeper::Sweep;
 use crate::lane::Entry;
 use crate::model::{NodeIx, RunId, Span, Style, TaskState, Timestamp};
 use crate::run::Effect;
@@ -29,6 +30,7 @@ impl Owner {
             Effect::Withdraw => self.withdraw(run),
             Effect::Began => self.show_state(run),
             Effect::Leave { span } => self.leave(run, span),
+            Effect::Sweep => self.sweep(run),
             Effect::Ended => self.ended(run),
         }
     }
@@ -93,6 +95,16 @@ impl Owner {
         }
     }
 
+    /// Has what the run's session is to forget found out; the answer ends the run.
+    fn sweep(&mut self, run: RunId) {
+        let Some(slot) = self.runs.get(&run) else { return };
+        let policy = slot.run.plan().workflow.memory.as_ref();
+        let below = policy.and_then(|policy| policy.forget_below);
+        if let (Some(session), Some(below)) = (&slot.run.submitted().session, below) {
+            self.sweeper.find(Sweep { run, session: Arc::clone(session), below });
+        }
+    }
+
     /// These tasks have ended without ever getting a permit.
     fn leave(&mut self, run: RunId, span: Span) {
         self.lanes.withdraw_span(run, span);
@@ -151,6 +163,7 @@ fn shared_by_calls(slot: &Slot, node: NodeIx, items: Option<crate::model::Payloa
         items,
         trace_id: Arc::clone(&slot.trace_id),
         session: run.submitted().session.clone(),
+        memory: run.submitted().memory.clone(),
         letters: slot.letters.clone(),
         submitted: run.submitted_at(),
         cancelled: Arc::clone(&slot.cancelled),

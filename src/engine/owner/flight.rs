@@ -161,6 +161,9 @@ impl Owner {
             Report::Blocking { run, task, attempt, reason } => {
                 self.step(run, Input::Blocking { task, attempt, reason });
             }
+            Report::Warning { run, task, attempt, code, reason } => {
+                self.step(run, Input::Warned { task, attempt, code, reason });
+            }
             Report::Progress { .. } if self.staged.stall().is_some() => {}
             Report::Progress { run, span, attempt, done, total, text } => {
                 let task = TaskRef { node: span.node, index: span.lo };

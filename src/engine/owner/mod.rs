@@ -51,11 +51,12 @@ use super::incompatible::Incompatible;
 use super::options::Options;
 use super::sessions::Setups;
 use super::shared::{Plans, Views};
+use super::sweeper::Sweeper;
 use super::watch::Watch;
 use crate::agent::{Executor, Letters, NodeCall};
 use crate::lane::{Lanes, Sessions};
 use crate::math::Table;
-use crate::memory::Shelves;
+use crate::memory::{Memory, Shelves};
 use crate::model::{
     BatchId, Durability, Event, MemoryOp, NO_RUN, NodeIx, Result, RunId, RunState, Stats,
     TaskState, Timestamp,
@@ -120,6 +121,7 @@ pub(super) struct Owner {
     kept_by_id: Table<RunId, Arc<Cell>>,
     staged: Staged,
     shelves: Arc<Shelves>,
+    sweeper: Sweeper,
     /// Level of what is memorized outside of runs.
     durability: Durability,
     dice: u64,
@@ -135,6 +137,7 @@ impl Owner {
         executor: Arc<dyn Executor>,
         lanes: Lanes,
         views: Views,
+        memory: Arc<Memory>,
         options: &Options,
     ) -> Self {
         let Views { stats, watch, incompatible, plans, shelves } = views;
@@ -143,7 +146,6 @@ impl Owner {
         let staged = Staged::new(store.next_seq());
         watch.advance(store.next_seq());
         Self {
-            inbox,
             executor,
             lanes,
             sessions: Sessions::default(),
@@ -173,10 +175,12 @@ impl Owner {
             kept_by_id: Table::default(),
             staged,
             shelves,
+            sweeper: Sweeper::new(memory, Arc::clone(&inbox)),
             durability: options.durability,
             dice: now.0 ^ (store.epoch() << 48),
             closing: None,
             drains: Vec::new(),
+            inbox,
             store,
         }
     }
@@ -246,6 +250,9 @@ impl Owner {
             Message::Withdrawn => self.blocked.withdrawn = true,
             Message::Forget { run, before } => self.forget(run, before),
             Message::Memory { ops, reply } => self.memorize(ops, reply),
+            Message::Swept { run, ids, left, failure } => {
+                self.step(run, Input::Swept { ids, left, failure });
+            }
             Message::Missing { reply } => drop(reply.send(self.missing())),
             Message::Wake => self.unpark(),
             Message::Close { drain, reply } => self.begin_closing(drain, reply),
@@ -316,6 +323,7 @@ impl Owner {
             Event::Skipped { .. } => (&stats.tasks_skipped, 1),
             Event::Cancelled { span } => (&stats.tasks_cancelled, span.len),
             Event::Interrupted { span, .. } => (&stats.tasks_interrupted, span.len),
+            Event::Swept { forgotten, .. } => (&stats.memories_swept, *forgotten as u32),
             Event::RunEnded { state: RunState::Completed, .. } => (&stats.runs_completed, 1),
             Event::RunEnded { state: RunState::Cancelled, .. } => (&stats.runs_cancelled, 1),
             Event::RunEnded { .. } => (&stats.runs_failed, 1),

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::*;
 use crate::memory::{Draft, Memory, Query};
-use crate::model::Content;
+use crate::model::{Content, EntryId, MemoryAccess, MemoryOp, MemoryPolicy};
 
 pub(super) fn fact(text: &str) -> Draft {
     let content = Content::Text(text.into());
@@ -115,4 +115,69 @@ fn whoever_memorized_finds_it_whatever_others_do() {
             engine.close(0);
         }
     });
+}
+
+/// A memory that is nearly gone.
+fn weak(memory: &Memory, session: &str, text: &str, pinned: bool) -> EntryId {
+    let draft = Draft { pinned, ..fact(text) };
+    let (ids, ops) = memory.draft(session, vec![draft]).expect("a draft");
+    let aged = ops.into_iter().map(|op| match op {
+        MemoryOp::Put(mut memorized) => {
+            let entry = Arc::make_mut(&mut memorized.entry);
+            (entry.last_review, entry.created) = (Timestamp(1), Timestamp(1));
+            MemoryOp::Put(memorized)
+        }
+        other => other,
+    });
+    memory.commit(aged.collect()).expect("it is memorized");
+    ids[0]
+}
+
+fn forgetful(agent: &str) -> Arc<Plan> {
+    let policy = MemoryPolicy { retrieve_last: None, forget_below: Some(0.3) };
+    let tasks = vec![task("a", agent, &[])];
+    with(Workflow { name: "w".into(), tasks, memory: Some(policy), ..Workflow::default() })
+}
+
+#[test]
+fn the_end_of_a_run_sweeps_its_session_and_no_other() {
+    on_both_stores(|path| {
+        let engine = remembering(path);
+        for session in ["s", "t"] {
+            weak(engine.memory(), session, "gone", false);
+            weak(engine.memory(), session, "pinned", true);
+        }
+        let mut submit = request(&forgetful("ok"));
+        submit.session = Some("s".into());
+        let ticket = engine.submit(submit).expect("the inbox is open");
+        let handle = ticket.wait(SOON).expect("in time").expect("accepted");
+        assert_eq!(ended(&handle), RunState::Completed);
+        assert_eq!(texts(engine.memory(), "s"), ["pinned", "ok 0 in attempt 1"]);
+        assert_eq!(texts(engine.memory(), "t"), ["gone", "pinned"]);
+        let facts = engine.facts(Some(handle.id()), 0, 100, Duration::ZERO).expect("facts");
+        let names: Vec<_> = facts.iter().map(|fact| fact.kind.as_str()).collect();
+        assert_eq!(names[names.len() - 2..], ["memory.swept", "run.completed"]);
+        engine.close(0);
+        if path.is_some() {
+            let engine = remembering(path);
+            assert_eq!(texts(engine.memory(), "s"), ["pinned", "ok 0 in attempt 1"]);
+            engine.close(0);
+        }
+    });
+}
+
+#[test]
+fn a_run_that_remembers_needs_a_session() {
+    let engine = remembering(None);
+    let refused = engine.submit(request(&forgetful("ok"))).map(drop).expect_err("no session");
+    assert_eq!(refused.code, "memory.no_session");
+    assert!(refused.message.contains("workflow `w` has a memory policy"), "{}", refused.message);
+    let mut granted = request(&plan(vec![task("a", "ok", &[])]));
+    granted.memory = MemoryAccess { read: vec!["team".into()], write: vec![] };
+    let refused = engine.submit(granted.clone()).map(drop).expect_err("no session");
+    assert_eq!(refused.code, "memory.no_session");
+    granted.session = Some("s".into());
+    granted.memory.write.push("".into());
+    assert_eq!(engine.submit(granted).map(drop).expect_err("no key").code, "memory.session");
+    engine.close(0);
 }

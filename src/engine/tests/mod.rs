@@ -64,6 +64,7 @@ fn request(plan: &Arc<Plan>) -> Submit {
         on_retry: OnRetry::Hold,
         weight: None,
         durability: None,
+        memory: Default::default(),
         trace_id: None,
         on_conflict: OnConflict::Error,
         block: true,

@@ -23,6 +23,7 @@ fn plant(path: &Path, id: u128, workflow: Workflow) -> RunId {
         session: None,
         weight: 1,
         conduct: crate::model::Conduct::default(),
+        memory: Default::default(),
         trace_id: "0".repeat(32),
         at: Timestamp(1),
     };

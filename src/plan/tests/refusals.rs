@@ -236,6 +236,61 @@ fn item_is_the_maps_and_nobody_elses() {
 }
 
 #[test]
+fn what_is_said_of_memory_makes_sense() {
+    let with =
+        |retrieve: Value| json!({"id": "sum", "agent": "any", "memory": {"retrieve": retrieve}});
+    let bad = |retrieve: Value| only_of_task(with(retrieve), "workflow.bad_memory").0;
+    let (query, nothing) = (json!({"value": "tea"}), json!({}));
+    assert!(bad(nothing).contains("by nothing"));
+    assert!(bad(json!({"query": query, "vector_query": query})).contains("by `vector_query`"));
+    for top_k in [0, 1_001] {
+        let message = bad(json!({"query": query, "top_k": top_k}));
+        assert!(message.contains(&format!("is {top_k}, and 1 to 1000")), "{message}");
+    }
+    assert!(bad(json!({"query": query, "min_strength": 1.5})).contains("min_strength"));
+    let broken = json!({"query": {"template": "{{ fetsh.title }}"}});
+    let (message, help) = only_of_task(with(broken), "workflow.bad_template");
+    assert!(
+        message.starts_with("the template in `query` of the memory of task `sum`"),
+        "{message}"
+    );
+    assert_eq!(help, "did you mean `fetch`?");
+    for policy in [
+        json!({"retrieve_last": 0}),
+        json!({"retrieve_last": 1_001}),
+        json!({"forget_below": -0.1}),
+    ] {
+        let memory = Some(serde_json::from_value(policy).expect("well formed"));
+        only(Workflow { memory, ..workflow(vec![task("fetch", &[])]) }, "workflow.bad_memory");
+    }
+}
+
+#[test]
+fn memory_is_for_arguments_of_tasks_that_are_given_some() {
+    let task_of = |more: Value| {
+        let mut json = json!({"id": "sum", "agent": "any"});
+        json.as_object_mut().expect("keys").extend(more.as_object().expect("keys").clone());
+        task_from(json)
+    };
+    let argument = json!({"x": {"template": "{{ memory.text }}"}});
+    let retrieve = json!({"retrieve": {"query": {"template": "{{ fetch.title }}"}}});
+    let found =
+        plan(vec![task("fetch", &[]), task_of(json!({"args": argument, "memory": retrieve}))]);
+    assert_eq!(found.nodes[1].deps, [0], "a query makes a dependency");
+    assert!(found.recalls(1) && !found.recalls(0));
+    assert!(found.needs_session().is_some_and(|why| why.contains("`sum`")));
+    let last = Some(crate::model::MemoryPolicy { retrieve_last: Some(3), forget_below: None });
+    let all = Workflow { memory: last, ..workflow(vec![task_of(json!({"args": argument}))]) };
+    let all = compile(all, &world()).expect("every task is given some");
+    assert!(restore(Arc::clone(&all.workflow)).is_ok_and(|again| again.recalls(0)));
+    let when = json!({"when": {"condition": "memory"}, "memory": retrieve});
+    let flow = workflow(vec![task("fetch", &[]), task_of(when)]);
+    assert!(only(flow, "workflow.bad_template").1.contains("when the task starts"));
+    let flow = workflow(vec![task_of(json!({"args": argument}))]);
+    assert!(only(flow, "workflow.bad_template").1.contains("nothing is looked up"));
+}
+
+#[test]
 fn a_trigger_needs_something_to_wait_for() {
     let json = json!({"id": "sum", "agent": "any", "trigger": "all_done"});
     only_of_task(json, "workflow.bad_trigger");

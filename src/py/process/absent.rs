@@ -14,6 +14,18 @@ use crate::model::Millis;
 /// Nothing is posted here.
 pub(in crate::py) enum Post {}
 
+/// Nothing is asked here.
+pub(in crate::py) enum Errand {}
+
+impl Errand {
+    pub(in crate::py) fn run(&self, _: Python<'_>) {
+        match *self {}
+    }
+    pub(in crate::py) fn refuse(&self, _: String) {
+        match *self {}
+    }
+}
+
 pub(in crate::py) struct Pool {
     core: Arc<Core>,
     counts: Counts,

@@ -19,7 +19,8 @@ use super::super::executor::PythonExecutor;
 use super::super::object::Mode;
 use super::super::slot::Slot;
 use super::super::{batch, call as python, registry};
-use super::desk::{ALONE, Desk, Mouth, Node, Stand, Task, lock, report_finished};
+use super::asks::Asks;
+use super::desk::{ALONE, Current, Desk, Mouth, Node, Stand, Task, lock, report_finished};
 use super::inherit::{first_frame, take_socket};
 use super::outbox::{ENGINE_GONE, Outbox, die};
 use super::reader::Reader;
@@ -55,12 +56,13 @@ fn _work(
     setup.call1((how,))?;
     let mode = Mode { memory: false, payload_max: payload_max as usize, allow_pickle };
     let (ended, outcomes) = mpsc::channel();
-    let current = Arc::default();
+    let current: Arc<Mutex<Current>> = Arc::default();
     let ended = Mutex::new(ended);
     let mouth =
         Arc::new(Mouth { outbox: Arc::clone(&outbox), current: Arc::clone(&current), ended });
-    let executor = PythonExecutor::new(mouth, mode);
-    let desk = Arc::new(Desk { outbox, executor, current, mark });
+    let asks = Arc::new(Asks::new(Arc::clone(&outbox), Arc::clone(&current)));
+    let executor = PythonExecutor::away(mouth, mode, Arc::clone(&asks) as _);
+    let desk = Arc::new(Desk { outbox, executor, current, mark, asks });
     let (sender, tasks) = mpsc::channel();
     let reader =
         Reader { desk: Arc::clone(&desk), socket, framer, nodes: VecDeque::new(), sender, parent };

@@ -4,6 +4,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::executor::PythonExecutor;
+use super::asks::Asks;
 use super::mark::Mark;
 use super::outbox::Outbox;
 use crate::agent::wire::{News, Recipe};
@@ -32,6 +33,7 @@ pub(super) struct Desk {
     pub(super) executor: Arc<PythonExecutor>,
     pub(super) current: Arc<Mutex<Current>>,
     pub(super) mark: Arc<Mark>,
+    pub(super) asks: Arc<Asks>,
 }
 
 impl Desk {

@@ -9,12 +9,16 @@
 //! Linux only: elsewhere the pool refuses with `agent.isolation`.
 
 #[cfg(target_os = "linux")]
+mod asks;
+#[cfg(target_os = "linux")]
 mod child;
 mod counts;
 #[cfg(target_os = "linux")]
 mod death;
 #[cfg(target_os = "linux")]
 mod desk;
+#[cfg(target_os = "linux")]
+mod errand;
 #[cfg(target_os = "linux")]
 mod inherit;
 #[cfg(target_os = "linux")]
@@ -43,10 +47,12 @@ mod worker;
 mod absent;
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use absent::{Pool, Post, register};
+pub(super) use absent::{Errand, Pool, Post, register};
 #[cfg(target_os = "linux")]
 pub(super) use child::register;
 pub(super) use counts::Counts;
+#[cfg(target_os = "linux")]
+pub(super) use errand::Errand;
 pub(super) use options::ProcessOptions;
 #[cfg(target_os = "linux")]
 pub(super) use pool::Pool;

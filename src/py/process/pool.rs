@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use super::super::batch;
 use super::super::executor::Core;
 use super::super::threads;
+use super::errand::Errand;
 use super::post::Post;
 use super::ship::{self, Launch};
 use super::supervisor::Supervisor;
@@ -39,6 +40,8 @@ pub(super) struct Desk {
     pub(super) parcels: Vec<Parcel>,
     /// Batches to be stopped; without a rung: given up.
     pub(super) stops: Vec<(Arc<Batch>, Option<Rung>)>,
+    /// Answers to workers' questions: which process, and the frame.
+    pub(super) answers: Vec<(i32, Vec<u8>)>,
     pub(super) launch: Option<Arc<Launch>>,
     /// No more will come; workers that still live then are killed.
     pub(super) close_by: Option<Instant>,
@@ -83,6 +86,20 @@ impl Pool {
         if let Some(threads) = self.threads.get().and_then(Weak::upgrade) {
             threads.give(threads::Job::Post(post));
         }
+    }
+
+    /// A worker asks; a thread with the GIL sees to it. Never blocks.
+    pub(super) fn asked(&self, errand: Errand) {
+        if let Some(threads) = self.threads.get().and_then(Weak::upgrade) {
+            threads.give(threads::Job::Errand(Arc::new(errand)));
+        }
+    }
+
+    /// Has an answer sent.
+    pub(super) fn answer(&self, pid: i32, frame: Vec<u8>) {
+        let mut desk = self.desk();
+        desk.answers.push((pid, frame));
+        ring(&desk);
     }
 
     /// Puts messages into bytes and has them sent. On a thread with the GIL.

@@ -16,7 +16,7 @@ use super::desk::{Desk, Node, Task, give_back, report_finished};
 use super::outbox::{ENGINE_GONE, SOCKET_GONE, die};
 use crate::agent::wire::{Call, Framer, NODES_KEPT, Order, Work};
 use crate::agent::{Batch, Executor, Letter, Letters, NodeCall, Rung};
-use crate::model::{BatchId, Failure, Payload, RunId, Span, Style, Workflow};
+use crate::model::{BatchId, Failure, MemoryAccess, Payload, RunId, Span, Style, Workflow};
 use crate::plan;
 
 /// How often the reader looks whether the engine is still there.
@@ -87,6 +87,9 @@ impl Reader {
                 Ok(Some(Order::Work(work))) => self.begin(work),
                 Ok(Some(Order::Letters { batch, put, withdrawn })) => {
                     self.deliver(batch, put, withdrawn);
+                }
+                Ok(Some(Order::Answer { number, answer })) => {
+                    self.desk.asks.answered(number, answer);
                 }
                 Ok(Some(Order::Cancel { batch, rung })) => self.stop(batch, Some(rung)),
                 Ok(Some(Order::Abandon { batch })) => self.stop(batch, None),
@@ -191,6 +194,7 @@ fn call_of(
         items: None,
         trace_id: trace_id.into(),
         session: session.map(Into::into),
+        memory: MemoryAccess::default(),
         letters: None,
         submitted,
         cancelled: Arc::default(),

@@ -13,12 +13,12 @@ use pyo3::types::{PyBytes, PyList};
 
 use super::super::object::{self, Mode};
 use super::super::scope::{Scope, Site};
-use super::super::{bind, call as python, failure, registry};
+use super::super::{bind, call as python, failure, recall, registry};
 use super::pool::Parcel;
 use super::post::Post;
 use crate::agent::wire::{Call, Order, Recipe, Work, seal};
 use crate::agent::{Batch, NodeCall, Outcome, TaskResult};
-use crate::model::{Each, Expr, Failure, Opaque, Payload, Span};
+use crate::model::{Each, Expr, Failure, Opaque, Payload, Retrieve, Span, TaskMemory};
 
 /// Names nodes to workers.
 static NODES: AtomicU64 = AtomicU64::new(1);
@@ -160,6 +160,11 @@ impl Node {
         }
         for (name, expr) in args {
             let site = Site { task: &task.id, param: &name };
+            if recall::waits(call, &expr) {
+                // The worker asks for it before each attempt.
+                task.args.insert(name, Expr::Template("{{ memory }}".into()));
+                continue;
+            }
             if matches!(expr, Expr::Value(_)) {
                 task.args.insert(name, expr);
                 continue;
@@ -180,6 +185,9 @@ impl Node {
         task.deps.clear();
         task.when = None;
         task.rate_key = None;
+        // What is looked up is the engine's to know; the worker only knows that something is.
+        task.memory =
+            recall::is_wanted(call).then(|| TaskMemory { retrieve: Some(Retrieve::placeholder()) });
         let items = call.items.as_ref().map(|items| bind::list_of(py, items, &task.id, mode));
         let items = items.transpose()?;
         task.each = task.each.map(|each| Each { items: Expr::Value(().into()), ..each });

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::super::batch::is_stopping;
 use super::super::logging;
 use super::death::Death;
+use super::errand::Errand;
 use super::pool::{Pool, Queue};
 use super::ship::Launch;
 use super::worker::{Running, Worker};
@@ -85,11 +86,19 @@ impl Supervisor {
     }
 
     fn take_orders(&mut self) {
-        let (parcels, stops, launch, close_by) = {
+        let (parcels, stops, answers, launch, close_by) = {
             let mut desk = self.pool.desk();
             let parcels = std::mem::take(&mut desk.parcels);
-            (parcels, std::mem::take(&mut desk.stops), desk.launch.clone(), desk.close_by)
+            let (stops, answers) =
+                (std::mem::take(&mut desk.stops), std::mem::take(&mut desk.answers));
+            (parcels, stops, answers, desk.launch.clone(), desk.close_by)
         };
+        for (pid, frame) in answers {
+            let of = |worker: &&mut Worker| worker.pid.as_raw_nonzero().get() == pid;
+            if let Some(worker) = self.workers.iter_mut().find(of) {
+                worker.write(&frame);
+            }
+        }
         self.launch = launch;
         self.queue.extend(parcels);
         let kill_at = Instant::now() + self.pool.options.grace();
@@ -276,6 +285,14 @@ impl Supervisor {
                         post.read(&by_run);
                         let report = Report::LettersRead { run: batch.call.run };
                         self.pool.core.reports.report(vec![report]);
+                    }
+                }
+                News::Ask { batch, child, number, ask } => {
+                    let running = worker.running.as_ref().filter(|it| it.batch.id.0 == batch);
+                    if let Some(Running { batch, .. }) = running {
+                        let pid = worker.pid.as_raw_nonzero().get();
+                        let errand = Errand::new(&self.pool, pid, batch, (child, number, ask));
+                        self.pool.asked(errand);
                     }
                 }
                 News::Rested { batch, beats } => {

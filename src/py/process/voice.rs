@@ -2,8 +2,8 @@
 
 use super::super::logging;
 use super::worker::Worker;
-use crate::agent::Report;
 use crate::agent::wire::settle;
+use crate::agent::{Outcome, Report};
 use crate::model::{Span, TaskRef};
 
 impl Worker {
@@ -15,14 +15,29 @@ impl Worker {
         }
         let running = self.running.as_mut()?;
         match report {
-            Report::Done { batch, lo, ref outcomes, .. } => {
+            Report::Done { batch, lo, outcomes, busy_ns } => {
                 settle(&mut running.open, lo, outcomes.len() as u32);
-                (batch == running.batch.id).then_some(report)
+                let own = &running.batch;
+                // What a call memorized was kept here, and comes with its outcome.
+                let children = (lo..).zip(outcomes);
+                let outcomes = children.map(|(child, outcome)| match outcome {
+                    Outcome::Completed(output) => own.completed(child, output),
+                    other => {
+                        own.drop_memorized(child);
+                        other
+                    }
+                });
+                let outcomes = outcomes.collect();
+                (batch == own.id).then_some(Report::Done { batch, lo, outcomes, busy_ns })
             }
             Report::Progress { run, span, attempt, done, total, text } => {
                 // The worker knows one node, which is its first.
                 let span = Span { node: running.batch.span.node, ..span };
                 Some(Report::Progress { run, span, attempt, done, total, text })
+            }
+            Report::Warning { run, task, attempt, code, reason } => {
+                let task = TaskRef { node: running.batch.span.node, ..task };
+                Some(Report::Warning { run, task, attempt, code, reason })
             }
             Report::Blocking { run, task, attempt, reason } => {
                 let task = TaskRef { node: running.batch.span.node, ..task };

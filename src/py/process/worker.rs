@@ -173,7 +173,7 @@ impl Worker {
         self.write(&bytes);
     }
 
-    fn write(&mut self, bytes: &[u8]) {
+    pub(super) fn write(&mut self, bytes: &[u8]) {
         self.out.extend(bytes);
         self.flush();
     }

@@ -73,6 +73,7 @@ impl Author {
             session: None,
             weight: 1,
             conduct: Conduct::default(),
+            memory: Default::default(),
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
             at: Timestamp(self.clock),
         };

@@ -6,6 +6,7 @@ mod maps;
 mod recovery;
 mod sessions;
 mod stopping;
+mod sweeping;
 mod timeouts;
 mod triggers;
 
@@ -45,9 +46,10 @@ pub fn case(mut workflow: Value) -> Case {
         priority: 0,
         durability: Durability::Strict,
         tags: Vec::new(),
-        session: None,
+        session: plan.workflow.memory.as_ref().map(|_| "ada".into()),
         weight: 1,
         conduct: Conduct::default(),
+        memory: Default::default(),
         trace_id: String::new(),
         at: now,
     };

@@ -78,6 +78,7 @@ fn left_behind(path: &Path, plan: &Arc<Plan>, runs: &[(u8, Conduct)], then: &[(u
             session: Some("u".into()),
             weight: 1,
             conduct: conduct.clone(),
+            memory: Default::default(),
             trace_id: String::new(),
             at: Timestamp(1),
         };

@@ -61,6 +61,7 @@ impl Model {
                 );
                 Ok(())
             }
+            Effect::Sweep => Err("a sweep without a memory policy".into()),
             Effect::Ended => {
                 demand!(self.ended(), "waiters released before the end");
                 demand!(!self.released, "waiters released twice");

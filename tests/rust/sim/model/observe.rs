@@ -109,6 +109,14 @@ impl Model {
             Event::Blocking { task, attempt, .. } => {
                 demand!(self.is_running(*task, *attempt), "{task:?} blocks, not under way");
             }
+            Event::Warned { task, attempt, .. } => {
+                demand!(self.is_running(*task, *attempt), "{task:?} warns, not under way");
+            }
+            Event::Sweeping => {
+                let open = self.nodes.iter().position(|node| !node.ended());
+                demand!(open.is_none(), "the run sweeps, node {open:?} has not ended");
+            }
+            Event::Swept { .. } => {}
             Event::CancelRequested { cause, .. } => self.cancel_requested(*cause)?,
             Event::RunEnded { state, .. } => {
                 let open = self.nodes.iter().position(|node| !node.ended());

@@ -219,7 +219,8 @@ impl World {
             }
             Effect::Abandon { span, attempt } => self.abandon(span, attempt),
             Effect::Withdraw => self.lanes.withdraw(id()),
-            Effect::Began => {}
+            // No scene has a memory policy; see `tests/rust/run/sweeping.rs`.
+            Effect::Began | Effect::Sweep => {}
             Effect::Leave { span } => self.lanes.withdraw_span(id(), span),
             Effect::Ended => {
                 self.finished = true;

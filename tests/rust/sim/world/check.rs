@@ -127,6 +127,9 @@ impl World {
             Event::Progress { .. } => "Progress",
             Event::Memory(_) => "Memory",
             Event::Blocking { .. } => "Blocking",
+            Event::Warned { .. } => "Warned",
+            Event::Sweeping => "Sweeping",
+            Event::Swept { .. } => "Swept",
             Event::CancelRequested { .. } => "CancelRequested",
             Event::RunEnded { state, .. } => state.as_str(),
         };

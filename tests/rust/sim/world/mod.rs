@@ -236,6 +236,7 @@ fn submitted(scene: &Scene, plan: &Plan, at: Timestamp) -> Submitted {
         session: None,
         weight: 1,
         conduct: Conduct::default(),
+        memory: Default::default(),
         trace_id: String::new(),
         at,
     }

@@ -1,0 +1,88 @@
+//! Finds what sessions are to forget when their runs end, on a thread of its own.
+//!
+//! The owner never works on an index; it asks here, and is told through its inbox. The thread starts
+//! with the first question and ends with the owner.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use super::inbox::{Inbox, Message};
+use crate::memory::{Forget, Memory};
+use crate::model::RunId;
+
+/// Memories that one run forgets at its end; what is left goes at the end of the next.
+const SWEPT_MAX: usize = 10_000;
+
+/// A run that ends, and what its session forgets.
+pub(super) struct Sweep {
+    pub(super) run: RunId,
+    pub(super) session: Arc<str>,
+    /// Strength, 0 to 1.
+    pub(super) below: f64,
+}
+
+pub(super) struct Sweeper {
+    memory: Arc<Memory>,
+    inbox: Arc<Inbox>,
+    thread: Option<(mpsc::Sender<Sweep>, JoinHandle<()>)>,
+}
+
+impl Sweeper {
+    pub(super) fn new(memory: Arc<Memory>, inbox: Arc<Inbox>) -> Self {
+        Self { memory, inbox, thread: None }
+    }
+
+    /// Has the run's weak memories found; answered by `Message::Swept`. Never blocks.
+    pub(super) fn find(&mut self, sweep: Sweep) {
+        if self.thread.is_none() {
+            let (sender, sweeps) = mpsc::channel();
+            let (memory, inbox) = (Arc::clone(&self.memory), Arc::clone(&self.inbox));
+            let work = move || sweeps.iter().for_each(|sweep| answer(&memory, &inbox, &sweep));
+            match thread::Builder::new().name("goclaw-sweep".into()).spawn(work) {
+                Ok(thread) => self.thread = Some((sender, thread)),
+                Err(error) => return tell(&self.inbox, sweep.run, Err(error.to_string())),
+            }
+        }
+        if let Some((sender, _)) = &self.thread {
+            let run = sweep.run;
+            if sender.send(sweep).is_err() {
+                tell(&self.inbox, run, Err("the sweeper has ended".into()));
+            }
+        }
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.thread.take() {
+            drop(sender);
+            // It survives panics of a search; a panic beyond that has nobody left to hear of it.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer(memory: &Memory, inbox: &Inbox, sweep: &Sweep) {
+    let weak = Forget::Below { strength: sweep.below, grace: 0 };
+    let doomed = || memory.doomed(&sweep.session, &weak, SWEPT_MAX);
+    // Whatever happens in the search: the run must end.
+    let found = match panic::catch_unwind(AssertUnwindSafe(doomed)) {
+        Ok(Ok(doomed)) => Ok((doomed.ids, doomed.left)),
+        Ok(Err(error)) => Err(format!("{}: {}", error.code, error.message)),
+        Err(_) => Err("the search panicked".into()),
+    };
+    tell(inbox, sweep.run, found);
+}
+
+fn tell(inbox: &Inbox, run: RunId, found: Result<(Vec<crate::model::EntryId>, u64), String>) {
+    let (ids, left, failure) = match found {
+        Ok((ids, left)) => (ids, left, None),
+        Err(why) => {
+            tracing::warn!(target: "goclaw.memory", run = %run, "nothing is forgotten: {why}");
+            (Vec::new(), 0, Some(why))
+        }
+    };
+    // Where the engine has closed, the run goes on when it is opened again.
+    let _ = inbox.push(Message::Swept { run, ids, left, failure });
+}
