@@ -20,7 +20,7 @@ from .agent import Agent, agent
 from .builder import Workflow
 from .definition import Definition
 from .engine import Engine, run
-from .entry import Entry, Forgotten, Hit, HitExplanation, MemoryStats
+from .entry import Entry, Forgotten, Hit, HitExplanation, Imported, MemoryStats
 from .errors import (
     AgentError,
     BindingError,
@@ -115,6 +115,7 @@ __all__ = [
     "Hit",
     "HitExplanation",
     "IdleTimedOut",
+    "Imported",
     "Incident",
     "IncompatibleRun",
     "InputError",

@@ -143,6 +143,23 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class Imported:
+    """What importing notes has changed.
+
+    Attributes:
+        added: Memories that were made.
+        moved: Memories whose text is the same and whose lines in their file are others.
+        forgotten: Memories that their files say no more.
+        unchanged: Memories that were left as they are.
+    """
+
+    added: int
+    moved: int
+    forgotten: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryStats:
     """Counts over all sessions.
 

@@ -23,7 +23,7 @@ from ._verbs import (
     spelled,
     value_of,
 )
-from .entry import Entry, Forgotten, Hit, MemoryStats, _entry, _known
+from .entry import Entry, Forgotten, Hit, Imported, MemoryStats, _entry, _known
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -402,6 +402,50 @@ class Memory(_Recall):
                 count += self._native.import_lines(batch)
                 batch.clear()
         return count + self._native.import_lines(batch)
+
+    def import_markdown(self, folder: str | os.PathLike[str], *, session: str) -> Imported:
+        """Memorizes the Markdown memory of an OpenClaw workspace: ``MEMORY.md`` and ``memory/**/*.md``.
+
+        Each heading makes a memory, a longer section several of about 400 tokens. Its metadata names `file`, `heading`,
+        `lines` and, where the file's name says one, `date`, which is also when it was created. Importing again changes
+        nothing; of a file that has changed, what it says no more is forgotten, and the rest stays as it is.
+
+        Args:
+            folder: The workspace.
+            session: Whose memory it becomes.
+
+        Returns:
+            What was changed.
+
+        Raises:
+            RecallError: `memory.markdown` naming the file that is no UTF-8, larger than 4 MiB, unreadable, or reached
+                by a link that leads out of the workspace; nothing was memorized then. `memory.embedder`.
+        """
+        plan = self._native.plan_import(session, os.fspath(folder))
+        vectors = self._embed(plan.texts()) if self._embedder is not None else []
+        return Imported(*self._native.carry_out(plan, vectors))
+
+    async def aimport_markdown(self, folder: str | os.PathLike[str], *, session: str) -> Imported:
+        """`import_markdown`, without blocking the event loop."""
+        return await _elsewhere(partial(self.import_markdown, folder, session=session))
+
+    def export_markdown(self, folder: str | os.PathLike[str], *, session: str) -> int:
+        """Writes a session as the Markdown memory of an OpenClaw workspace.
+
+        What was imported goes back into its files; other texts and values go into the notes of the days that they were
+        memorized on. Bytes and vectors stay behind; `export` takes everything.
+
+        Args:
+            folder: The workspace, which is made where there is none.
+            session: Whose memory.
+
+        Returns:
+            How many memories were written.
+
+        Raises:
+            RecallError: `memory.markdown` where one of the files is there already: none was written then.
+        """
+        return self._native.export_notes(session, os.fspath(folder))
 
     def close(self) -> None:
         """Closes the engine inside."""

@@ -13,6 +13,8 @@ mod image;
 mod keeper;
 #[cfg(test)]
 mod kept_tests;
+mod markdown;
+mod notes;
 mod open;
 mod query;
 mod review;
@@ -25,9 +27,11 @@ mod slot;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod workspace;
 
 pub use filter::Filter;
 pub use forget::{Forget, Forgotten};
+pub use notes::{Import, Imported};
 pub use query::{Boost, Fusion, Hit, Mode, Parts, Query, Weights};
 pub use review::strength;
 pub use service::{Draft, Journal, Memory, Stats};

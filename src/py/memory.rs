@@ -1,11 +1,13 @@
 //! Memory as Python sees it: rows in, rows out. `goclaw.memory` names the parts.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::errors;
+use super::notes::PyImport;
 use crate::agent::Batch;
 use crate::memory::{
     self, Boost, Draft, Filter, Forget, Fusion, Hit, Memory, Mode, Parts, Query, Weights,
@@ -394,6 +396,29 @@ impl PyMemory {
 
     fn import_lines(&self, py: Python<'_>, lines: Vec<String>) -> PyResult<u64> {
         self.ask(py, |memory| memory.import(lines.iter().map(String::as_str)))
+    }
+
+    /// Finds what importing the notes of a workspace changes.
+    fn plan_import(&self, py: Python<'_>, session: &str, folder: PathBuf) -> PyResult<PyImport> {
+        let import = self.ask(py, |memory| memory.plan_import(session, &folder))?;
+        Ok(PyImport::new(import))
+    }
+
+    /// Carries an import out, once; answers how many were added, moved, forgotten, left as they are.
+    fn carry_out(
+        &self,
+        py: Python<'_>,
+        import: &PyImport,
+        vectors: Vec<Vec<f32>>,
+    ) -> PyResult<(u64, u64, u64, u64)> {
+        let Some(import) = import.take() else { return Ok((0, 0, 0, 0)) };
+        let done = self.ask(py, |memory| memory.carry_out(import, vectors))?;
+        Ok((done.added, done.moved, done.forgotten, done.unchanged))
+    }
+
+    /// Writes a session as notes; answers how many memories were written.
+    fn export_notes(&self, py: Python<'_>, session: &str, folder: PathBuf) -> PyResult<u64> {
+        self.ask(py, |memory| memory.export_notes(session, &folder))
     }
 
     /// Settles which model makes the vectors, or refuses another one than before.

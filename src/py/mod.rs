@@ -21,6 +21,7 @@ mod logging;
 mod looper;
 mod mailbox;
 mod memory;
+mod notes;
 mod notify;
 mod object;
 mod output;
@@ -59,6 +60,8 @@ mod _goclaw {
     use super::lanes::PyLanes;
     #[pymodule_export]
     use super::memory::PyMemory;
+    #[pymodule_export]
+    use super::notes::PyImport;
     #[pymodule_export]
     use super::plan::{PyPlan, compile, lane_sizes};
     #[pymodule_export]
