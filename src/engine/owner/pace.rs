@@ -20,6 +20,9 @@ const BATCH_CALLS_MAX: u32 = 1_024;
 /// and nobody else waits for its interpreter.
 const PROCESS_BATCH_NS: u64 = 4_000_000;
 const PROCESS_BATCH_CALLS_MAX: u32 = 8_192;
+/// How many times as long as known a report makes a call at most: one that the system put aside for a
+/// while says little about the next, and a batch of a few calls costs a round trip for each few.
+const SLOWER_MAX: u64 = 4;
 /// An agent below this, in nanoseconds per call, does not gain from more threads.
 const SHORT_NS: u64 = 50_000;
 /// Batches of a short agent that are out at once: one being worked on, one waiting behind it.
@@ -105,7 +108,10 @@ impl Paces {
     pub(super) fn learn(&mut self, agent: &str, calls: usize, busy_ns: u64) {
         if let Some(pace) = self.agents.get_mut(agent) {
             let seen = (busy_ns / calls.max(1) as u64).max(1);
-            pace.call_ns = if pace.call_ns == 0 { seen } else { (pace.call_ns + seen) / 2 };
+            pace.call_ns = match pace.call_ns {
+                0 => seen,
+                known => known.midpoint(seen.min(known.saturating_mul(SLOWER_MAX))),
+            };
         }
     }
 
@@ -126,6 +132,22 @@ impl Paces {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_slow_report_does_not_cut_batches_to_pieces_and_a_few_do() {
+        let agent: Arc<str> = "short".into();
+        let mut paces = Paces::default();
+        paces.went_out(&agent, Style::Process, 1);
+        paces.learn(&agent, 100, 100 * 10_000);
+        assert_eq!(paces.batch(&agent, Style::Process), 400);
+        paces.learn(&agent, 1, 20_000_000);
+        assert_eq!(paces.batch(&agent, Style::Process), 160);
+        for _ in 0..12 {
+            paces.learn(&agent, 1, 20_000_000);
+        }
+        assert_eq!(paces.batch(&agent, Style::Process), 1);
+        assert!(paces.call_us(&agent).is_some_and(|us| us > 19_000));
+    }
 
     #[test]
     fn workers_get_more_of_short_calls_and_do_not_wait_for_each_other() {
