@@ -57,5 +57,5 @@ pub(super) fn first_frame(socket: &UnixStream, framer: &mut Framer) -> io::Resul
     }
     framer.feed(&all);
     let file = file.ok_or_else(|| io::Error::other("the engine sent no mark"))?;
-    Ok(Mark::received(File::from(file)))
+    Mark::received(File::from(file))
 }

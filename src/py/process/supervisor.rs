@@ -33,6 +33,8 @@ const SOON: Duration = Duration::from_millis(5);
 /// How long a worker has from its start to its first word.
 const START_MAX: Duration = Duration::from_secs(60);
 
+const READ_BYTES: usize = 64 << 10;
+
 /// Where news came from.
 #[derive(Clone, Copy)]
 enum Source {
@@ -50,6 +52,8 @@ pub(super) struct Supervisor {
     launch: Option<Arc<Launch>>,
     close_by: Option<Instant>,
     looked: Instant,
+    /// What is read at once.
+    bytes: Vec<u8>,
 }
 
 impl Supervisor {
@@ -66,6 +70,7 @@ impl Supervisor {
             launch: None,
             close_by: None,
             looked: Instant::now(),
+            bytes: vec![0; READ_BYTES],
         };
         let thread = thread::Builder::new().name("goclaw-procs".into());
         Ok((thread.spawn(move || supervisor.run())?, bell))
@@ -146,13 +151,13 @@ impl Supervisor {
         }
         let starting = self.workers.iter().filter(|worker| !worker.ready).count();
         let live = self.workers.iter().filter(|worker| !worker.retiring).count();
-        let room = self.pool.options.max_workers().saturating_sub(live);
+        let room = self.pool.options.max_workers.saturating_sub(live);
         for _ in 0..self.queue.len().saturating_sub(starting).min(room) {
             self.start_worker();
         }
         let live = self.workers.iter().filter(|worker| !worker.retiring).count();
         let idle = self.workers.iter().any(Worker::is_idle);
-        self.pool.starts.store(!idle && live < self.pool.options.max_workers(), Ordering::Relaxed);
+        self.pool.starts.store(!idle && live < self.pool.options.max_workers, Ordering::Relaxed);
     }
 
     fn start_worker(&mut self) {
@@ -261,7 +266,7 @@ impl Supervisor {
     }
 
     fn hear(&mut self, at: usize, now: Instant) {
-        for news in self.workers[at].read(now) {
+        for news in self.workers[at].read(now, &mut self.bytes) {
             let worker = &mut self.workers[at];
             match news {
                 News::Ready => {

@@ -25,7 +25,6 @@ use crate::agent::Batch;
 use crate::agent::wire::{Framer, NODES_KEPT, News, Order, seal};
 use crate::model::{BatchId, Span};
 
-const READ_BYTES: usize = 64 << 10;
 /// Reads from one worker in a turn; the others wait meanwhile.
 const READS_MAX: usize = 16;
 
@@ -195,12 +194,11 @@ impl Worker {
         }
     }
 
-    /// Reads what came.
-    pub(super) fn read(&mut self, now: Instant) -> Vec<News> {
+    /// Reads what came, by way of `bytes`.
+    pub(super) fn read(&mut self, now: Instant, bytes: &mut [u8]) -> Vec<News> {
         let mut news = Vec::new();
-        let mut bytes = vec![0; READ_BYTES];
         for _ in 0..READS_MAX {
-            match (&self.socket).read(&mut bytes) {
+            match (&self.socket).read(bytes) {
                 Ok(0) => {
                     self.gone.get_or_insert(now);
                     break;
