@@ -7,6 +7,7 @@ import inspect
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from . import _signature, _trace
@@ -89,9 +90,16 @@ class Flow(Definition[R], Generic[P, R]):
             model["memory"] = self._memory._to_model()
         return model, tracer.constants
 
+    @cached_property
+    def _fields(self) -> tuple[dict[str, bool], dict[str, Any]]:
+        """The fields of the input, each with whether it must be given, and what those are that need not."""
+        return {param.name: param.required for param in self._signature.inputs}, self._defaults()
+
     def _input(self, given: Any) -> dict[str, Any]:
-        known = {param.name: param.required for param in self._signature.inputs}
-        return named_input(given, known, self._defaults(), self.name)
+        known, defaults = self._fields
+        if type(given) is dict and given.keys() == known.keys():
+            return {name: given[name] for name in known}
+        return named_input(given, known, defaults, self.name)
 
     def _defaults(self) -> dict[str, Any]:
         parameters = self._signature.callers.parameters.values()

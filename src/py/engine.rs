@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use super::executor::{PythonExecutor, Recall};
 use super::facts::{self, FactRow};
@@ -177,8 +177,8 @@ impl PyEngine {
     }
 
     /// The lanes as `compile` takes them.
-    fn lane_specs(&self) -> String {
-        serde_json::to_string(&self.lanes.specs()).expect("numbers and texts can be written down")
+    fn lane_specs(&self, py: Python<'_>) -> Py<PyString> {
+        self.lanes.told(py)
     }
     #[getter]
     fn recovered(&self) -> usize {

@@ -1,10 +1,10 @@
 //! An engine's lanes as Python sees them: looked at, paused, drained, declared, changed.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use super::plan::parse;
 use super::run::wait;
@@ -15,21 +15,46 @@ use crate::model::{LaneSpec, OnFull, Result};
 
 /// The lanes of an engine as they were declared, for the compiler.
 #[derive(Debug, Default)]
-pub(super) struct LaneBook(RwLock<Vec<LaneSpec>>);
+pub(super) struct LaneBook {
+    specs: RwLock<Vec<LaneSpec>>,
+    /// The same as JSON: every submit asks for it.
+    told: Mutex<Option<Py<PyString>>>,
+}
 
 impl LaneBook {
     pub(super) fn new(specs: Vec<LaneSpec>) -> Self {
-        Self(RwLock::new(specs))
+        Self { specs: RwLock::new(specs), told: Mutex::default() }
     }
 
     pub(super) fn specs(&self) -> Vec<LaneSpec> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.specs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The lanes as `compile` takes them: the same object as long as they stay the same.
+    pub(super) fn told(&self, py: Python<'_>) -> Py<PyString> {
+        let known = |told: &Option<Py<PyString>>| told.as_ref().map(|told| told.clone_ref(py));
+        if let Some(told) = known(&self.told.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return told;
+        }
+        // Read before the lock is taken: making an object may let go of the interpreter.
+        let specs = self.specs();
+        let json = serde_json::to_string(&specs).expect("numbers and texts can be written down");
+        let told = PyString::new(py, &json).unbind();
+        let copy = told.clone_ref(py);
+        let mut place = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Changed meanwhile, they are told anew the next time.
+        if *self.specs.read().unwrap_or_else(PoisonError::into_inner) == specs {
+            *place = Some(copy);
+        }
+        told
     }
 
     fn put(&self, spec: LaneSpec) {
-        let mut specs = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut specs = self.specs.write().unwrap_or_else(PoisonError::into_inner);
         specs.retain(|other| other.name != spec.name);
         specs.push(spec);
+        *told = None;
     }
 }
 
