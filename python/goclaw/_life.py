@@ -89,4 +89,5 @@ def _after_fork() -> None:
 
 _registry.listeners.append(_wake_all)
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_after_fork)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_after_fork)

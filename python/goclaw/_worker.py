@@ -148,4 +148,5 @@ def _forked() -> None:
     logging.getLogger().handlers[:] = [h for h in logging.getLogger().handlers if not isinstance(h, _Relay)]
 
 
-os.register_at_fork(after_in_child=_forked)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forked)
