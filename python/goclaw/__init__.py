@@ -14,13 +14,13 @@ Example:
     'hello Ada'
 """
 
-from . import embedders
+from . import embedders, tiers
 from ._goclaw import Context, __version__, current
 from .agent import Agent, agent
 from .builder import Workflow
 from .definition import Definition
 from .engine import Engine, run
-from .entry import Entry, Forgotten, Hit, HitExplanation, Imported, MemoryStats
+from .entry import ColdStats, Entry, Forgotten, Hit, HitExplanation, Imported, MemoryStats, Moved
 from .errors import (
     AgentError,
     BindingError,
@@ -94,6 +94,7 @@ __all__ = [
     "Cancelled",
     "ChargeRefused",
     "ChildView",
+    "ColdStats",
     "Collect",
     "ConfigError",
     "Context",
@@ -133,6 +134,7 @@ __all__ = [
     "MemoryStats",
     "MergeFailed",
     "MessageDropped",
+    "Moved",
     "NotYetSupported",
     "PayloadError",
     "Plan",
@@ -193,6 +195,7 @@ __all__ = [
     "otherwise",
     "redirect",
     "run",
+    "tiers",
     "when",
     "workflow",
 ]

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, TypeAlias, final
 
 from ._recall import _Draft
-from ._verbs import Dropping, Memorizing, Retrieving
+from ._verbs import Dropping, Memorizing, Moving, Retrieving
 from .memory import SessionMemory
 from .recalled import Recalled
 from .session import Signal, Signals
@@ -70,7 +70,7 @@ _MemoryRow: TypeAlias = tuple[
     bytes | None,
     tuple[float, float, float],
     tuple[int, int],
-    bool,
+    tuple[bool, str | None],
 ]
 _LegRow: TypeAlias = tuple[int | None, float | None]
 _PartsRow: TypeAlias = tuple[float, float, float, float, float, int]
@@ -160,6 +160,7 @@ class Engine:
         stuck_threads_max: int,
         processes_json: str | None,
         embedder: Any,
+        cold_json: str | None,
     ) -> Engine: ...
     @property
     def recovered(self) -> int: ...
@@ -270,7 +271,12 @@ class Memory:
         vector: builtins.list[float] | None,
         without: builtins.list[str],
         search: Retrieving,
-    ) -> builtins.list[_HitRow]: ...
+    ) -> tuple[builtins.list[_HitRow], str | None]: ...
+    def move_cold(self, session: str, asked: Moving) -> tuple[builtins.list[str], int, int, int]: ...
+    def bring_back(self, session: str, ids: builtins.list[str]) -> int: ...
+    def settle_cold(self) -> int: ...
+    def cold_stats(self) -> tuple[str, int, int, int, int, str | None] | None: ...
+    def cold_health(self) -> None: ...
     def recent(self, session: str, n: int) -> builtins.list[_MemoryRow]: ...
     def list(self, session: str, after: str | None, limit: int) -> builtins.list[_MemoryRow]: ...
     def get(self, id: str, session: str | None) -> _MemoryRow | None: ...

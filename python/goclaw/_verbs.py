@@ -27,6 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Mode: TypeAlias = Literal["hybrid", "vector", "text"]
 Fusion: TypeAlias = Literal["score", "rrf"]
 Review: TypeAlias = Literal["auto", "good", "none"] | bool
+Tiers: TypeAlias = Literal["all", "hot", "cold"]
 
 TURNS_MAX = 50
 """Most recent turns that widen a query."""
@@ -63,6 +64,7 @@ class RetrieveOptions(TypedDict, total=False):
     recency_half_life: Duration
     diversity: float
     explain: bool
+    tiers: Tiers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +86,11 @@ class Retrieving:
     recency_half_life: Duration = "30d"
     diversity: float = 0.0
     explain: bool = False
+    tiers: Tiers = "all"
 
     def __post_init__(self) -> None:
         whole("top_k", self.top_k)
+        one_of("tiers", self.tiers, ("all", "hot", "cold"))
         one_of("mode", self.mode, ("hybrid", "vector", "text"))
         one_of("fusion", self.fusion, ("score", "rrf"))
         if self.review is not True and self.review is not False:
@@ -158,6 +162,38 @@ class Dropping:
     @property
     def grace_ms(self) -> int:
         return to_ms(self.grace, what="grace")
+
+
+class MoveOptions(TypedDict, total=False):
+    """Options of `move_cold`."""
+
+    below: float | None
+    unused_for: Duration | None
+    keep_max: int | None
+    limit: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """What is to move to the cold tier."""
+
+    below: float | None = None
+    unused_for: Duration | None = None
+    keep_max: int | None = None
+    limit: int = 1_000
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        whole("limit", self.limit)
+        if self.below is not None:
+            number("below", self.below, "memory.threshold")
+        if self.keep_max is not None:
+            whole("keep_max", self.keep_max)
+
+    @property
+    def unused_ms(self) -> int | None:
+        return None if self.unused_for is None else to_ms(self.unused_for, what="unused_for")
 
 
 def value_of(verb: str, kind: type[V], options: Mapping[str, Any]) -> V:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .embedders import Embedder
+    from .tiers import Move, Tier
 
 _PAYLOAD_MAX = 16 * 2**20
 
@@ -53,6 +54,8 @@ class Engine(Submitting):
             does not wait for running work. Where the engine is opened outside the main thread, or
             the program handles SIGTERM itself, nothing is changed.
         processes: How worker processes are kept, for agents with `isolation="process"`.
+        cold: Where memories lie that are hardly asked for, see `goclaw.tiers`; needs a path.
+        move: What moves there by itself, see `goclaw.tiers.Move`.
 
     Raises:
         RecallError: `memory.model` where the store was begun with another embedder.
@@ -90,6 +93,8 @@ class Engine(Submitting):
         stuck_threads_max: int | None = None,
         handle_sigterm: bool = True,
         processes: Processes | None = None,
+        cold: Tier | None = None,
+        move: Move | None = None,
     ) -> None:
         _guard.refuse_main_replay()
         given = {
@@ -119,6 +124,8 @@ class Engine(Submitting):
                 code="config.contradiction",
                 help='leave the path out, or use durability="relaxed"',
             )
+        self._move = move
+        cellar = None if cold is None and move is None else _cellar(cold, move, path)
         self._path = None if path is None else os.path.expanduser(os.fspath(path))
         self._drain_ms = to_ms(told.get("drain_timeout", "10s"), what="drain_timeout")
         self._pid = os.getpid()
@@ -136,6 +143,7 @@ class Engine(Submitting):
             whole_number("stuck_threads_max", told.get("stuck_threads_max", 32), 100_000),
             None if processes is None else json.dumps(_checked(processes)._to_model()),
             embedder,
+            cellar,
         )
         self._memory = Memory._of(self, embedder)
         if embedder is not None:
@@ -210,3 +218,15 @@ def _checked(processes: Processes) -> Processes:
             f"`processes` is {processes!r}", code="config.invalid", help="give goclaw.Processes(max_tasks=1000, ...)"
         )
     return processes
+
+
+def _cellar(cold: Tier | None, move: Move | None, path: object) -> str:
+    from .tiers import _to_json
+
+    if cold is None or path is None:
+        raise ConfigError(
+            "`move` needs a cold tier" if cold is None else "an engine in memory cannot have a cold tier",
+            code="config.contradiction",
+            help="give the tier, too: cold=goclaw.tiers.Files(...)" if cold is None else "give the engine a path",
+        )
+    return _to_json(cold, move)

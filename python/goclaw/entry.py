@@ -33,6 +33,7 @@ class Entry:
         last_review: When it was last reviewed.
         created: When it was memorized.
         pinned: It is not forgotten by strength.
+        tier: Name of the cold tier where it lies; `None` for what is in the store.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Entry:
     last_review: datetime
     created: datetime
     pinned: bool
+    tier: str | None = None
     _halves: bytes | None = field(default=None, repr=False)
 
     @property
@@ -172,6 +174,7 @@ class MemoryStats:
         indexes_rebuilt: Files of indexes that could not be used (damaged, of another version, far behind), so that
             the session was indexed again.
         indexes_written: Files of indexes that were written.
+        cold: The cold tier by numbers, where there is one.
     """
 
     entries: int
@@ -181,6 +184,48 @@ class MemoryStats:
     indexes_loaded: int = 0
     indexes_rebuilt: int = 0
     indexes_written: int = 0
+    cold: ColdStats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStats:
+    """A cold tier by numbers.
+
+    Attributes:
+        tier: Its name.
+        entries: Memories that lie there.
+        bytes: Bytes of their contents.
+        pending: Copies that are to be deleted there and that the tier has not confirmed yet.
+        errors: Calls that failed since the engine was opened.
+        last_error: What the last failure said.
+    """
+
+    tier: str
+    entries: int
+    bytes: int
+    pending: int
+    errors: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What moved to the cold tier, or with ``dry_run`` would.
+
+    Attributes:
+        ids: The memories.
+        bytes: Bytes of their contents.
+        left: How many more are cold, beyond the limit.
+        refused: How many are cold and stay, since the tier has no room for something as large.
+    """
+
+    ids: tuple[str, ...]
+    bytes: int
+    left: int
+    refused: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 def _known(id: str, row: _goclaw._MemoryRow | None) -> Entry:
@@ -198,7 +243,7 @@ def _at(ms: int) -> datetime:
 
 
 def _entry(row: _goclaw._MemoryRow) -> Entry:
-    id, task, session, content, (is_json, metadata), halves, curve, (reviewed, created), pinned = row
+    id, task, session, content, (is_json, metadata), halves, curve, (reviewed, created), (pinned, tier) = row
     strength, stability, difficulty = curve
     return Entry(
         id=id,
@@ -212,6 +257,7 @@ def _entry(row: _goclaw._MemoryRow) -> Entry:
         last_review=_at(reviewed),
         created=_at(created),
         pinned=pinned,
+        tier=tier,
         _halves=halves,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,18 +19,22 @@ from ._verbs import (
     ForgetOptions,
     MemorizeOptions,
     Memorizing,
+    MoveOptions,
+    Moving,
     RetrieveOptions,
     Retrieving,
     spelled,
     value_of,
 )
-from .entry import Entry, Forgotten, Hit, Imported, MemoryStats, _entry, _known
+from .entry import ColdStats, Entry, Forgotten, Hit, Imported, MemoryStats, Moved, _entry, _known
+from .errors import RecallError
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from .embedders import Embedder
     from .engine import Engine
+    from .tiers import Move, Tier
 
 __all__ = ["Memory", "SessionMemory", "_of_task"]
 
@@ -44,6 +49,8 @@ class Memory(_Recall):
         embedder: Makes vectors of texts: a callable of a list of texts, sync or async (see
             `goclaw.embedders`). Without one, search goes by words and by vectors that callers bring.
         durability: How much a crash may cost, as for `Engine`.
+        cold: Where memories lie that are hardly asked for, see `goclaw.tiers`; needs a path.
+        move: What moves there by itself.
 
     Raises:
         RecallError: `memory.model` where the store was begun with another embedder.
@@ -65,10 +72,12 @@ class Memory(_Recall):
         *,
         embedder: Embedder | None = None,
         durability: Durability | None = None,
+        cold: Tier | None = None,
+        move: Move | None = None,
     ) -> None:
         from .engine import Engine
 
-        self._open(Engine(path, embedder=embedder, durability=durability), embedder)
+        self._open(Engine(path, embedder=embedder, durability=durability, cold=cold, move=move), embedder)
 
     @classmethod
     def _of(cls, engine: Engine, embedder: Embedder | None) -> Memory:
@@ -206,6 +215,8 @@ class Memory(_Recall):
             recency_half_life: When a memory counts as half new.
             diversity: How much the hits are to differ from each other, 0 to 1.
             explain: Whether the hits have an `explanation`.
+            tiers: ``"all"``, or only what is in the store (``"hot"``) or in the cold tier (``"cold"``). The cold
+                tier is searched by vector.
 
         Returns:
             The hits, best first.
@@ -213,7 +224,8 @@ class Memory(_Recall):
         Raises:
             RecallError: `memory.session`, `memory.query`, `memory.vector`, `memory.dimension`, `memory.limit`,
                 `memory.filter`, `memory.weights`, `memory.option`, `memory.threshold`, `memory.embedder` (by
-                vector alone; a hybrid search goes on by words and warns).
+                vector alone; a hybrid search goes on by words and warns), `memory.tier` (by ``tiers="cold"``; a
+                search of all tiers answers what is in the store and warns).
         """
         return self._retrieve(session, query, value_of("retrieve", Retrieving, options))
 
@@ -289,7 +301,8 @@ class Memory(_Recall):
         Returns:
             The counts.
         """
-        return MemoryStats(*self._native.stats())
+        cold = self._native.cold_stats()
+        return MemoryStats(*self._native.stats(), cold=None if cold is None else ColdStats(*cold))
 
     def sessions(self, *, limit: int = 100, after: str | None = None) -> dict[str, int]:
         """Sessions that remember something, by name.
@@ -364,6 +377,91 @@ class Memory(_Recall):
             How many memories were forgotten.
         """
         return self._native.delete_session(session)
+
+    @spelled(Moving)
+    def move_cold(self, session: str | None = None, **options: Unpack[MoveOptions]) -> Moved:
+        """Moves memories to the cold tier, weakest first: those that any of the options names.
+
+        Pinned ones stay, and those without a vector.
+
+        Args:
+            session: Whose memories; `None` for all sessions, one after the other.
+            below: Those weaker than this, 0 to 1.
+            unused_for: Those neither memorized nor reviewed for this long.
+            keep_max: The weakest, where a session has more than this many in the store.
+            limit: How many at most.
+            dry_run: Only say what would move.
+
+        Returns:
+            What moved. Without any of the first three options, by what `move=` was given when it was opened.
+
+        Raises:
+            RecallError: `memory.tier` where there is no tier, or it fails: what moved until then has moved.
+        """
+        asked = self._moving(value_of("move_cold", Moving, options))
+        ids: builtins.list[str] = []
+        size = left = refused = 0
+        for name in self._names() if session is None else [session]:
+            some, more, beyond, large = self._native.move_cold(name, replace(asked, limit=asked.limit - len(ids)))
+            ids += some
+            size, left, refused = size + more, left + beyond, refused + large
+        return Moved(tuple(ids), size, left, refused)
+
+    @spelled(Moving)
+    async def amove_cold(self, session: str | None = None, **options: Unpack[MoveOptions]) -> Moved:
+        """`move_cold`, without blocking the event loop."""
+        value_of("amove_cold", Moving, options)
+        return await _elsewhere(lambda: self.move_cold(session, **options))
+
+    def _moving(self, asked: Moving) -> Moving:
+        if asked.below is asked.unused_for is asked.keep_max is None:
+            usual = self._engine._move
+            if usual is None:
+                raise RecallError(
+                    "move_cold() is not told what is cold",
+                    code="memory.threshold",
+                    help='move_cold(session, below=0.5), unused_for="30d" or keep_max=100_000',
+                )
+            return replace(asked, below=usual.below, unused_for=usual.unused_for, keep_max=usual.keep_max)
+        return asked
+
+    def bring_back(self, session: str, ids: str | Iterable[str]) -> int:
+        """Brings memories back from the cold tier into the store.
+
+        Args:
+            session: Whose memories.
+            ids: Which; those that do not lie in the tier stay as they are.
+
+        Returns:
+            How many came back.
+
+        Raises:
+            RecallError: `memory.tier`.
+        """
+        return self._native.bring_back(session, [ids] if isinstance(ids, str) else [*ids])
+
+    async def abring_back(self, session: str, ids: str | Iterable[str]) -> int:
+        """`bring_back`, without blocking the event loop."""
+        return await _elsewhere(partial(self.bring_back, session, ids))
+
+    def settle_cold(self) -> int:
+        """Deletes from the cold tier what was forgotten, now; it happens by itself, too.
+
+        Returns:
+            How many copies went.
+
+        Raises:
+            RecallError: `memory.tier`; the deletions are kept and tried again.
+        """
+        return self._native.settle_cold()
+
+    def check_cold(self) -> None:
+        """Asks the cold tier whether it is there.
+
+        Raises:
+            RecallError: `memory.tier` where it is not.
+        """
+        self._native.cold_health()
 
     def export(self, session: str | None = None) -> Iterator[str]:
         """Memories as JSON Lines, without line ends.

@@ -72,7 +72,8 @@ impl Engine {
             (Arc::clone(&inbox) as Arc<dyn Journal>, Arc::clone(&views.shelves));
         let clock = Clock::start();
         let now = move || clock.now();
-        let memory = Arc::new(Memory::new(Arc::clone(&store), journal, shelves, now)?);
+        let memory = Memory::new(Arc::clone(&store), journal, shelves, now)?;
+        let memory = Arc::new(memory.with_cold(options.cold.clone()));
         let executor = executor(Arc::clone(&inbox) as Arc<dyn Reports>, &memory);
         let mut owner = Owner::new(
             Arc::clone(&inbox),
@@ -94,6 +95,7 @@ impl Engine {
                     "raise the limit on threads (ulimit -u)",
                 )
             })?;
+        Memory::start_cold(&memory)?;
         let Views { stats, watch, incompatible, plans, shelves: _ } = views;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -346,6 +348,8 @@ impl Engine {
     /// Refuses new work, lets running work finish for `drain` milliseconds, interrupts the rest and
     /// releases every waiter. Again, or meanwhile: hurries if it may, and answers the same.
     pub fn close(&self, drain: Millis) -> Closed {
+        // It writes, and would only be refused.
+        self.shared.memory.stop_cold();
         let (reply, answer) = mpsc::sync_channel(1);
         let told = self.shared.inbox.push(Message::Close { drain, reply }).is_ok();
         // No answer: the owner was past reading this, and tells whoever came before.
@@ -355,6 +359,7 @@ impl Engine {
             Some(owner) => {
                 // A panic of the owner was reported where it happened; closing must still go on.
                 let _ = owner.join();
+                self.shared.memory.close_cold();
                 self.shared.closed.settle(closed.unwrap_or_default())
             }
             None => closed.unwrap_or_else(|| self.shared.closed.wait()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::machine::Machine;
 use crate::lane::Lanes;
+use crate::memory::Cellar;
 use crate::model::{
     Durability, Error, LaneSpec, MemoryAccess, Millis, OnRetry, Payload, Priority, Result, RunId,
     WhenBusy,
@@ -29,6 +30,8 @@ pub struct Options {
     pub cancel_grace: Millis,
     /// Threads that may be stuck before their lane starts no more of them.
     pub stuck_threads_max: u32,
+    /// Where memories lie that are hardly asked for.
+    pub cold: Option<Cellar>,
 }
 
 /// Five seconds: enough for an agent to put its things away.
@@ -48,6 +51,7 @@ impl Default for Options {
             when_busy: WhenBusy::Followup,
             cancel_grace: CANCEL_GRACE_MS,
             stuck_threads_max: STUCK_THREADS_MAX,
+            cold: None,
         }
     }
 }

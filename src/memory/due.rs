@@ -112,6 +112,7 @@ mod tests {
             last_review: Timestamp(review),
             created: Timestamp(0),
             pinned,
+            away: None,
         }
     }
 

@@ -77,6 +77,29 @@ impl Filter {
         self.0.is_empty()
     }
 
+    /// Names and values that every metadata it lets through has, or has in a list: a coarse filter for
+    /// those who know no other. Large numbers are left out, for they are equal to others nearby.
+    pub(super) fn musts(&self) -> Map<String, Value> {
+        let mut musts = Map::new();
+        for condition in &self.0 {
+            match condition {
+                Condition::Field(name, Test::In(wanted)) => {
+                    let is_sharp = |value: &Value| {
+                        value.as_f64().is_none_or(|number| number.abs() < 9_007_199_254_740_992.0)
+                    };
+                    if let [value] = &wanted[..]
+                        && is_sharp(value)
+                    {
+                        musts.insert(name.clone(), value.clone());
+                    }
+                }
+                Condition::All(filters) => musts.extend(filters.iter().flat_map(Self::musts)),
+                _ => {}
+            }
+        }
+        musts
+    }
+
     /// Whether metadata meets every condition; `None` is none at all.
     pub fn shows(&self, metadata: Option<&Map<String, Value>>) -> bool {
         self.0.iter().all(|condition| match condition {

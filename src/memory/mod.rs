@@ -6,6 +6,7 @@
 //! (`shelves`); the owner of the journal never works on an index. Knows no engine and no Python.
 
 mod check;
+mod cold;
 mod due;
 mod filter;
 mod forget;
@@ -29,6 +30,7 @@ mod tests;
 mod transfer;
 mod workspace;
 
+pub use cold::{Cellar, ColdStats, Found, Moved, Policy, Tiers};
 pub use filter::Filter;
 pub use forget::{Forget, Forgotten};
 pub use notes::{Import, Imported};

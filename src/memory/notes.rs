@@ -121,7 +121,9 @@ impl Memory {
                         import.unchanged += 1;
                     }
                     Some(mut there) => {
-                        Arc::make_mut(&mut there.entry).metadata = Some(metadata);
+                        let entry = Arc::make_mut(&mut there.entry);
+                        // What lay in a cold tier was fetched, and is put whole.
+                        (entry.metadata, entry.away) = (Some(metadata), None);
                         import.moved.push(there);
                     }
                     None => import.fresh.push(Entry {
@@ -135,6 +137,7 @@ impl Memory {
                         last_review: now,
                         created: notes.date.as_ref().map_or(now, |date| date.begins.min(now)),
                         pinned: false,
+                        away: None,
                     }),
                 }
             }

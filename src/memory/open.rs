@@ -62,6 +62,10 @@ impl Open {
         match &mut *state {
             Some(shelf) if pending.len() <= PENDING_MAX => {
                 pending.iter().for_each(|op| shelf.apply(op));
+                if let Err(error) = look_again(store, &self.session, &pending, shelf) {
+                    *state = None;
+                    return Err(error);
+                }
             }
             _ => {
                 *state = None;
@@ -272,6 +276,30 @@ fn load(store: &dyn Store, session: &str, counts: &Counts) -> Result<Shelf> {
     Ok(shelf)
 }
 
+/// Reads again what moved to a cold tier or back: only the store knows whether it did.
+fn look_again(store: &dyn Store, session: &str, ops: &[MemoryOp], shelf: &mut Shelf) -> Result<()> {
+    let mut ids = BTreeSet::new();
+    for op in ops {
+        match op {
+            MemoryOp::Move { moved, .. } => ids.extend(moved.iter().map(|(id, _)| *id)),
+            MemoryOp::Back { id, .. } => drop(ids.insert(*id)),
+            _ => {}
+        }
+    }
+    if ids.is_empty() {
+        return Ok(());
+    }
+    seen(store, session, |view| {
+        for id in &ids {
+            match view.entry(*id)? {
+                Some(memorized) => shelf.put(&memorized),
+                None => shelf.remove(*id),
+            }
+        }
+        Ok(())
+    })
+}
+
 /// What operations make of entries.
 fn after(before: &[(EntryId, Option<Memorized>)], ops: &[MemoryOp]) -> Own {
     let there = before.iter().filter_map(|(id, old)| Some((*id, old.clone()?)));
@@ -286,9 +314,14 @@ fn touched(ops: &[MemoryOp]) -> impl Iterator<Item = EntryId> {
         MemoryOp::Put(memorized) => vec![memorized.entry.id],
         MemoryOp::Vector { id, .. } | MemoryOp::Review { id, .. } => vec![*id],
         MemoryOp::Forget { ids, .. } => ids.clone(),
-        MemoryOp::DeleteSession { .. } | MemoryOp::Model(_) | MemoryOp::Forgetting { .. } => {
-            Vec::new()
-        }
+        // No task moves memories.
+        MemoryOp::Move { .. }
+        | MemoryOp::Back { .. }
+        | MemoryOp::Copy { .. }
+        | MemoryOp::Gone { .. }
+        | MemoryOp::DeleteSession { .. }
+        | MemoryOp::Model(_)
+        | MemoryOp::Forgetting { .. } => Vec::new(),
     });
     ids.collect::<BTreeSet<_>>().into_iter()
 }

@@ -62,7 +62,7 @@ impl Memory {
         session: Option<&str>,
         grade: Grade,
     ) -> Result<MemoryOp> {
-        let found = self.get(id, session)?.ok_or_else(|| check::unknown(id))?;
+        let found = self.get_stub(id, session)?.ok_or_else(|| check::unknown(id))?;
         let (entry, at) = (&found.entry, self.now());
         let fsrs = self.fsrs(&entry.session)?;
         let after = fsrs.review(Some(&entry.fsrs()), grade, days(&**entry, at));

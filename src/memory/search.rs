@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::check;
+use super::cold::Tiers;
 use super::query::{Fusion, Hit, Mode, Parts, Query, Weights};
 use super::review::strength;
 use super::service::Memory;
@@ -169,11 +170,26 @@ impl Memory {
         self.retrieve_with(session, query, &[])
     }
 
-    /// As `retrieve`, with operations of the session laid over it that are not committed (yet).
+    /// As `retrieve`, with operations of the session laid over it that are not committed (yet). Where a cold
+    /// tier fails, these are the hits without it.
     ///
     /// # Errors
     /// As `retrieve`.
     pub fn retrieve_with(
+        &self,
+        session: &str,
+        query: &Query,
+        ops: &[MemoryOp],
+    ) -> Result<Vec<Hit>> {
+        let found = self.retrieve_over(session, query, Tiers::All, ops)?;
+        if let Some(warning) = found.warning {
+            tracing::warn!(target: "goclaw.memory", "searched without the cold tier: {warning}");
+        }
+        Ok(found.hits)
+    }
+
+    /// As `retrieve_with`, without what lies in a cold tier.
+    pub(super) fn retrieve_here(
         &self,
         session: &str,
         query: &Query,

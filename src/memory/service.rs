@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::check;
+use super::cold::{Cellar, Cold};
 use super::shelves::Shelves;
 use super::sight::Sight;
 use crate::math::fsrs::Fsrs;
@@ -63,6 +64,8 @@ pub struct Memory {
     clock: Clock,
     ids: Mutex<ulid::Generator>,
     model: RwLock<Option<VectorModel>>,
+    /// Where memories lie that are hardly asked for.
+    pub(super) cold: Option<Cold>,
     /// Held while the model is settled, so that two first vectors cannot settle two.
     settling: Mutex<()>,
 }
@@ -87,6 +90,7 @@ impl Memory {
             usual: Arc::new(Fsrs::agent()),
             clock: Box::new(clock),
             ids: Mutex::default(),
+            cold: None,
             settling: Mutex::default(),
         })
     }
@@ -97,6 +101,17 @@ impl Memory {
     /// `memory.session`
     pub fn check_session(session: &str) -> Result<()> {
         check::session(session)
+    }
+
+    /// Gives it a cold tier.
+    #[must_use]
+    pub fn with_cold(mut self, cellar: Option<Cellar>) -> Self {
+        self.cold = cellar.map(Cold::new);
+        if let Some(cold) = &self.cold {
+            // The shelves are this memory's own, so nobody was there before.
+            let _ = self.shelves.doomed.set(Arc::clone(&cold.doomed));
+        }
+        self
     }
 
     pub fn now(&self) -> Timestamp {
@@ -184,6 +199,7 @@ impl Memory {
                 last_review: now,
                 created: now,
                 pinned: draft.pinned,
+                away: None,
             };
             let vector = draft.vector.map(|parts| Vector::new(&parts));
             ids.push(id);
@@ -270,9 +286,10 @@ impl Memory {
     /// As `recent`.
     pub fn recent_with(&self, session: &str, n: usize, ops: &[MemoryOp]) -> Result<Vec<Memorized>> {
         check::session(session)?;
-        self.look_with(session, ops, |sight| {
+        let latest = self.look_with(session, ops, |sight| {
             sight.read(sight.slots(None).rev().take(n).map(|(id, _)| id))
-        })
+        });
+        self.whole(session, latest?)
     }
 
     /// Up to `limit` memories of a session, oldest first, from behind `after` on.
@@ -286,14 +303,23 @@ impl Memory {
         limit: usize,
     ) -> Result<Vec<Memorized>> {
         check::session(session)?;
-        self.look(session, |sight| sight.read(sight.slots(after).take(limit).map(|(id, _)| id)))
+        let page = self
+            .look(session, |sight| sight.read(sight.slots(after).take(limit).map(|(id, _)| id)));
+        self.whole(session, page?)
     }
 
     /// A memory by its id; `None` where there is none, or `session` is given and not its own.
     ///
     /// # Errors
-    /// `memory.session`, `engine.closed`, `store.*`.
+    /// `memory.session`, `memory.tier`, `engine.closed`, `store.*`.
     pub fn get(&self, id: EntryId, session: Option<&str>) -> Result<Option<Memorized>> {
+        let Some(found) = self.get_stub(id, session)? else { return Ok(None) };
+        let session = Arc::clone(&found.entry.session);
+        Ok(self.whole(&session, vec![found])?.pop())
+    }
+
+    /// As `get`, without the content of what lies in a cold tier.
+    pub(super) fn get_stub(&self, id: EntryId, session: Option<&str>) -> Result<Option<Memorized>> {
         let session = match session {
             Some(session) => {
                 check::session(session)?;
@@ -362,7 +388,11 @@ fn weight(op: &MemoryOp) -> usize {
             let vector = memorized.vector.as_ref().map_or(0, |vector| vector.bytes().len());
             256 + entry.content.len() + entry.metadata.as_ref().map_or(0, String::len) + vector
         }
-        MemoryOp::Forget { ids, .. } => 64 + 20 * ids.len(),
+        MemoryOp::Back { content, vector, .. } => 128 + content.len() + vector.bytes().len(),
+        MemoryOp::Forget { ids, .. } | MemoryOp::Copy { ids, .. } | MemoryOp::Gone { ids, .. } => {
+            64 + 20 * ids.len()
+        }
+        MemoryOp::Move { moved, .. } => 64 + 30 * moved.len(),
         _ => 128,
     }
 }

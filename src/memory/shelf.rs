@@ -36,6 +36,8 @@ pub(super) struct Shelf {
     fsrs: Option<Arc<Fsrs>>,
     /// By stability and last review; made when somebody first forgets by strength.
     due: OnceLock<Due>,
+    /// How many of its memories lie in cold tiers, by tier.
+    pub(super) away: BTreeMap<Arc<str>, usize>,
 }
 
 /// What happened to the indexes since they were kept.
@@ -80,6 +82,7 @@ impl Shelf {
         view.outlines(&mut |outline| {
             slots.push((outline.id, Slot::new(&outline, &mut shelf.texts)));
         })?;
+        slots.iter().for_each(|(_, slot)| count_away(&mut shelf.away, slot, true));
         shelf.slots = slots.into_iter().collect();
         let (mut behind, gone) = shelf.compare(&image.contents, &image.rows);
         if behind.len() * 2 > shelf.slots.len() {
@@ -191,7 +194,8 @@ impl Shelf {
         match op {
             MemoryOp::Put(memorized) => self.put(memorized),
             MemoryOp::Vector { id, vector, .. } => {
-                if let Some(slot) = self.slots.get_mut(id) {
+                let here = self.slots.get_mut(id).filter(|slot| slot.away.is_none());
+                if let Some(slot) = here {
                     let stamp = stamp_of_vector(Some(vector));
                     let before = std::mem::replace(&mut slot.vector, stamp);
                     self.unkept.count(before != 0 && before != stamp);
@@ -213,7 +217,9 @@ impl Shelf {
                 self.unkept.set((changes + gone, losses + gone));
             }
             MemoryOp::Forgetting { forgetting, .. } => self.forget_like(forgetting.as_ref()),
-            MemoryOp::Model(_) => {}
+            // Whether a memory moved is for the store to say, which has its content: see `Open::refresh`.
+            MemoryOp::Move { .. } | MemoryOp::Back { .. } => {}
+            MemoryOp::Model(_) | MemoryOp::Copy { .. } | MemoryOp::Gone { .. } => {}
         }
     }
 
@@ -240,14 +246,17 @@ impl Shelf {
             || (vector != 0 && vector != outline.vector);
         self.unkept.count(lost);
         let slot = Slot::new(&outline, &mut self.texts);
+        count_away(&mut self.away, &slot, true);
         if let Some(old) = old {
+            count_away(&mut self.away, &old, false);
             self.due.get_mut().into_iter().for_each(|due| due.remove(entry.id, &old));
             old.release(&mut self.texts);
         }
         self.due.get_mut().into_iter().for_each(|due| due.put(entry.id, &slot));
         // Also where the stamp is the same: the index may lack it (see `restore`).
         self.words.delete(key);
-        if let Some(text) = searchable(&entry.content)
+        if entry.away.is_none()
+            && let Some(text) = searchable(&entry.content)
             && let Err(error) = self.words.add(HERE, key, &text)
         {
             unindexed(entry.id, &error);
@@ -261,6 +270,7 @@ impl Shelf {
 
     pub(super) fn remove(&mut self, id: EntryId) {
         let Some(slot) = self.slots.remove(&id) else { return };
+        count_away(&mut self.away, &slot, false);
         self.due.get_mut().into_iter().for_each(|due| due.remove(id, &slot));
         slot.release(&mut self.texts);
         self.unkept.count(true);
@@ -268,6 +278,16 @@ impl Shelf {
         if let Some(index) = &mut self.vectors {
             index.delete(id.as_u128());
         }
+    }
+}
+
+fn count_away(all: &mut BTreeMap<Arc<str>, usize>, slot: &Slot, is_here: bool) {
+    let Some(tier) = &slot.away else { return };
+    let count = all.get(tier).copied().unwrap_or(0);
+    match if is_here { count + 1 } else { count.saturating_sub(1) } {
+        0 => drop(all.remove(tier)),
+        // A name of its own: the slots' texts count how many slots have them.
+        count => drop(all.insert(Arc::from(&**tier), count)),
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::cold::Doomed;
 use super::keeper::{Desk, Keeper};
 use super::open::{Open, drop_if};
 use crate::model::{MemoryOp, Result};
@@ -18,6 +19,8 @@ const BYTES_MAX: usize = 512 << 20;
 /// The loaded sessions.
 #[derive(Default)]
 pub struct Shelves {
+    /// Told of what may have to be deleted from a cold tier, where there is one.
+    pub(super) doomed: OnceLock<Arc<Doomed>>,
     open: Mutex<HashMap<Arc<str>, Arc<Open>>>,
     clock: AtomicU64,
     desk: Arc<Desk>,
@@ -48,6 +51,9 @@ impl Shelves {
     /// Leaves operations that were committed, in order, for whoever reads next. Never blocks for long:
     /// no index is touched.
     pub fn committed(&self, ops: &[MemoryOp]) {
+        if let Some(doomed) = self.doomed.get() {
+            doomed.note(ops);
+        }
         let open = self.open();
         let is_kept = self.keeper.get().is_some();
         let mut grown: Option<(&Arc<str>, u64)> = None;

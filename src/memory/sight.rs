@@ -2,7 +2,7 @@
 //! written and not committed.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::due::Due;
@@ -53,6 +53,11 @@ impl<'a> Sight<'a> {
     /// How many of their words two memories share, 0 to 1.
     pub(super) fn overlap(&self, one: Key, other: Key) -> f64 {
         self.shelf.words.overlap(one, other)
+    }
+
+    /// How many of its memories lie in cold tiers, by tier.
+    pub(super) fn away(&self) -> &'a BTreeMap<Arc<str>, usize> {
+        &self.shelf.away
     }
 
     pub(super) fn slot(&self, id: EntryId) -> Option<&'a Slot> {

@@ -23,6 +23,8 @@ pub(super) struct Slot {
     /// Of the words and the vector that the indexes hold of it.
     pub(super) content: Stamp,
     pub(super) vector: Stamp,
+    /// The cold tier where content and vector lie: it is in no index here.
+    pub(super) away: Option<Arc<str>>,
 }
 
 impl Slot {
@@ -36,6 +38,7 @@ impl Slot {
             metadata: outline.metadata.map(|text| texts.take(text)),
             content: outline.content,
             vector: outline.vector,
+            away: outline.away.map(|tier| texts.take(tier)),
         }
     }
 
@@ -54,9 +57,7 @@ impl Slot {
 
     /// Gives back what it has of `texts`.
     pub(super) fn release(self, texts: &mut Texts) {
-        if let Some(text) = self.metadata {
-            texts.give_back(text);
-        }
+        self.metadata.into_iter().chain(self.away).for_each(|text| texts.give_back(text));
     }
 }
 

@@ -103,6 +103,7 @@ impl Line {
             last_review: Timestamp(self.last_review),
             created: Timestamp(self.created),
             pinned: self.pinned,
+            away: None,
         };
         Ok(Memorized {
             entry: Arc::new(entry),

@@ -56,6 +56,21 @@ pub struct Entry {
     /// Never forgotten by threshold.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
+    /// Where its content and vector lie, if not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<Away>,
+}
+
+/// What is left here of a memory whose content and vector lie in a cold tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Away {
+    /// Name of the tier.
+    pub tier: Arc<str>,
+    /// Length of the content.
+    pub bytes: u64,
+    /// It was recalled with success since it went.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub used: bool,
 }
 
 /// An entry with its vector, if it has one.
@@ -64,6 +79,55 @@ pub struct Memorized {
     pub entry: Arc<Entry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vector>,
+}
+
+impl Memorized {
+    /// Tells contents, metadata and vectors apart: a memory that was replaced has another one.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        let (kind, content) = match &self.entry.content {
+            Content::Text(text) => (b"t", text.as_bytes()),
+            Content::Json(text) => (b"j", text.as_bytes()),
+            Content::Bytes(bytes) => (b"b", bytes.as_slice()),
+        };
+        let metadata = self.entry.metadata.as_deref().unwrap_or_default();
+        let vector = self.vector.as_ref().map(Vector::bytes).unwrap_or_default();
+        hasher.update(kind);
+        for part in [content, metadata.as_bytes(), vector] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+
+    /// Follows [`MemoryOp::Move`]: lets go of content and vector, if they are still what was moved.
+    pub fn leave(&mut self, tier: &Arc<str>, fingerprint: u64) -> bool {
+        if self.entry.away.is_some() || self.fingerprint() != fingerprint {
+            return false;
+        }
+        let entry = Arc::make_mut(&mut self.entry);
+        let bytes = entry.content.len() as u64;
+        entry.content = match entry.content {
+            Content::Text(_) => Content::Text(String::new()),
+            Content::Json(_) => Content::Json(String::new()),
+            Content::Bytes(_) => Content::Bytes(Vec::new()),
+        };
+        entry.away = Some(Away { tier: Arc::clone(tier), bytes, used: false });
+        self.vector = None;
+        true
+    }
+
+    /// Follows [`MemoryOp::Back`].
+    pub fn come_back(&mut self, content: &Content, vector: &Vector) -> bool {
+        if self.entry.away.is_none() {
+            return false;
+        }
+        let entry = Arc::make_mut(&mut self.entry);
+        (entry.content, entry.away) = (content.clone(), None);
+        self.vector = Some(vector.clone());
+        true
+    }
 }
 
 /// How a memory proved itself when it was recalled (FSRS grades).
@@ -104,7 +168,7 @@ pub struct Forgetting {
 pub enum MemoryOp {
     /// A new entry, or one in place of the old one of the same id.
     Put(Memorized),
-    /// The vector of an entry that is there; nothing where it is not.
+    /// The vector of an entry that is there; nothing where it is not, or lies in a cold tier.
     Vector {
         session: Arc<str>,
         id: EntryId,
@@ -128,6 +192,32 @@ pub enum MemoryOp {
     },
     /// The vectors of the whole store are of this model from now on.
     Model(VectorModel),
+    /// A cold tier may hold copies of these entries from now on, until `Gone`. Comes before they are
+    /// put there, so that no copy is ever forgotten.
+    Copy {
+        session: Arc<str>,
+        ids: Vec<EntryId>,
+        tier: Arc<str>,
+    },
+    /// Content and vector of these entries lie in the tier; those that have another fingerprint by now
+    /// stay as they are.
+    Move {
+        session: Arc<str>,
+        tier: Arc<str>,
+        moved: Vec<(EntryId, u64)>,
+    },
+    /// An entry that lies in a cold tier is whole here again; nothing where it does not lie there.
+    Back {
+        session: Arc<str>,
+        id: EntryId,
+        content: Content,
+        vector: Vector,
+    },
+    /// The tier has confirmed that it holds no copies of these any more.
+    Gone {
+        session: Arc<str>,
+        ids: Vec<EntryId>,
+    },
     /// The session's memories are forgotten like this from now on; `None`: as usual again.
     Forgetting {
         session: Arc<str>,
@@ -144,6 +234,10 @@ impl MemoryOp {
             | Self::Review { session, .. }
             | Self::Forget { session, .. }
             | Self::DeleteSession { session }
+            | Self::Copy { session, .. }
+            | Self::Move { session, .. }
+            | Self::Back { session, .. }
+            | Self::Gone { session, .. }
             | Self::Forgetting { session, .. } => Some(session),
             Self::Model(_) => None,
         }

@@ -26,7 +26,9 @@ pub use event::{CancelCause, Event, Growth, Record, SkipReason, Submitted};
 pub use fact::{Detail, Fact, FactKind, WHOLE};
 pub use failure::{Failure, FailureKind};
 pub use id::{BatchId, EntryId, NodeIx, RunId, Span, TaskRef};
-pub use memory::{Content, Entry, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, VectorModel};
+pub use memory::{
+    Away, Content, Entry, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, VectorModel,
+};
 pub use payload::{Blob, BlobHash, Opaque, Payload};
 pub use recall::{MemoryAccess, MemoryPolicy, RECALLED_MAX, Retrieve, TaskMemory};
 pub use session::{

@@ -22,7 +22,7 @@ use super::process::ProcessOptions;
 use super::run::{PyRun, wait};
 use super::session::{ModeRow, PlaceRow, Places, SessionRow};
 use super::submit::PyTickets;
-use super::{errors, explain, health, incidents, logging, registry, session, watchdog};
+use super::{errors, explain, health, incidents, logging, registry, session, tiers, watchdog};
 use crate::agent::Executor;
 use crate::engine::{self, Engine, OnConflict, Options, Submit, all_lanes};
 use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
@@ -128,6 +128,7 @@ impl PyEngine {
         stuck_threads_max: u32,
         processes_json: Option<&str>,
         embedder: Option<Py<PyAny>>,
+        cold_json: Option<&str>,
     ) -> PyResult<Self> {
         logging::install(py)?;
         watchdog::ensure(py);
@@ -143,6 +144,14 @@ impl PyEngine {
             when_busy: session::mode(py, when_busy)?,
             cancel_grace,
             stuck_threads_max,
+            cold: match cold_json {
+                Some(json) => {
+                    let asked: tiers::Asked = parse(py, json)?;
+                    let opened = py.detach(|| asked.open());
+                    Some(opened.map_err(|error| errors::raised(py, &error))?)
+                }
+                None => None,
+            },
         };
         let processes = match processes_json {
             Some(json) => parse(py, json)?,

@@ -10,7 +10,8 @@ use super::errors;
 use super::notes::PyImport;
 use crate::agent::Batch;
 use crate::memory::{
-    self, Boost, Draft, Filter, Forget, Fusion, Hit, Memory, Mode, Parts, Query, Weights,
+    self, Boost, Draft, Filter, Forget, Fusion, Hit, Memory, Mode, Parts, Policy, Query, Tiers,
+    Weights,
 };
 use crate::model::{Content, EntryId, Error, Grade, Memorized, MemoryOp, Result, VectorModel};
 
@@ -43,6 +44,17 @@ struct AskedSearch {
     recency_boost: f64,
     half_life_days: f64,
     diversity: f64,
+    tiers: String,
+}
+
+/// What is to move (`_verbs.Moving`).
+#[derive(FromPyObject)]
+struct AskedMoving {
+    below: Option<f64>,
+    unused_ms: Option<u64>,
+    keep_max: Option<usize>,
+    limit: usize,
+    dry_run: bool,
 }
 
 /// What is to go (`_verbs.Dropping`).
@@ -56,7 +68,7 @@ struct AskedDropping {
 }
 
 /// `(id, task, session, content, is JSON, metadata as JSON, vector as halves, strength, stability,
-/// difficulty, last review, created, pinned)`, times in milliseconds.
+/// difficulty, last review, created, (pinned, tier where it lies))`, times in milliseconds.
 type EntryRow<'py> = (
     String,
     Option<String>,
@@ -66,8 +78,9 @@ type EntryRow<'py> = (
     Option<Bound<'py, PyBytes>>,
     (f64, f64, f64),
     (u64, u64),
-    bool,
+    (bool, Option<String>),
 );
+type ColdRow = (String, u64, u64, u64, u64, Option<String>);
 /// Rank, score.
 type LegRow = (Option<u32>, Option<f32>);
 /// By vector, by words, smoothing, strength, recency; place before variety.
@@ -185,7 +198,7 @@ impl PyMemory {
             it.vector.as_ref().map(|vector| PyBytes::new(py, vector.bytes())),
             (strength, entry.stability, entry.difficulty),
             (entry.last_review.0, entry.created.0),
-            entry.pinned,
+            (entry.pinned, entry.away.as_ref().map(|away| away.tier.to_string())),
         ))
     }
 
@@ -241,13 +254,18 @@ impl PyMemory {
         vector: Option<Vec<f32>>,
         without: Vec<String>,
         search: AskedSearch,
-    ) -> PyResult<Vec<HitRow<'py>>> {
+    ) -> PyResult<(Vec<HitRow<'py>>, Option<String>)> {
         let without = without.iter().map(|id| entry_of(py, id)).collect::<PyResult<_>>()?;
+        let tiers = match search.tiers.as_str() {
+            "hot" => Tiers::Hot,
+            "cold" => Tiers::Cold,
+            _ => Tiers::All,
+        };
         let query =
             search.query(text, vector, without).map_err(|error| errors::raised(py, &error))?;
-        let hits = self.ask(py, |memory| {
+        let found = self.ask(py, |memory| {
             self.check(session, false)?;
-            memory.retrieve_with(session, &query, &self.own(session))
+            memory.retrieve_over(session, &query, tiers, &self.own(session))
         })?;
         let row = |hit: Hit| {
             let (vector, text) = ((hit.vector_rank, hit.cosine), (hit.text_rank, hit.bm25));
@@ -256,7 +274,43 @@ impl PyMemory {
             let parts = (by_vector, by_words, smoothing, strength, recency, place);
             Ok((self.row(py, &hit.memorized, hit.strength)?, hit.score, vector, text, parts))
         };
-        hits.into_iter().map(row).collect()
+        let hits: PyResult<_> = found.hits.into_iter().map(row).collect();
+        Ok((hits?, found.warning.map(|warning| warning.message)))
+    }
+
+    /// Moves to the cold tier; answers ids, bytes, how many more, how many are too large.
+    fn move_cold(
+        &self,
+        py: Python<'_>,
+        session: &str,
+        asked: AskedMoving,
+    ) -> PyResult<(Vec<String>, u64, u64, u64)> {
+        let AskedMoving { below, unused_ms, keep_max, limit, dry_run } = asked;
+        let policy = Policy { below, unused_for: unused_ms, keep_max };
+        let moved = self.ask(py, |memory| memory.move_cold(session, &policy, limit, dry_run))?;
+        let ids = moved.ids.iter().map(ToString::to_string).collect();
+        Ok((ids, moved.bytes, moved.left, moved.refused))
+    }
+
+    /// Brings back from the cold tier; answers how many.
+    fn bring_back(&self, py: Python<'_>, session: &str, ids: Vec<String>) -> PyResult<u64> {
+        let ids: Vec<EntryId> = ids.iter().map(|id| entry_of(py, id)).collect::<PyResult<_>>()?;
+        self.ask(py, |memory| memory.bring_back(session, &ids))
+    }
+
+    /// Deletes what the tier should not hold; answers how many.
+    fn settle_cold(&self, py: Python<'_>) -> PyResult<u64> {
+        self.ask(py, Memory::settle_all)
+    }
+
+    /// The tier's name, memories, bytes, deletions to come, failures, the last one's words.
+    fn cold_stats(&self, py: Python<'_>) -> PyResult<Option<ColdRow>> {
+        let stats = self.ask(py, Memory::cold_stats)?;
+        Ok(stats.map(|it| (it.tier, it.entries, it.bytes, it.pending, it.errors, it.last_error)))
+    }
+
+    fn cold_health(&self, py: Python<'_>) -> PyResult<()> {
+        self.ask(py, Memory::cold_health)
     }
 
     fn recent<'py>(

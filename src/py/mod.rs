@@ -40,6 +40,7 @@ mod steps;
 mod submit;
 mod template;
 mod threads;
+mod tiers;
 mod watchdog;
 
 use pyo3::prelude::*;

@@ -22,7 +22,7 @@ use crate::model::{
 };
 
 pub use disk::DiskStore;
-pub use memory::{Memories, apply};
+pub use memory::{Copies, Memories, apply};
 pub use ram::RamStore;
 pub use view::{IndexFile, IndexSource, Outline, Stamp, View, stamp_of_content, stamp_of_vector};
 
@@ -145,6 +145,10 @@ pub trait Store: Send + Sync {
     /// Up to `limit` sessions that remember something, in the order of their bytes, with the number
     /// of their entries; those after `after`, if it is given.
     fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>>;
+    /// What copies cold tiers may hold of a session's memories, of forgotten ones too.
+    fn copies(&self, session: &str) -> Result<Copies>;
+    /// The sessions that cold tiers may hold copies of.
+    fn copied(&self) -> Result<Vec<Arc<str>>>;
     /// How a session's memories are forgotten; `None`: as usual.
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>>;
     /// Which model makes the vectors; `None` before the first.

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::memory::{Memories, Remembered};
+use super::memory::{Copies, Memories, Remembered};
 use super::ram_view::RamView;
 use super::summary::Patch;
 use super::{Filter, Store, Summary, View, facts};
@@ -205,6 +205,14 @@ impl Store for RamStore {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let found = inner.memory.sessions.range::<str, _>((from, Bound::Unbounded));
         Ok(found.take(limit).map(|(name, all)| (Arc::clone(name), all.len() as u64)).collect())
+    }
+
+    fn copies(&self, session: &str) -> Result<Copies> {
+        Ok(self.open()?.memory.copies.get(session).cloned().unwrap_or_default())
+    }
+
+    fn copied(&self) -> Result<Vec<Arc<str>>> {
+        Ok(self.open()?.memory.copies.keys().cloned().collect())
     }
 
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {

@@ -46,6 +46,8 @@ pub struct Outline<'a> {
     pub metadata: Option<&'a str>,
     pub content: Stamp,
     pub vector: Stamp,
+    /// The cold tier where content and vector lie.
+    pub away: Option<&'a str>,
 }
 
 impl<'a> Outline<'a> {
@@ -58,8 +60,12 @@ impl<'a> Outline<'a> {
             created: entry.created,
             pinned: entry.pinned,
             metadata: entry.metadata.as_deref(),
-            content: stamp_of_content(&entry.content),
+            content: match entry.away {
+                Some(_) => 0,
+                None => stamp_of_content(&entry.content),
+            },
             vector: stamp_of_vector(vector),
+            away: entry.away.as_ref().map(|away| &*away.tier),
         }
     }
 }

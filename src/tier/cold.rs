@@ -1,5 +1,6 @@
 //! What a tier is, and what it keeps.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -56,6 +57,8 @@ pub trait Tier: Send + Sync + fmt::Debug {
     fn count(&self, session: &str) -> Result<u64>;
     /// Whether it answers.
     fn health(&self) -> Result<()>;
+    /// Lets go of what others may want to use; later calls fail, and change nothing.
+    fn close(&self) {}
 }
 
 /// A name and its value, hashed: what a metadata filter asks a tier for. Tiers differ in the values
@@ -85,20 +88,28 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// One tag for each name of a metadata object (or of a filter), equal where name and value are.
+/// The tags of a metadata object: one for each name with its value, and with each item of a list.
 pub fn tags(metadata: &Map<String, Value>) -> Vec<Tag> {
-    let tag = |(name, value): (&String, &Value)| {
-        let mut text = Value::String(name.clone()).to_string();
-        canonical(value, &mut text);
-        let hash = blake3::hash(text.as_bytes());
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash.as_bytes()[..16]);
-        Tag(bytes)
-    };
-    metadata.iter().map(tag).collect()
+    let items = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
+    let values = metadata.iter().flat_map(|(name, value)| {
+        let all = items(value).into_iter().chain([value.clone()]);
+        all.map(move |value| (name, value))
+    });
+    let all: BTreeSet<[u8; 16]> = values.map(|(name, value)| tag(name, &value).0).collect();
+    all.into_iter().map(Tag).collect()
 }
 
-/// JSON that is the same for equal values: names in order, no negative zero.
+/// The tag that the metadata must have where `name` is `value`, or a list with it.
+pub fn tag(name: &str, value: &Value) -> Tag {
+    let mut text = Value::String(name.to_owned()).to_string();
+    canonical(value, &mut text);
+    let hash = blake3::hash(text.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_bytes()[..16]);
+    Tag(bytes)
+}
+
+/// JSON that is the same for equal values: names in order, whole numbers without a point.
 fn canonical(value: &Value, out: &mut String) {
     match value {
         Value::Array(items) => {
@@ -121,8 +132,11 @@ fn canonical(value: &Value, out: &mut String) {
             }
             out.push('}');
         }
-        Value::Number(number) if number.is_f64() && number.as_f64() == Some(0.0) => {
-            out.push_str("0.0");
+        Value::Number(number) if number.is_f64() => {
+            // 1.0 is 1, and -0.0 is 0.
+            let float = number.as_f64().unwrap_or_default();
+            let is_whole = float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0;
+            out.push_str(&if is_whole { (float as i64).to_string() } else { number.to_string() });
         }
         plain => out.push_str(&plain.to_string()),
     }
@@ -147,7 +161,7 @@ pub(super) fn point(session: &str, id: EntryId) -> String {
 }
 
 /// Something is wrong with a tier.
-pub(super) fn failed(tier: &str, what: impl fmt::Display) -> Error {
+pub fn failed(tier: &str, what: impl fmt::Display) -> Error {
     Error::new(
         "memory.tier",
         format!("tier `{tier}`: {what}"),

@@ -48,7 +48,7 @@ pub struct Remote {
     pub key: Option<Secret>,
     /// Longest wait for one answer.
     pub timeout: Duration,
-    /// Longest wait for a call with all its tries.
+    /// Longest wait for a write with all its tries, up to the begin of the last one.
     pub patience: Duration,
     /// Pause before the second try; doubled before each further one.
     pub backoff: Duration,
@@ -120,8 +120,8 @@ impl Http {
         Ok(Self { tier: tier.to_owned(), remote, agent: config.into(), headers })
     }
 
-    /// Asks until there is an answer, the patience is over or asking again cannot help. Statuses in
-    /// `known` are answers too.
+    /// Writes: asks until there is an answer, the patience is over or asking again cannot help. Statuses
+    /// in `known` are answers too.
     pub(super) fn call(
         &self,
         method: Method,
@@ -129,19 +129,41 @@ impl Http {
         body: Option<&str>,
         known: &[u16],
     ) -> Result<Reply> {
+        self.ask(&method, path, body, known, self.remote.patience)
+    }
+
+    /// Reads: somebody waits for the answer, so all tries take no longer than one may.
+    pub(super) fn look(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+        known: &[u16],
+    ) -> Result<Reply> {
+        self.ask(&method, path, body, known, self.remote.patience.min(self.remote.timeout))
+    }
+
+    fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&str>,
+        known: &[u16],
+        patience: Duration,
+    ) -> Result<Reply> {
         let begun = Instant::now();
         let mut pause = self.remote.backoff;
         for tried in 1.. {
-            let (what, asked) = match self.once(&method, path, body, known) {
+            let (what, asked) = match self.once(method, path, body, known) {
                 Ok(reply) => return Ok(reply),
-                Err(Trouble::Lasting(what)) => return Err(self.failed(&method, path, &what)),
+                Err(Trouble::Lasting(what)) => return Err(self.failed(method, path, &what)),
                 Err(Trouble::Passing(what, asked)) => (what, asked),
             };
             let wait = asked.unwrap_or(pause);
-            let left = self.remote.patience.saturating_sub(begun.elapsed());
+            let left = patience.saturating_sub(begun.elapsed());
             if tried >= TRIES_MAX || wait >= left {
                 let what = format!("{what}, after {tried} tries");
-                return Err(self.failed(&method, path, &what));
+                return Err(self.failed(method, path, &what));
             }
             tracing::debug!(target: "goclaw.memory", tier = %self.tier, "asked again: {what}");
             std::thread::sleep(wait);

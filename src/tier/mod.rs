@@ -15,7 +15,7 @@ mod tests;
 mod weaviate;
 mod wire;
 
-pub use cold::{Cold, Found, Tag, Tier, tags};
+pub use cold::{Cold, Found, Tag, Tier, failed, tag, tags};
 pub use files::Files;
 pub use http::{Remote, Secret};
 pub use pinecone::Pinecone;

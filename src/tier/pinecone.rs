@@ -78,7 +78,7 @@ impl Tier for Pinecone {
         for ids in ids.chunks(FETCH_MAX) {
             let ids: String = ids.iter().map(|id| format!("&ids={id}")).collect();
             let path = format!("/vectors/fetch?namespace={key}{ids}");
-            let reply = self.http.call(Method::GET, &path, None, &[404])?;
+            let reply = self.http.look(Method::GET, &path, None, &[404])?;
             for (id, vector) in reply.json["vectors"].as_object().into_iter().flatten() {
                 let fields = &vector["metadata"];
                 let cold = id.parse().ok().filter(|_| fields["session_key"] == key.as_str());
@@ -109,7 +109,8 @@ impl Tier for Pinecone {
             let has = |tag: &Tag| json!({"tags": {"$in": [tag.hex()]}});
             body["filter"] = json!({"$and": tags.iter().map(has).collect::<Vec<_>>()});
         }
-        let reply = self.post("/query", &body)?;
+        let body = body.to_string();
+        let reply = self.http.look(Method::POST, "/query", Some(&body), &[404])?.json;
         let matches = reply["matches"].as_array();
         matches
             .into_iter()
@@ -138,7 +139,7 @@ impl Tier for Pinecone {
 
     fn count(&self, session: &str) -> Result<u64> {
         let path = format!("/namespaces/{}", session_key(session));
-        let reply = self.http.call(Method::GET, &path, None, &[404])?;
+        let reply = self.http.look(Method::GET, &path, None, &[404])?;
         let count = &reply.json["record_count"];
         // 64-bit numbers are texts in the JSON of protocol buffers.
         let text = count.as_str().and_then(|text| text.parse().ok());
@@ -146,6 +147,6 @@ impl Tier for Pinecone {
     }
 
     fn health(&self) -> Result<()> {
-        self.http.call(Method::GET, "/namespaces?limit=1", None, &[]).map(drop)
+        self.http.look(Method::GET, "/namespaces?limit=1", None, &[]).map(drop)
     }
 }

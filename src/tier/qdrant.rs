@@ -56,6 +56,12 @@ impl Qdrant {
         self.http.call(method, &path, body, &[404])
     }
 
+    /// As `ask`, for somebody who waits for the answer.
+    fn look(&self, method: Method, below: &str, body: Option<&str>) -> Result<Reply> {
+        let path = format!("/collections/{}{below}", self.collection);
+        self.http.look(method, &path, body, &[404])
+    }
+
     /// Makes the collection where it is not there, and checks it where it is.
     fn prepare(&self, dimension: usize) -> Result<()> {
         if self.is_ready.load(Ordering::Acquire) {
@@ -140,7 +146,7 @@ impl Tier for Qdrant {
         for ids in ids.chunks(POINTS_MAX) {
             let ids: Vec<_> = ids.iter().map(|id| point(session, *id)).collect();
             let body = json!({"ids": ids, "with_payload": true, "with_vector": true}).to_string();
-            let reply = self.ask(Method::POST, "/points", Some(&body))?;
+            let reply = self.look(Method::POST, "/points", Some(&body))?;
             for point in reply.json["result"].as_array().into_iter().flatten() {
                 let id = self.entry(&key, point)?;
                 let cold = wire::cold(id, &point["payload"], &point["vector"]);
@@ -166,7 +172,7 @@ impl Tier for Qdrant {
             "limit": top_k,
             "with_payload": ["session_key", "entry"],
         });
-        let reply = self.ask(Method::POST, "/points/query", Some(&body.to_string()))?;
+        let reply = self.look(Method::POST, "/points/query", Some(&body.to_string()))?;
         let points = reply.json["result"]["points"].as_array();
         points
             .into_iter()
@@ -194,11 +200,11 @@ impl Tier for Qdrant {
 
     fn count(&self, session: &str) -> Result<u64> {
         let body = json!({"filter": Self::of(session, &[]), "exact": true}).to_string();
-        let reply = self.ask(Method::POST, "/points/count", Some(&body))?;
+        let reply = self.look(Method::POST, "/points/count", Some(&body))?;
         Ok(reply.json["result"]["count"].as_u64().unwrap_or(0))
     }
 
     fn health(&self) -> Result<()> {
-        self.ask(Method::GET, "", None).map(drop)
+        self.look(Method::GET, "", None).map(drop)
     }
 }

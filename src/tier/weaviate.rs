@@ -87,7 +87,7 @@ impl Weaviate {
             return Ok(true);
         }
         let path = format!("/v1/schema/{}", self.collection);
-        Ok(self.http.call(Method::GET, &path, None, &[404])?.status != 404)
+        Ok(self.http.look(Method::GET, &path, None, &[404])?.status != 404)
     }
 
     fn prepare(&self) -> Result<()> {
@@ -125,7 +125,7 @@ impl Weaviate {
         let query = format!("{{ {root} {{ {}{rest} }} }}", self.collection);
         let body = json!({"query": query}).to_string();
         // Where it is switched off, 422 says so.
-        let mut reply = self.http.call(Method::POST, "/v1/graphql", Some(&body), &[422])?;
+        let mut reply = self.http.look(Method::POST, "/v1/graphql", Some(&body), &[422])?;
         let of_server = reply.json["error"].as_array();
         if let Some(error) = reply.json["errors"].as_array().or(of_server).and_then(|it| it.first())
         {
@@ -289,6 +289,6 @@ impl Tier for Weaviate {
     }
 
     fn health(&self) -> Result<()> {
-        self.http.call(Method::GET, "/v1/.well-known/ready", None, &[]).map(drop)
+        self.http.look(Method::GET, "/v1/.well-known/ready", None, &[]).map(drop)
     }
 }

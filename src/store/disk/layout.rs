@@ -165,14 +165,17 @@ pub(super) const MEMORIES: &str = "memories";
 /// `vectors`: the same key → parts as binary16, little endian. Up to 1,015 parts leave room for two
 /// records on a page.
 pub(super) const VECTORS: &str = "vectors";
-/// `outlines`: the same key → [`Outline`]: flags (1 byte: 1 pinned, 2 metadata), then eight bytes each,
-/// little endian, for stability, difficulty, last review, created, stamps of content and vector; then the
-/// metadata. What a session needs of an entry to be loaded; always there beside the entry.
+/// `outlines`: the same key → [`Outline`]: flags (1 byte: 1 pinned, 2 metadata, 4 away), then eight bytes
+/// each, little endian, for stability, difficulty, last review, created, stamps of content and vector; where it is
+/// away the cold tier's name with its length before it (2 bytes); then the metadata. What a session needs of an entry to be loaded; always there beside the entry.
 pub(super) const OUTLINES: &str = "outlines";
 /// `owners`: entry → session.
 pub(super) const OWNERS: &str = "owners";
 /// `sessions`: session → number of its entries, little endian.
 pub(super) const SESSIONS: &str = "sessions";
+/// `copies`: the key of `memories` → name of the cold tier that may hold a copy, whether the memory is
+/// still there or not.
+pub(super) const COPIES: &str = "copies";
 
 pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_STORE: &[u8] = b"store";
@@ -252,6 +255,13 @@ pub(super) fn memory_key(session: &str, id: EntryId) -> Vec<u8> {
     key
 }
 
+/// The session in a key of `memories`.
+pub(super) fn memory_session(key: &[u8]) -> Option<&str> {
+    let (len, rest) = key.split_first_chunk()?;
+    let session = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
+    std::str::from_utf8(session).ok()
+}
+
 /// The entry in a key of `memories`.
 pub(super) fn memory_id(key: &[u8]) -> Option<EntryId> {
     let (_, id) = key.split_last_chunk()?;
@@ -260,6 +270,7 @@ pub(super) fn memory_id(key: &[u8]) -> Option<EntryId> {
 
 const PINNED: u8 = 1;
 const HAS_METADATA: u8 = 2;
+const IS_AWAY: u8 = 4;
 /// Numbers of eight bytes in an outline.
 const OUTLINE_NUMBERS: usize = 6;
 
@@ -268,7 +279,8 @@ pub(super) fn write_outline(outline: &Outline<'_>) -> Vec<u8> {
     let metadata = outline.metadata.unwrap_or_default();
     let mut value = Vec::with_capacity(1 + 8 * OUTLINE_NUMBERS + metadata.len());
     let has_metadata = outline.metadata.map_or(0, |_| HAS_METADATA);
-    value.push(if outline.pinned { PINNED } else { 0 } | has_metadata);
+    let is_away = outline.away.map_or(0, |_| IS_AWAY);
+    value.push(if outline.pinned { PINNED } else { 0 } | has_metadata | is_away);
     for number in [
         outline.stability.to_bits(),
         outline.difficulty.to_bits(),
@@ -278,6 +290,11 @@ pub(super) fn write_outline(outline: &Outline<'_>) -> Vec<u8> {
         outline.vector,
     ] {
         value.extend_from_slice(&number.to_le_bytes());
+    }
+    if let Some(tier) = outline.away {
+        let len = u16::try_from(tier.len()).expect("names of tiers are short");
+        value.extend_from_slice(&len.to_le_bytes());
+        value.extend_from_slice(tier.as_bytes());
     }
     value.extend_from_slice(metadata.as_bytes());
     value
@@ -290,6 +307,13 @@ pub(super) fn read_outline(id: EntryId, value: &[u8]) -> Option<Outline<'_>> {
     let mut numbers = numbers.chunks_exact(8).filter_map(|number| number.try_into().ok());
     let mut next = || numbers.next().map(u64::from_le_bytes);
     let has_metadata = flags & HAS_METADATA != 0;
+    let (away, metadata) = if flags & IS_AWAY == 0 {
+        (None, metadata)
+    } else {
+        let (len, rest) = metadata.split_first_chunk()?;
+        let (tier, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+        (Some(std::str::from_utf8(tier).ok()?), rest)
+    };
     Some(Outline {
         id,
         stability: f64::from_bits(next()?),
@@ -300,6 +324,7 @@ pub(super) fn read_outline(id: EntryId, value: &[u8]) -> Option<Outline<'_>> {
         metadata: if has_metadata { Some(std::str::from_utf8(metadata).ok()?) } else { None },
         content: next()?,
         vector: next()?,
+        away,
     })
 }
 

@@ -18,7 +18,7 @@ pub(super) type Table = Database<'static, Bytes, Bytes>;
 
 /// Reader slots in LMDB's lock file: the most reads at one time.
 const READERS_MAX: u32 = 1024;
-const TABLES: u32 = 13;
+const TABLES: u32 = 14;
 
 /// The tables; `layout` says what is in them.
 pub(super) struct Tables {
@@ -35,6 +35,7 @@ pub(super) struct Tables {
     pub outlines: Table,
     pub owners: Table,
     pub sessions: Table,
+    pub copies: Table,
 }
 
 /// An open LMDB environment.
@@ -96,6 +97,7 @@ impl Lmdb {
                     table(at::VECTORS)?,
                     table(at::OWNERS)?,
                     table(at::SESSIONS)?,
+                    table(at::COPIES)?,
                 );
                 let fourth = table(at::OUTLINES)?;
                 Ok(CommitOrAbort::<_, ()>::Commit((first, second, third, fourth)))
@@ -105,7 +107,7 @@ impl Lmdb {
         let (first, second, third, outlines) = tables;
         let (meta, log, index, runs) = first;
         let (live, definitions, uses, blobs) = second;
-        let (memories, vectors, owners, sessions) = third;
+        let (memories, vectors, owners, sessions, copies) = third;
         let tables = Tables {
             meta,
             log,
@@ -120,6 +122,7 @@ impl Lmdb {
             outlines,
             owners,
             sessions,
+            copies,
         };
         let map_bytes_max = options.map_bytes_max;
         Ok(Self { env, path: path.into(), tables, gate: RwLock::new(()), map_bytes_max, files })

@@ -34,7 +34,7 @@ use self::core::Core;
 use self::files::Files;
 #[cfg(test)]
 pub(super) use self::{faults::Faults, layout::FORMAT};
-use super::{Filter, IndexFile, IndexSource, Options, Store, Summary, View};
+use super::{Copies, Filter, IndexFile, IndexSource, Options, Store, Summary, View};
 use crate::model::{
     EntryId, Error, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
 };
@@ -220,6 +220,14 @@ impl Store for DiskStore {
 
     fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>> {
         self.with(|core| core.sessions(after, limit))
+    }
+
+    fn copies(&self, session: &str) -> Result<Copies> {
+        self.with(|core| core.copies(session))
+    }
+
+    fn copied(&self) -> Result<Vec<Arc<str>>> {
+        self.with(Core::copied)
     }
 
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {

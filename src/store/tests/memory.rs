@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 
 use super::*;
 use crate::model::{
-    Content, Entry, EntryId, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, Result, Vector,
+    Away, Content, Entry, EntryId, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, Result, Vector,
     VectorModel,
 };
 use crate::store::disk::Faults;
@@ -27,6 +27,7 @@ pub(super) fn put(session: &str, id: u128) -> MemoryOp {
         last_review: Timestamp(1_000),
         created: Timestamp(1_000),
         pinned: id.is_multiple_of(5),
+        away: None,
     };
     MemoryOp::Put(Memorized { entry: Arc::new(entry), vector })
 }
@@ -47,16 +48,42 @@ pub(super) fn fold(records: &[Record]) -> All {
             MemoryOp::Forget { ids, .. } => memories.retain(|id, _| !ids.contains(id)),
             MemoryOp::DeleteSession { .. } => memories.clear(),
             MemoryOp::Vector { id, vector, .. } => {
-                memories.entry(*id).and_modify(|it| it.vector = Some(vector.clone()));
+                let here = memories.get_mut(id).filter(|it| it.entry.away.is_none());
+                here.into_iter().for_each(|it| it.vector = Some(vector.clone()));
             }
-            MemoryOp::Review { id, at, stability, difficulty, .. } => {
+            MemoryOp::Review { id, grade, at, stability, difficulty, .. } => {
                 memories.entry(*id).and_modify(|it| {
                     let entry = Arc::make_mut(&mut it.entry);
                     entry.last_review = *at;
+                    if let Some(away) = &mut entry.away {
+                        away.used = away.used || matches!(grade, Grade::Good | Grade::Easy);
+                    }
                     (entry.stability, entry.difficulty) = (*stability, *difficulty);
                 });
             }
-            MemoryOp::Model(_) | MemoryOp::Forgetting { .. } => {}
+            MemoryOp::Move { tier, moved, .. } => {
+                for (id, fingerprint) in moved {
+                    let same = memories.get_mut(id).filter(|it| it.fingerprint() == *fingerprint);
+                    for it in same.into_iter().filter(|it| it.entry.away.is_none()) {
+                        let (entry, tier) = (Arc::make_mut(&mut it.entry), Arc::clone(tier));
+                        let bytes = entry.content.len() as u64;
+                        entry.away = Some(Away { tier, bytes, used: false });
+                        (entry.content, it.vector) = (Content::Text(String::new()), None);
+                    }
+                }
+            }
+            MemoryOp::Back { id, content, vector, .. } => {
+                let away = memories.get_mut(id).filter(|it| it.entry.away.is_some());
+                if let Some(it) = away {
+                    let entry = Arc::make_mut(&mut it.entry);
+                    (entry.content, entry.away) = (content.clone(), None);
+                    it.vector = Some(vector.clone());
+                }
+            }
+            MemoryOp::Model(_)
+            | MemoryOp::Forgetting { .. }
+            | MemoryOp::Copy { .. }
+            | MemoryOp::Gone { .. } => {}
         }
     }
     all.retain(|_, memories| !memories.is_empty());
@@ -155,6 +182,35 @@ pub(super) fn dump(all: &All) -> String {
     all.iter().map(|(session, memories)| format!("{session:?} {memories:?}\n")).collect()
 }
 
+/// Copies by session and entry, told independently.
+fn fold_copies(records: &[Record]) -> Vec<(String, EntryId, String)> {
+    let mut all = std::collections::BTreeMap::new();
+    for event in records.iter().flat_map(|record| &record.events) {
+        let Event::Memory(ops) = event else { continue };
+        for op in ops {
+            match op {
+                MemoryOp::Copy { session, ids, tier } => ids.iter().for_each(|id| {
+                    all.insert((session.to_string(), *id), tier.to_string());
+                }),
+                MemoryOp::Gone { session, ids } => ids.iter().for_each(|id| {
+                    all.remove(&(session.to_string(), *id));
+                }),
+                _ => {}
+            }
+        }
+    }
+    all.into_iter().map(|((session, id), tier)| (session, id, tier)).collect()
+}
+
+fn held_copies(store: &dyn Store) -> Vec<(String, EntryId, String)> {
+    let mut all = Vec::new();
+    for session in store.copied().expect("sessions") {
+        let copies = store.copies(&session).expect("copies").into_iter();
+        all.extend(copies.map(|(id, tier)| (session.to_string(), id, tier.to_string())));
+    }
+    all
+}
+
 /// Xorshift64*, so that a failure can be repeated from its seed.
 struct Dice(u64);
 
@@ -177,7 +233,7 @@ fn random_op(dice: &mut Dice, made: &mut Vec<(&'static str, u128)>) -> MemoryOp 
     // Sometimes the session that it does not belong to.
     let of = if dice.roll(4) == 0 { session } else { owner };
     let id = EntryId::from_u128(id);
-    match dice.roll(16) {
+    match dice.roll(22) {
         0 => MemoryOp::Forget { session: of.into(), ids: vec![id, EntryId::from_u128(9)] },
         1 => MemoryOp::Vector { session: of.into(), id, vector: Vector::new(&[1.0, 2.0, 3.0]) },
         2 | 3 => MemoryOp::Review {
@@ -190,6 +246,17 @@ fn random_op(dice: &mut Dice, made: &mut Vec<(&'static str, u128)>) -> MemoryOp 
         },
         4 if dice.roll(4) == 0 => MemoryOp::DeleteSession { session: session.into() },
         5 => put(owner, id.as_u128()),
+        6 | 7 => {
+            let MemoryOp::Put(it) = put(owner, id.as_u128()) else { unreachable!() };
+            let moved = vec![(id, it.fingerprint()), (EntryId::from_u128(9), 1)];
+            MemoryOp::Move { session: of.into(), tier: "cold".into(), moved }
+        }
+        8 => {
+            let (content, vector) = (Content::Text("back".into()), Vector::new(&[0.0, 1.0, 0.0]));
+            MemoryOp::Back { session: of.into(), id, content, vector }
+        }
+        9 => MemoryOp::Copy { session: of.into(), ids: vec![id], tier: "cold".into() },
+        10 => MemoryOp::Gone { session: of.into(), ids: vec![id, EntryId::from_u128(9)] },
         _ => {
             let id = made.len() as u128 + 100;
             made.push((session, id));
@@ -243,6 +310,8 @@ fn every_store_remembers_the_same() {
             let wanted = dump(&fold(&all));
             assert_same(&dump(&held(&ram)), &wanted, &format!("RAM, seed {seed}, batch {at}"));
             assert_same(&dump(&held(&disk)), &wanted, &format!("disk, seed {seed}, batch {at}"));
+            assert_eq!(held_copies(&ram), fold_copies(&all), "RAM, seed {seed}, batch {at}");
+            assert_eq!(held_copies(&disk), fold_copies(&all), "disk, seed {seed}, batch {at}");
         }
         let whole = held(&disk);
         let first = disk.sessions(None, 2).expect("sessions");

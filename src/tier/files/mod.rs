@@ -10,7 +10,7 @@ mod log;
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use self::log::Log;
 use super::cold::{Cold, Found, Tag, Tier, failed, session_key};
@@ -27,8 +27,8 @@ pub struct Files {
     root: PathBuf,
     name: String,
     slots: Mutex<HashMap<String, Slot>>,
-    /// Held while the tier is in use.
-    _lock: File,
+    /// Held while the tier is in use; `None`: it is closed.
+    lock: RwLock<Option<File>>,
 }
 
 impl std::fmt::Debug for Files {
@@ -57,7 +57,13 @@ impl Files {
             Err(TryLockError::Error(error)) => return Err(fail("cannot lock", &error)),
         }
         let (root, name) = (root.to_owned(), name.to_owned());
-        Ok(Self { root, name, slots: Mutex::default(), _lock: lock })
+        Ok(Self { root, name, slots: Mutex::default(), lock: RwLock::new(Some(lock)) })
+    }
+
+    /// Keeps the tier from closing while it is held.
+    fn in_use(&self) -> Result<RwLockReadGuard<'_, Option<File>>> {
+        let lock = self.lock.read().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_some() { Ok(lock) } else { Err(failed(&self.name, "it is closed")) }
     }
 
     fn path(&self, session: &str) -> PathBuf {
@@ -83,6 +89,7 @@ impl Files {
         make: bool,
         work: impl FnOnce(&mut Log) -> std::io::Result<R>,
     ) -> Result<Option<R>> {
+        let _used = self.in_use()?;
         let slot = self.slot(session);
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let done = (|| {
@@ -128,6 +135,7 @@ impl Tier for Files {
         self.with(session, false, |log| log.delete(ids)).map(drop)
     }
     fn delete_session(&self, session: &str) -> Result<()> {
+        let _used = self.in_use()?;
         let slot = self.slot(session);
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         *slot = None;
@@ -138,7 +146,14 @@ impl Tier for Files {
         Ok(self.with(session, false, |log| Ok(log.len()))?.unwrap_or(0))
     }
     fn health(&self) -> Result<()> {
+        let _used = self.in_use()?;
         let probe = File::options().write(true).open(self.root.join("lock"));
         probe.map(drop).map_err(|e| failed(&self.name, format!("`{}`: {e}", self.root.display())))
+    }
+    fn close(&self) {
+        // Waits for the calls under way; the logs go before the lock that keeps others away.
+        let mut lock = self.lock.write().unwrap_or_else(PoisonError::into_inner);
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *lock = None;
     }
 }

@@ -150,7 +150,7 @@ fn a_search_is_ordered_and_bounded(tier: &dyn Tier) {
 fn tags_are_applied_during_the_search(tier: &dyn Tier) {
     let of = |value: Value| tags(value.as_object().expect("an object"));
     let values =
-        [json!({"k": 1}), json!({"k": 1.0}), json!({"k": "1"}), json!({"k": 1, "l": "x "})];
+        [json!({"k": 1}), json!({"k": [2, 1.0]}), json!({"k": "1"}), json!({"k": 1, "l": "x "})];
     let batch: Vec<_> = (0..80)
         .map(|n| Cold { tags: of(values[n % 4].clone()), ..at(n as u128, n as f32) })
         .collect();
@@ -159,8 +159,9 @@ fn tags_are_applied_during_the_search(tier: &dyn Tier) {
         let hits = tier.search("s", &ray(0.0), &of(wanted), k).expect("a search");
         hits.iter().map(|hit| hit.id.as_u128()).collect()
     };
-    assert_eq!(search(json!({"k": 1}), 4), BTreeSet::from([0, 3, 4, 7]));
-    assert_eq!(search(json!({"k": 1.0}), 2), BTreeSet::from([1, 5]));
+    assert_eq!(search(json!({"k": 1}), 5), BTreeSet::from([0, 1, 3, 4, 5]));
+    assert_eq!(search(json!({"k": 2.0}), 2), BTreeSet::from([1, 5]));
+    assert_eq!(search(json!({"k": "1"}), 2), BTreeSet::from([2, 6]));
     assert_eq!(search(json!({"k": 1, "l": "x "}), 2), BTreeSet::from([3, 7]));
     assert!(search(json!({"k": 1, "l": "x"}), 9).is_empty());
     assert!(search(json!({"other": null}), 9).is_empty());

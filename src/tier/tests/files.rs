@@ -43,7 +43,11 @@ fn what_was_put_is_there_after_opening_again() {
     tier.put("s", &[at(1, 0.0), at(2, 0.0)]).expect("a put");
     tier.delete("s", &[id(1)]).expect("a delete");
     assert!(code(Files::open(dir.path(), "again")).contains("another engine"));
-    drop(tier);
+    tier.close();
+    for refused in [code(tier.count("s")), code(tier.put("s", &[at(3, 0.0)])), code(tier.health())]
+    {
+        assert!(refused.contains("closed"), "{refused}");
+    }
     let tier = open(dir.path());
     assert_eq!((tier.count("s").expect("a count"), texts(&tier, "s").len()), (1, 1));
     tier.delete_session("s").expect("a delete");

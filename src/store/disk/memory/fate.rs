@@ -1,5 +1,6 @@
 //! What the operations of the tail make of what LMDB holds.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::model::{EntryId, Memorized, MemoryOp, Result};
@@ -20,8 +21,14 @@ impl Fate {
         match op {
             MemoryOp::Put(memorized) => *self = Self::whole(memorized.clone()),
             MemoryOp::Forget { .. } | MemoryOp::DeleteSession { .. } => self.end(),
-            MemoryOp::Vector { .. } | MemoryOp::Review { .. } => self.changes.push(op.clone()),
-            MemoryOp::Model(_) | MemoryOp::Forgetting { .. } => {}
+            MemoryOp::Vector { .. }
+            | MemoryOp::Review { .. }
+            | MemoryOp::Move { .. }
+            | MemoryOp::Back { .. } => self.changes.push(op.clone()),
+            MemoryOp::Model(_)
+            | MemoryOp::Forgetting { .. }
+            | MemoryOp::Copy { .. }
+            | MemoryOp::Gone { .. } => {}
         }
     }
 
@@ -59,6 +66,13 @@ impl Fate {
     }
 }
 
+/// What an operation says of one entry: a move names many.
+pub(super) fn of_one(op: &MemoryOp, id: EntryId) -> Cow<'_, MemoryOp> {
+    let MemoryOp::Move { session, tier, moved } = op else { return Cow::Borrowed(op) };
+    let moved = moved.iter().filter(|(own, _)| *own == id).copied().collect();
+    Cow::Owned(MemoryOp::Move { session: session.clone(), tier: tier.clone(), moved })
+}
+
 /// What later operations make of a whole session.
 #[derive(Default)]
 pub(super) struct Overlay {
@@ -76,8 +90,18 @@ impl Overlay {
                 ids.iter().for_each(|id| self.fates.entry(*id).or_default().end());
             }
             MemoryOp::Put(memorized) => self.fate(memorized.entry.id).add(op),
-            MemoryOp::Vector { id, .. } | MemoryOp::Review { id, .. } => self.fate(*id).add(op),
-            MemoryOp::Model(_) | MemoryOp::Forgetting { .. } => {}
+            MemoryOp::Vector { id, .. }
+            | MemoryOp::Review { id, .. }
+            | MemoryOp::Back { id, .. } => {
+                self.fate(*id).add(op);
+            }
+            MemoryOp::Move { moved, .. } => {
+                moved.iter().for_each(|(id, _)| self.fate(*id).add(&of_one(op, *id)));
+            }
+            MemoryOp::Model(_)
+            | MemoryOp::Forgetting { .. }
+            | MemoryOp::Copy { .. }
+            | MemoryOp::Gone { .. } => {}
         }
     }
 

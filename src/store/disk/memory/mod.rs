@@ -3,6 +3,7 @@
 //! Reading takes the tail's operations first and a view of LMDB afterwards, as `read` does; those of
 //! segments that the view holds already are left out, the others are laid over it in order.
 
+mod copies;
 mod fate;
 mod listing;
 mod tables;

@@ -35,7 +35,9 @@ fn put_op(
         MemoryOp::Put(memorized) => put_entry(txn, tables, memorized),
         MemoryOp::Vector { session, id, vector } => {
             let key = layout::memory_key(session, *id);
-            if tables.memories.get(txn, &key)?.is_some() {
+            let entry = tables.memories.get(txn, &key)?;
+            let entry = entry.map(|value| read_entry(lmdb, value)).transpose()?;
+            if entry.is_some_and(|entry| entry.away.is_none()) {
                 tables.vectors.put(txn, &key, vector.bytes())?;
                 outline_again(txn, tables, lmdb, *id, &key, |outline| {
                     outline.vector = stamp_of_vector(Some(vector));
@@ -47,7 +49,7 @@ fn put_op(
             let key = layout::memory_key(session, *id);
             if let Some(value) = tables.memories.get(txn, &key)? {
                 let mut entry = read_entry(lmdb, value)?;
-                memory::reviewed(&mut entry, *at, *stability, *difficulty);
+                memory::reviewed(&mut entry, op);
                 tables.memories.put(txn, &key, &write_named(&entry))?;
                 outline_again(txn, tables, lmdb, *id, &key, |outline| {
                     outline.last_review = *at;
@@ -56,6 +58,19 @@ fn put_op(
             }
             Ok(())
         }
+        MemoryOp::Move { session, moved, .. } => moved.iter().try_for_each(|(id, _)| {
+            change(txn, tables, lmdb, &layout::memory_key(session, *id), op)
+        }),
+        MemoryOp::Back { session, id, .. } => {
+            change(txn, tables, lmdb, &layout::memory_key(session, *id), op)
+        }
+        MemoryOp::Copy { session, ids, tier } => ids.iter().try_for_each(|id| {
+            Ok(tables.copies.put(txn, &layout::memory_key(session, *id), tier.as_bytes())?)
+        }),
+        MemoryOp::Gone { session, ids } => ids.iter().try_for_each(|id| {
+            tables.copies.delete(txn, &layout::memory_key(session, *id))?;
+            Ok(())
+        }),
         MemoryOp::Forget { session, ids } => {
             let keys = ids.iter().map(|id| layout::memory_key(session, *id));
             forget(txn, tables, session, keys.collect())
@@ -143,6 +158,22 @@ fn some_outlines(
         rows.push((key.to_vec(), layout::write_outline(&outline)));
     }
     Ok(rows)
+}
+
+/// Changes an entry that is there, with its vector.
+fn change(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    lmdb: &Lmdb,
+    key: &[u8],
+    op: &MemoryOp,
+) -> Result<(), WriteError> {
+    let Some(value) = tables.memories.get(txn, key)? else { return Ok(()) };
+    let entry = Arc::new(read_entry(lmdb, value)?);
+    let vector = tables.vectors.get(txn, key)?.map(Vector::from_bytes);
+    let mut memorized = Memorized { entry, vector };
+    memory::change(&mut memorized, op);
+    put_entry(txn, tables, &memorized)
 }
 
 fn put_entry(

@@ -1,10 +1,11 @@
 //! The operations of one segment, decoded, with where each session's and each entry's are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::fate::{Fate, Overlay};
+use super::fate::{Fate, Overlay, of_one};
 use crate::model::{EntryId, Forgetting, MemoryOp, VectorModel};
+use crate::store::memory::{self, Copies};
 
 /// Shared with views, which go on reading it when the segment has moved.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ struct Noted {
     model: Option<VectorModel>,
     /// How sessions forget, as it was set last.
     forgetting: HashMap<Arc<str>, Option<Forgetting>>,
+    /// Sessions that cold tiers may have got copies of.
+    copied: HashSet<Arc<str>>,
 }
 
 impl Noted {
@@ -44,7 +47,15 @@ impl Noted {
         }
         match &op {
             MemoryOp::Put(memorized) => self.name(memorized.entry.id, position),
-            MemoryOp::Vector { id, .. } | MemoryOp::Review { id, .. } => self.name(*id, position),
+            MemoryOp::Vector { id, .. }
+            | MemoryOp::Review { id, .. }
+            | MemoryOp::Back { id, .. } => {
+                self.name(*id, position);
+            }
+            MemoryOp::Move { moved, .. } => {
+                moved.iter().for_each(|(id, _)| self.name(*id, position));
+            }
+            MemoryOp::Copy { session, .. } => drop(self.copied.insert(Arc::clone(session))),
             MemoryOp::Forget { ids, .. } => ids.iter().for_each(|id| self.name(*id, position)),
             MemoryOp::DeleteSession { session } => {
                 self.cleared.insert(Arc::clone(session), position);
@@ -53,7 +64,7 @@ impl Noted {
             MemoryOp::Forgetting { session, forgetting } => {
                 self.forgetting.insert(Arc::clone(session), forgetting.clone());
             }
-            MemoryOp::Model(_) => {}
+            MemoryOp::Model(_) | MemoryOp::Gone { .. } => {}
         }
         self.ops.push(op);
     }
@@ -99,9 +110,21 @@ impl MemoryTail {
         for at in positions.iter().filter(|at| cleared.is_none_or(|cleared| *at > cleared)) {
             let op = &noted.ops[*at as usize];
             if op.session().is_some_and(|own| **own == *session) {
-                fate.add(op);
+                fate.add(&of_one(op, id));
             }
         }
+    }
+
+    /// Lays what happened to the copies of a session over what happened before.
+    pub(super) fn track(&self, session: &str, copies: &mut Copies) {
+        let noted = self.noted();
+        let positions = noted.sessions.get(session).map(Vec::as_slice).unwrap_or_default();
+        positions.iter().for_each(|at| memory::track(copies, &noted.ops[*at as usize]));
+    }
+
+    /// The sessions that cold tiers may have got copies of.
+    pub(super) fn copied(&self) -> Vec<Arc<str>> {
+        self.noted().copied.iter().cloned().collect()
     }
 
     /// Lays what happened to a session over what happened before.
