@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def lent(future: asyncio.Future[T]) -> T:
+async def lent(future: asyncio.Future[T], *, withdraw: Callable[[], None] | None = None) -> T:
     """Awaits a future of this loop that the engine settles. Outside of agents it is awaited and no more.
 
     Cancelled, too, the coroutine takes its permit before it goes on; where its attempt has been given up it goes on
@@ -27,18 +27,19 @@ async def lent(future: asyncio.Future[T]) -> T:
 
     Args:
         future: What to wait for.
+        withdraw: Called where the wait is cancelled, before anything else is waited for.
 
     Returns:
         What it is settled with.
     """
     loan = None if future.done() else _goclaw._loan()
     if loan is None:
-        return await future
+        return await _withdrawing(future, withdraw)
     loop = asyncio.get_running_loop()
     loan.waits()
     loop.call_soon(loan.look)
     try:
-        result = await future
+        result = await _withdrawing(future, withdraw)
     except GeneratorExit:
         loan.gives_up(False)
         raise
@@ -47,6 +48,15 @@ async def lent(future: asyncio.Future[T]) -> T:
         raise
     await _take_again(loan, loop)
     return result
+
+
+async def _withdrawing(future: asyncio.Future[T], withdraw: Callable[[], None] | None) -> T:
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if withdraw is not None:
+            withdraw()
+        raise
 
 
 async def _take_again(loan: _Loan, loop: asyncio.AbstractEventLoop) -> None:

@@ -313,12 +313,8 @@ async def _accepted(
             loop = asyncio.get_running_loop()
             answered: asyncio.Future[None] = loop.create_future()
             tickets.on_answer(_lend.waker(loop, answered))
-            try:
-                # Who waits for a place waits for others, who may need this permit.
-                await _lend.lent(answered)
-            except asyncio.CancelledError:
-                tickets.give_up()
-                raise
+            # Who waits for a place waits for others, who may need this permit.
+            await _lend.lent(answered, withdraw=tickets.give_up)
     except TimeoutError as late:
         raise LaneFull(
             f"no place came free in {await asyncio.to_thread(full)} within {seconds} s",

@@ -115,6 +115,7 @@ class Running:
         worker: ``"thread"``, ``"loop"`` or ``"process"``.
         timeout: How long an attempt may take, in seconds.
         lent: How many wait for a run of their own, and have lent their permits.
+        returning: Of those, how many have what they waited for, and go on when there is a permit again.
         names: Which calls they are; of many, some.
         told: How they were told to stop, where they were.
     """
@@ -125,6 +126,7 @@ class Running:
     worker: str
     timeout: float | None
     lent: int = 0
+    returning: int = 0
     names: tuple[str, ...] = ()
     told: Told | None = None
 
@@ -132,13 +134,18 @@ class Running:
         what = "runs" if self.calls == 1 else f"runs {self.calls} times"
         where = {"thread": "on a thread", "loop": "on the event loop", "process": "in a worker process"}[self.worker]
         said = f"{what} {where} for {_seconds(self.seconds)}" + (f", in attempt {self.attempt}" * (self.attempt > 1))
-        if self.lent:
-            who = "and" if self.lent == self.calls else f"of which {self.lent}"
-            said += f", {who} {'waits' if self.lent == 1 else 'wait'} for a run of its own, its permit lent meanwhile"
+        waits = self.lent - self.returning
+        if waits > 0:
+            said += f", {self._of(waits)} for a run of its own, its permit lent meanwhile"
+        if self.returning > 0:
+            said += f", {self._of(self.returning)} for a permit to go on"
         if self.told is not None:
             names = ", ".join(f"`{name}`" for name in self.names)
             said += f"; {names} {self.told}"
         return said
+
+    def _of(self, n: int) -> str:
+        return f"{'and' if n == self.calls else f'of which {n}'} {'waits' if n == 1 else 'wait'}"
 
 
 @dataclass(frozen=True, slots=True)

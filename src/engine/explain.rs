@@ -96,6 +96,8 @@ pub enum Why {
         timeout_ms: Option<Millis>,
         /// Of the calls, those whose agent waits for a run of its own and has lent its permit.
         lent: u32,
+        /// Of those, the ones whose wait is over: they go on when there is a permit.
+        returning: u32,
         /// They were told to stop, and have not.
         told: Option<Told>,
         /// Who runs, by name; of many, some.

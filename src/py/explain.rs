@@ -60,21 +60,24 @@ fn reason(why: &Why, now: Timestamp) -> Value {
             told["held"] = json!(held);
             told
         }
-        Why::Running { calls, attempt, since, style, timeout_ms, lent, told, names } => json!({
-            "kind": "running",
-            "calls": calls,
-            "attempt": attempt,
-            "for": seconds(*since, now),
-            "worker": worker(*style),
-            "timeout": timeout_ms.map(|ms| ms as f64 / 1000.0),
-            "lent": lent,
-            "names": names,
-            "told": told.map(|told| json!({
-                "rung": rung(told.rung, *style),
-                "seconds": seconds(told.since, now),
-                "given_up_in": seconds(now, told.until),
-            })),
-        }),
+        Why::Running { calls, attempt, since, style, timeout_ms, lent, returning, told, names } => {
+            json!({
+                "kind": "running",
+                "calls": calls,
+                "attempt": attempt,
+                "for": seconds(*since, now),
+                "worker": worker(*style),
+                "timeout": timeout_ms.map(|ms| ms as f64 / 1000.0),
+                "lent": lent,
+                "returning": returning,
+                "names": names,
+                "told": told.map(|told| json!({
+                    "rung": rung(told.rung, *style),
+                    "seconds": seconds(told.since, now),
+                    "given_up_in": seconds(now, told.until),
+                })),
+            })
+        }
     }
 }
 

@@ -259,6 +259,8 @@ class Held:
 
 def test_before_it_goes_on_a_parent_waits_for_a_permit(narrow: goclaw.Engine) -> None:
     held = Held(narrow)
+    until(lambda: "waits for a permit to go on" in str(narrow.explain(held.parent)))
+    assert held.order == []
     held.may_end.set()
     assert held.parent.result(timeout=60) == "done"
     assert held.order == ["other ended", "parent went on"]
@@ -301,7 +303,7 @@ def test_a_timeout_of_the_agent_s_own_takes_the_permit_first(narrow: goclaw.Engi
 
 
 def test_a_parent_whose_attempt_times_out_leaves_nothing_lent(narrow: goclaw.Engine) -> None:
-    held = Held(narrow, timeout=0.3)
+    held = Held(narrow, timeout=3)
     assert held.parent.wait(60)
     assert held.parent.state == "failed"
     assert narrow.lanes["one"].stats.lent == 0
@@ -317,7 +319,7 @@ def test_one_of_a_batch_that_times_out_while_it_waits_leaves_the_others_their_pe
     def child() -> None:
         gate.wait(60)
 
-    @goclaw.agent(retries=0, timeout=0.3)
+    @goclaw.agent(retries=0, timeout=3)
     async def parent(n: int) -> int:
         if n == 1:
             await engine.submit(flow(child, "free"), block=False)

@@ -140,6 +140,7 @@ impl Owner {
 
     fn under_way(&self, run: RunId, asked: &Asked) -> Option<Why> {
         let mut found: Option<Why> = None;
+        let mut who = Vec::new();
         for flight in self.flights.out_of(run) {
             let batch = flight.batch();
             let running = self.still_running(batch);
@@ -150,14 +151,17 @@ impl Owner {
                 continue;
             }
             let waits = meant().filter(|child| flight.lent.contains_key(child)).count() as u32;
-            let Why::Running { calls, since, lent, told, names, .. } =
-                found.get_or_insert_with(|| Why::Running {
+            let own_of = |(id, child): &&_| *id == batch.id && asked.means(batch.span.node, *child);
+            let back = self.returning.iter().filter(own_of).count();
+            let Why::Running { calls, since, lent, returning, told, .. } = found
+                .get_or_insert_with(|| Why::Running {
                     calls: 0,
                     attempt: batch.attempt,
                     since: flight.since(),
                     style: batch.style,
                     timeout_ms: batch.timeout,
                     lent: 0,
+                    returning: 0,
                     told: None,
                     names: Vec::new(),
                 })
@@ -166,10 +170,15 @@ impl Owner {
             };
             *calls += own;
             *lent += waits;
+            *returning += back as u32;
             *since = (*since).min(flight.since());
             // Those that were told first are given up first.
             *told = [*told, flight.told].into_iter().flatten().min_by_key(|told| told.until);
-            names.extend(meant().take(PLACES_MAX - names.len()).map(|child| batch.name(child)));
+            who.extend(meant().map(|child| (child, batch)));
+        }
+        if let Some(Why::Running { names, .. }) = &mut found {
+            who.sort_unstable_by_key(|(child, _)| *child);
+            names.extend(who.iter().take(PLACES_MAX).map(|(child, batch)| batch.name(*child)));
         }
         found
     }

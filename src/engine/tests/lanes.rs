@@ -282,6 +282,8 @@ fn a_submit_that_is_withdrawn_while_it_waits_is_forgotten_at_once() {
     let there = [start(&engine, &plan), start(&engine, &plan)];
     let waits = engine.submit(request(&plan)).expect("the inbox is open");
     let cell = Arc::downgrade(&waits.cell);
+    // An answer comes after what was asked before it: the submit waits by now.
+    assert_eq!(view(&engine, "narrow").queued, 1);
     waits.give_up();
     drop(waits);
     while cell.strong_count() > 0 {
