@@ -47,7 +47,9 @@ impl Owner {
 
     pub(super) fn close_when_drained(&mut self) {
         let Some(closing) = &self.closing else { return };
-        let settled = self.flights.is_empty() && self.staged.stall().is_none();
+        // A run whose tasks have ended is only a search away from its own end.
+        let sweeps = self.runs.values().any(|slot| slot.run.is_sweeping());
+        let settled = self.flights.is_empty() && !sweeps && self.staged.stall().is_none();
         if closing.over || settled {
             self.close_now();
         }

@@ -181,3 +181,39 @@ fn a_run_that_remembers_needs_a_session() {
     assert_eq!(engine.submit(granted).map(drop).expect_err("no key").code, "memory.session");
     engine.close(0);
 }
+
+#[test]
+fn a_close_waits_for_a_sweep_as_for_an_agent() {
+    on_both_stores(|path| {
+        let (began, begins) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let local = Local::new();
+        local.agent("slow", move |_, _| {
+            began.send(()).expect("the test listens");
+            let released = released.lock().expect("nobody panicked");
+            released.recv().expect("the test goes on");
+            Outcome::Completed(number(1))
+        });
+        let engine = open(&local, path, vec![]);
+        weak(engine.memory(), "s", "gone", false);
+        let mut submit = request(&forgetful("slow"));
+        submit.session = Some("s".into());
+        let ticket = engine.submit(submit).expect("the inbox is open");
+        let handle = ticket.wait(SOON).expect("in time").expect("accepted");
+        begins.recv().expect("the agent begins");
+        let closing = engine.clone();
+        let closing = std::thread::spawn(move || closing.close(20_000));
+        // It is closing once that is what it says, and the agent is still at work.
+        let nowhere = plan(vec![Task { lane: "nowhere".into(), ..task("x", "slow", &[]) }]);
+        while engine.submit(request(&nowhere)).is_ok_and(|ticket| {
+            let refused = ticket.wait(SOON).expect("in time").map(drop).expect_err("no such lane");
+            refused.code != "engine.closed"
+        }) {
+            std::thread::yield_now();
+        }
+        release.send(()).expect("the agent waits");
+        assert_eq!(closing.join().expect("it closes").unfinished, 0);
+        assert_eq!(handle.state(), RunState::Completed);
+    });
+}
