@@ -20,7 +20,7 @@ from .agent import Agent, agent
 from .builder import Workflow
 from .definition import Definition
 from .engine import Engine, run
-from .entry import ColdStats, Entry, Forgotten, Hit, HitExplanation, Imported, MemoryStats, Moved
+from .entry import ColdStats, Entry, Forgotten, Hit, HitExplanation, Imported, MemoryStats, Moved, Swept
 from .errors import (
     AgentError,
     BindingError,
@@ -72,6 +72,7 @@ from .errors import (
 )
 from .event import Event
 from .explain import Explanation, LanePlace, Running, SessionPlace, Stopping, TaskExplanation, Told
+from .forgetting import Forgetting
 from .health import Health, Incident, StuckCall, StuckMerge
 from .lane import Lane, Redirect, redirect
 from .lanes import Lanes, LaneStats, LiveLane, WaitTimes
@@ -84,6 +85,7 @@ from .recalled import Recalled
 from .retry import Retry, RetryAfter
 from .run import Run
 from .session import Collect, Sessions, SessionView, Signal, Signals
+from .upkeep import Compacted, compact
 from .views import ChildView, Heartbeat, RunSummary, TaskView
 from .workflow import Flow, otherwise, when, workflow
 
@@ -96,6 +98,7 @@ __all__ = [
     "ChildView",
     "ColdStats",
     "Collect",
+    "Compacted",
     "ConfigError",
     "Context",
     "CycleError",
@@ -108,6 +111,7 @@ __all__ = [
     "Event",
     "Explanation",
     "Flow",
+    "Forgetting",
     "Forgotten",
     "GoclawError",
     "GoclawTimeout",
@@ -173,6 +177,7 @@ __all__ = [
     "StoreTooNew",
     "StuckCall",
     "StuckMerge",
+    "Swept",
     "TaskExplanation",
     "TaskFailed",
     "TaskTimedOut",
@@ -190,6 +195,7 @@ __all__ = [
     "WouldDeadlock",
     "__version__",
     "agent",
+    "compact",
     "current",
     "embedders",
     "otherwise",

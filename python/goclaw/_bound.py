@@ -175,6 +175,10 @@ class SessionMemory(_Recall):
         """A memory by its id, once it is committed; see `Memory.get`."""
         return _known(id, self._native.get(id, self._session))
 
+    async def aget(self, id: str) -> Entry:
+        """`get`, without blocking the event loop."""
+        return await _elsewhere(partial(self.get, id))
+
     def review(self, id: str | Iterable[str], grade: Grade) -> None:
         """Reviews memories with the task's completion; see `Memory.review`."""
         self._review(id, self._session, grade)
@@ -182,6 +186,14 @@ class SessionMemory(_Recall):
     def feedback(self, id: str | Iterable[str], feedback: Feedback) -> None:
         """Says what recalled memories were good for, with the task's completion; see `Memory.feedback`."""
         self._feedback(id, self._session, feedback)
+
+    async def areview(self, id: str | Iterable[str], grade: Grade) -> None:
+        """`review`, without blocking the event loop."""
+        await _elsewhere(partial(self.review, id, grade))
+
+    async def afeedback(self, id: str | Iterable[str], feedback: Feedback) -> None:
+        """`feedback`, without blocking the event loop."""
+        await _elsewhere(partial(self.feedback, id, feedback))
 
     @spelled(Dropping)
     def forget(self, **options: Unpack[ForgetOptions]) -> Forgotten:

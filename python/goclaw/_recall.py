@@ -175,14 +175,18 @@ class _Recall:
         return Forgotten(tuple(gone), left)
 
     def _review(self, id: str | Iterable[str], session: str | None, grade: Grade) -> None:
-        number = _GRADES.get(grade)
-        if number is None:
-            one_of("grade", grade, ("again", "hard", "good", "easy"))
-        self._native.review([id] if isinstance(id, str) else list(id), session, number or 3)
+        self._native.review([id] if isinstance(id, str) else list(id), session, _grade(grade))
 
     def _feedback(self, id: str | Iterable[str], session: str | None, feedback: Feedback) -> None:
         number = _FEEDBACK[one_of("feedback", feedback, tuple(_FEEDBACK))]
         self._native.review([id] if isinstance(id, str) else list(id), session, number)
+
+
+def _grade(grade: Grade) -> int:
+    number = None if isinstance(grade, bool) else _GRADES.get(grade)
+    if number is None:
+        one_of("grade", grade, ("again", "hard", "good", "easy"))
+    return number or 3
 
 
 class _Embedding:

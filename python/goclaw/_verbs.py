@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     V = TypeVar("V", bound=DataclassInstance)
 
 F = TypeVar("F", bound=Callable[..., Any])
+Duplicates: TypeAlias = Literal["keep", "review", "refuse"]
 Mode: TypeAlias = Literal["hybrid", "vector", "text"]
 Fusion: TypeAlias = Literal["score", "rrf"]
 Review: TypeAlias = Literal["auto", "good", "none"] | bool
@@ -37,6 +38,8 @@ class MemorizeOptions(TypedDict, total=False):
     """Options of `memorize` and `memorize_many`."""
 
     pinned: bool
+    duplicates: Duplicates
+    alike: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,12 @@ class Memorizing:
     """How things are memorized."""
 
     pinned: bool = False
+    duplicates: Duplicates = "keep"
+    alike: float = 0.97
+
+    def __post_init__(self) -> None:
+        one_of("duplicates", self.duplicates, ("keep", "review", "refuse"))
+        number("alike", self.alike)
 
 
 class RetrieveOptions(TypedDict, total=False):
@@ -148,6 +157,8 @@ class Dropping:
 
     def __post_init__(self) -> None:
         whole("limit", self.limit)
+        if self.below is not None:
+            number("below", self.below, "memory.threshold")
         if (self.ids is None) == (self.below is None):
             raise RecallError(
                 "forget() takes either ids or a threshold",
@@ -196,6 +207,32 @@ class Moving:
         return None if self.unused_for is None else to_ms(self.unused_for, what="unused_for")
 
 
+class SweepOptions(TypedDict, total=False):
+    """Options of `sweep`."""
+
+    grace: Duration
+    limit: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweeping:
+    """What is to go from every session."""
+
+    below: float
+    grace: Duration = 0.0
+    limit: int = 100_000
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        whole("limit", self.limit)
+        number("below", self.below, "memory.threshold")
+
+    @property
+    def grace_ms(self) -> int:
+        return to_ms(self.grace, what="grace")
+
+
 def value_of(verb: str, kind: type[V], options: Mapping[str, Any]) -> V:
     """The options as a value.
 
@@ -223,6 +260,7 @@ def spelled(kind: type[DataclassInstance]) -> Callable[[F], F]:
                 annotation=field.type,
             )
             for field in fields(kind)
+            if field.name not in signature.parameters
         ]
         spelled_out = signature.replace(parameters=[*own, *options])
         method.__signature__ = spelled_out  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import _goclaw, _guard, _life, _sigterm
 from . import config as _config
+from ._keeping import _checked as _checked_forgetting
 from ._life import run as run
 from ._options import DURABILITIES, Durability, one_of, whole_number
 from ._submitting import Submitting
@@ -17,6 +18,7 @@ from .config import Config
 from .durations import Duration, to_ms, to_positive_ms
 from .embedders import name_of
 from .errors import ConfigError
+from .forgetting import Forgetting
 from .lane import Lane, sized
 from .memory import Memory
 from .processes import Processes
@@ -54,6 +56,8 @@ class Engine(Submitting):
             does not wait for running work. Where the engine is opened outside the main thread, or
             the program handles SIGTERM itself, nothing is changed.
         processes: How worker processes are kept, for agents with `isolation="process"`.
+        forgetting: How memories fade, where their session was not set to something else (`Memory.set_forgetting`);
+            ``goclaw.Forgetting("agent")`` by default.
         cold: Where memories lie that are hardly asked for, see `goclaw.tiers`; needs a path.
         move: What moves there by itself, see `goclaw.tiers.Move`.
 
@@ -95,8 +99,11 @@ class Engine(Submitting):
         processes: Processes | None = None,
         cold: Tier | None = None,
         move: Move | None = None,
+        forgetting: Forgetting | None = None,
     ) -> None:
         _guard.refuse_main_replay()
+        if forgetting is not None:
+            _checked_forgetting(forgetting)
         given = {
             "durability": durability,
             "relaxed_window": relaxed_window,
@@ -146,6 +153,8 @@ class Engine(Submitting):
             cellar,
         )
         self._memory = Memory._of(self, embedder)
+        if forgetting is not None:
+            self._memory._native.set_usual(forgetting)
         if embedder is not None:
             try:
                 self._memory._native.check_model(name_of(embedder))

@@ -162,6 +162,23 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep forgot, or with ``dry_run`` would.
+
+    Attributes:
+        forgotten: How many memories.
+        sessions: Sessions that were looked at.
+        seconds: How long it took.
+        more: The limit was reached, so there may be more.
+    """
+
+    forgotten: int
+    sessions: int
+    seconds: float
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryStats:
     """Counts over all sessions.
 
@@ -175,6 +192,10 @@ class MemoryStats:
             the session was indexed again.
         indexes_written: Files of indexes that were written.
         cold: The cold tier by numbers, where there is one.
+        sweeps: Sweeps since the memory was opened.
+        swept: Memories that they forgot.
+        sweep_seconds: Seconds that they took.
+        duplicates: Repetitions that counted as reviews, since the memory was opened.
     """
 
     entries: int
@@ -184,6 +205,10 @@ class MemoryStats:
     indexes_loaded: int = 0
     indexes_rebuilt: int = 0
     indexes_written: int = 0
+    sweeps: int = 0
+    swept: int = 0
+    sweep_seconds: float = 0.0
+    duplicates: int = 0
     cold: ColdStats | None = None
 
 

@@ -11,12 +11,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._bound import SessionMemory, _of_task
+from ._keeping import _Keeping
 from ._options import Durability
 from ._plain import whole
-from ._recall import Feedback, Grade, _draft, _drafts, _elsewhere, _Recall
+from ._recall import _draft, _drafts, _elsewhere
 from ._verbs import (
-    Dropping,
-    ForgetOptions,
     MemorizeOptions,
     Memorizing,
     MoveOptions,
@@ -26,7 +25,7 @@ from ._verbs import (
     spelled,
     value_of,
 )
-from .entry import ColdStats, Entry, Forgotten, Hit, Imported, MemoryStats, Moved, _entry, _known
+from .entry import ColdStats, Entry, Hit, Imported, MemoryStats, Moved, _entry, _known
 from .errors import RecallError
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from .embedders import Embedder
     from .engine import Engine
+    from .forgetting import Forgetting
     from .tiers import Move, Tier
 
 __all__ = ["Memory", "SessionMemory", "_of_task"]
@@ -41,7 +41,7 @@ __all__ = ["Memory", "SessionMemory", "_of_task"]
 _PAGE = 1_000
 
 
-class Memory(_Recall):
+class Memory(_Keeping):
     """The memory of an engine: `engine.memory`, or stand-alone with an engine of its own inside.
 
     Args:
@@ -51,6 +51,7 @@ class Memory(_Recall):
         durability: How much a crash may cost, as for `Engine`.
         cold: Where memories lie that are hardly asked for, see `goclaw.tiers`; needs a path.
         move: What moves there by itself.
+        forgetting: How memories fade, where their session was not set to something else; as for `Engine`.
 
     Raises:
         RecallError: `memory.model` where the store was begun with another embedder.
@@ -74,10 +75,12 @@ class Memory(_Recall):
         durability: Durability | None = None,
         cold: Tier | None = None,
         move: Move | None = None,
+        forgetting: Forgetting | None = None,
     ) -> None:
         from .engine import Engine
 
-        self._open(Engine(path, embedder=embedder, durability=durability, cold=cold, move=move), embedder)
+        engine = Engine(path, embedder=embedder, durability=durability, cold=cold, move=move, forgetting=forgetting)
+        self._open(engine, embedder)
 
     @classmethod
     def _of(cls, engine: Engine, embedder: Embedder | None) -> Memory:
@@ -110,13 +113,17 @@ class Memory(_Recall):
             vector: Its vector; by default the embedder makes it, if there is one.
             task: Name of the task that memorizes.
             pinned: It is not forgotten by strength.
+            duplicates: What becomes of what is nearly there already, in the same words or with a vector alike:
+                ``"keep"`` memorizes it, too; ``"review"`` reviews the other as good in its place and answers that one's
+                id; ``"refuse"`` raises `memory.duplicate`.
+            alike: Least cosine of vectors that are nearly the same.
 
         Returns:
             Its id.
 
         Raises:
             RecallError: `memory.session`, `memory.empty`, `memory.too_large`, `memory.content`, `memory.metadata`,
-                `memory.vector`, `memory.dimension`, `memory.embedder`.
+                `memory.vector`, `memory.dimension`, `memory.embedder`, `memory.duplicate`, `memory.option`.
             EngineClosed: `engine.closed`.
         """
         how = value_of("memorize", Memorizing, options)
@@ -157,6 +164,8 @@ class Memory(_Recall):
             vectors: One vector, or `None`, per content.
             task: Name of the task that memorizes.
             pinned: They are not forgotten by strength.
+            duplicates: What becomes of what is nearly there already; see `memorize`.
+            alike: Least cosine of vectors that are nearly the same.
 
         Returns:
             Their ids, in order.
@@ -271,6 +280,10 @@ class Memory(_Recall):
         """
         return _known(id, self._native.get(id, session))
 
+    async def aget(self, id: str, *, session: str | None = None) -> Entry:
+        """`get`, without blocking the event loop."""
+        return await _elsewhere(partial(self.get, id, session=session))
+
     def list(self, session: str, *, limit: int = 50, after: str | None = None) -> builtins.list[Entry]:
         """Memories of a session, oldest first.
 
@@ -283,6 +296,10 @@ class Memory(_Recall):
             The entries.
         """
         return [_entry(row) for row in self._native.list(session, after, whole("limit", limit))]
+
+    async def alist(self, session: str, *, limit: int = 50, after: str | None = None) -> builtins.list[Entry]:
+        """`list`, without blocking the event loop."""
+        return await _elsewhere(partial(self.list, session, limit=limit, after=after))
 
     def count(self, session: str | None = None) -> int:
         """How many memories a session has.
@@ -302,7 +319,15 @@ class Memory(_Recall):
             The counts.
         """
         cold = self._native.cold_stats()
-        return MemoryStats(*self._native.stats(), cold=None if cold is None else ColdStats(*cold))
+        sweeps, swept, sweep_ms, duplicates = self._native.tally()
+        return MemoryStats(
+            *self._native.stats(),
+            cold=None if cold is None else ColdStats(*cold),
+            sweeps=sweeps,
+            swept=swept,
+            sweep_seconds=sweep_ms / 1000,
+            duplicates=duplicates,
+        )
 
     def sessions(self, *, limit: int = 100, after: str | None = None) -> dict[str, int]:
         """Sessions that remember something, by name.
@@ -315,68 +340,6 @@ class Memory(_Recall):
             The number of memories by session.
         """
         return dict(self._native.sessions(after, whole("limit", limit)))
-
-    def review(self, id: str | Iterable[str], grade: Grade, *, session: str | None = None) -> None:
-        """Reviews memories: what was recalled well is kept longer.
-
-        Args:
-            id: One id, or several: all are reviewed or none.
-            grade: ``"again"`` (it was wrong), ``"hard"``, ``"good"`` (it was used), ``"easy"``; or 1 to 4.
-            session: Whose memories they must be, where that matters.
-
-        Raises:
-            RecallError: `memory.unknown`.
-        """
-        self._review(id, session, grade)
-
-    def feedback(self, id: str | Iterable[str], feedback: Feedback, *, session: str | None = None) -> None:
-        """Says what a recalled memory was good for.
-
-        Args:
-            id: One id, or several.
-            feedback: ``"used"`` (graded good), ``"useful"`` (easy) or ``"wrong"`` (again).
-            session: Whose memories they must be, where that matters.
-
-        Raises:
-            RecallError: `memory.unknown`.
-        """
-        self._feedback(id, session, feedback)
-
-    @spelled(Dropping)
-    def forget(self, session: str, **options: Unpack[ForgetOptions]) -> Forgotten:
-        """Forgets memories of a session: these, or those that are nearly gone.
-
-        Args:
-            session: Whose memories.
-            ids: Which; those that are not there are left out.
-            below: All weaker than this, 0 to 1, weakest first, save pinned ones.
-            limit: How many at most.
-            grace: Memories younger than this stay (by strength only).
-            dry_run: Only say what would go.
-
-        Returns:
-            What was forgotten, and how many more fit.
-
-        Raises:
-            RecallError: `memory.threshold`, `memory.session`.
-        """
-        return self._forget(session, value_of("forget", Dropping, options))
-
-    @spelled(Dropping)
-    async def aforget(self, session: str, **options: Unpack[ForgetOptions]) -> Forgotten:
-        """`forget`, without blocking the event loop."""
-        return await _elsewhere(partial(self._forget, session, value_of("aforget", Dropping, options)))
-
-    def delete_session(self, session: str) -> int:
-        """Forgets everything of a session, pinned or not.
-
-        Args:
-            session: Whose memory.
-
-        Returns:
-            How many memories were forgotten.
-        """
-        return self._native.delete_session(session)
 
     @spelled(Moving)
     def move_cold(self, session: str | None = None, **options: Unpack[MoveOptions]) -> Moved:

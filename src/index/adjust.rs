@@ -103,6 +103,17 @@ pub fn diversify(
     picked
 }
 
+/// How many words two entries share, of all that either has (Jaccard): 0 to 1. Both lists rise.
+pub fn overlap(one: &[u32], other: &[u32]) -> f64 {
+    let (mut at, mut both) = (0, 0);
+    for word in one {
+        at += other[at..].partition_point(|it| it < word);
+        both += usize::from(other.get(at) == Some(word));
+    }
+    let either = one.len() + other.len() - both;
+    if either == 0 { 0.0 } else { both as f64 / either as f64 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +165,13 @@ mod tests {
         assert_eq!(keys(&diversify(&found, 2, 0.5, twins)), [0, 2]);
         assert_eq!(keys(&diversify(&found, 3, 0.0, twins)), [0, 1, 2]);
         assert!(diversify(&[], 3, 0.5, twins).is_empty());
+    }
+
+    #[test]
+    fn overlap_is_the_share_of_common_words() {
+        assert_eq!(overlap(&[1, 3, 5], &[3, 4, 5, 9]), 2.0 / 5.0);
+        assert_eq!(overlap(&[3, 4, 5, 9], &[1, 3, 5]), 2.0 / 5.0);
+        assert_eq!((overlap(&[1], &[1]), overlap(&[1], &[]), overlap(&[], &[])), (1.0, 0.0, 0.0));
     }
 
     proptest! {

@@ -138,6 +138,14 @@ pub(super) fn threshold(below: f64) -> Result<()> {
     Err(Error::new("memory.threshold", message, "forget(below=0.3) forgets what is nearly gone"))
 }
 
+pub(super) fn alike(alike: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&alike) {
+        return Ok(());
+    }
+    let message = format!("`alike` is {alike}, and cosines of 0 to 1 are allowed");
+    Err(Error::new("memory.option", message, "1 takes only what is the same"))
+}
+
 /// The store closes with its engine: whoever asks later is told of the engine.
 pub(super) fn unless_closed<T>(answer: Result<T>) -> Result<T> {
     answer.map_err(|error| match error.code {

@@ -41,10 +41,10 @@ impl Memory {
             }
             Forget::Below { strength: below, grace } => {
                 let fsrs = self.fsrs_of(sight);
-                let near = sight.due().below(*below, fsrs, now);
+                let near = sight.due().below(*below, &fsrs, now);
                 let near = near.filter_map(|id| Some((id, sight.slot(id)?)));
                 let old = near.filter(|(_, it)| now.since(it.created) >= *grace);
-                let weak = old.map(|(id, it)| (strength(fsrs, it, now), id));
+                let weak = old.map(|(id, it)| (strength(&fsrs, it, now), id));
                 Ok(weak.filter(|(strength, _)| strength < below).collect::<Vec<_>>())
             }
         })?;

@@ -11,6 +11,8 @@ mod due;
 mod filter;
 mod forget;
 mod image;
+#[cfg(test)]
+mod isolation;
 mod keeper;
 #[cfg(test)]
 mod kept_tests;
@@ -25,9 +27,11 @@ mod shelf;
 mod shelves;
 mod sight;
 mod slot;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod twins;
 mod workspace;
 
 pub use cold::{Cellar, ColdStats, Found, Moved, Policy, Tiers};
@@ -35,7 +39,9 @@ pub use filter::Filter;
 pub use forget::{Forget, Forgotten};
 pub use notes::{Import, Imported};
 pub use query::{Boost, Fusion, Hit, Mode, Parts, Query, Weights};
-pub use review::strength;
+pub use review::{refused, strength};
 pub use service::{Draft, Journal, Memory, Stats};
 pub use shelves::Shelves;
 pub use slot::Recalled;
+pub use sweep::{Sweep, Swept, Tally};
+pub use twins::{Duplicates, Twins};

@@ -1,6 +1,6 @@
 //! Strength: how it is computed, what reviews do to it, and how a session forgets.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::check;
 use super::service::Memory;
@@ -16,18 +16,33 @@ impl Memory {
     /// `memory.session`, `engine.closed`, `store.*`.
     pub fn fsrs(&self, session: &str) -> Result<Arc<Fsrs>> {
         check::session(session)?;
-        self.look(session, |sight| Ok(Arc::clone(self.fsrs_of(sight))))
+        self.look(session, |sight| Ok(self.fsrs_of(sight)))
     }
 
     /// As `fsrs`, without loading the session.
     pub(super) fn fsrs_unseen(&self, session: &str) -> Result<Arc<Fsrs>> {
         let set = self.forgetting(session)?;
         let own = set.and_then(|settings| Fsrs::of(&settings).ok());
-        Ok(own.map_or_else(|| Arc::clone(&self.usual), Arc::new))
+        Ok(own.map_or_else(|| self.usual(), Arc::new))
     }
 
-    pub(super) fn fsrs_of<'a>(&'a self, sight: &'a Sight<'_>) -> &'a Arc<Fsrs> {
-        sight.fsrs().unwrap_or(&self.usual)
+    pub(super) fn fsrs_of(&self, sight: &Sight<'_>) -> Arc<Fsrs> {
+        sight.fsrs().cloned().unwrap_or_else(|| self.usual())
+    }
+
+    /// How memories are forgotten where their session does not say.
+    pub fn usual(&self) -> Arc<Fsrs> {
+        Arc::clone(&self.usual.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sets how memories are forgotten where their session does not say, until the store is closed.
+    ///
+    /// # Errors
+    /// `memory.forgetting`
+    pub fn set_usual(&self, forgetting: &Forgetting) -> Result<()> {
+        let fsrs = Fsrs::of(forgetting).map_err(|error| refused(&error))?;
+        *self.usual.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fsrs);
+        Ok(())
     }
 
     /// What a session was set to forget like; `None`: as usual.
@@ -92,7 +107,8 @@ pub fn strength(fsrs: &Fsrs, entry: &impl Recalled, now: Timestamp) -> f64 {
     fsrs.strength(&entry.fsrs(), days(entry, now))
 }
 
-fn refused(error: &fsrs::FsrsError) -> Error {
+/// Says which number of FSRS-6 is outside of its bounds.
+pub fn refused(error: &fsrs::FsrsError) -> Error {
     let help = "goclaw.Forgetting.agent() and .anki() have parameters within the bounds";
     Error::new("memory.forgetting", error.to_string(), help)
 }

@@ -13,7 +13,7 @@ use super::review::strength;
 use super::service::Memory;
 use super::sight::Sight;
 use super::slot::Slot;
-use crate::index::adjust::{State, diversify, smooth};
+use crate::index::adjust::{State, diversify, overlap, smooth};
 use crate::index::fuse::{Candidate, Fused};
 use crate::index::search::Options;
 use crate::index::{Filter, Key};
@@ -141,16 +141,19 @@ impl<S: Fn(&Slot) -> f64> Search<'_, S> {
 
     /// Two memories are as alike as their vectors are, or where one has none, as their words.
     fn diverse(&self, found: &[Fused]) -> Result<Vec<Fused>> {
-        let mut rows: HashMap<Key, Vec<f32>> = HashMap::new();
+        let (mut rows, mut words) = (HashMap::new(), HashMap::new());
         for key in found.iter().map(Fused::key) {
             rows.extend(self.sight.vector(key)?.map(|row| (key, row)));
+        }
+        if rows.len() < found.len() {
+            words.extend(found.iter().map(|it| (it.key(), self.sight.words_of(it.key()))));
         }
         let alike = |one: Key, other: Key| match (rows.get(&one), rows.get(&other)) {
             (Some(one), Some(other)) => {
                 let dot: f32 = one.iter().zip(other).map(|(a, b)| a * b).sum();
                 f64::from(dot).clamp(0.0, 1.0)
             }
-            _ => self.sight.overlap(one, other),
+            _ => overlap(&words[&one], &words[&other]),
         };
         Ok(diversify(found, self.query.top_k, self.query.diversity, alike))
     }
@@ -203,7 +206,7 @@ impl Memory {
         let now = self.now();
         self.look_with(session, ops, |sight| {
             let fsrs = self.fsrs_of(sight);
-            let strength = |slot: &Slot| strength(fsrs, slot, now);
+            let strength = |slot: &Slot| strength(&fsrs, slot, now);
             Search { query, sight, strength, now }.run()
         })
     }

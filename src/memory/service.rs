@@ -7,6 +7,7 @@ use super::check;
 use super::cold::{Cellar, Cold};
 use super::shelves::Shelves;
 use super::sight::Sight;
+use super::sweep::Tally;
 use crate::math::fsrs::Fsrs;
 use crate::model::{
     Content, Entry, EntryId, Grade, Memorized, MemoryOp, Result, Timestamp, Vector, VectorModel,
@@ -60,7 +61,8 @@ pub struct Memory {
     pub(super) journal: Arc<dyn Journal>,
     shelves: Arc<Shelves>,
     /// How memories are forgotten where their session does not say.
-    pub(super) usual: Arc<Fsrs>,
+    pub(super) usual: RwLock<Arc<Fsrs>>,
+    pub(super) tally: Tally,
     clock: Clock,
     ids: Mutex<ulid::Generator>,
     model: RwLock<Option<VectorModel>>,
@@ -87,7 +89,8 @@ impl Memory {
             store,
             journal,
             shelves,
-            usual: Arc::new(Fsrs::agent()),
+            usual: RwLock::new(Arc::new(Fsrs::agent())),
+            tally: Tally::default(),
             clock: Box::new(clock),
             ids: Mutex::default(),
             cold: None,
@@ -155,6 +158,11 @@ impl Memory {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         // Only after 2^80 ids within one millisecond does the generator have to break its order.
         EntryId::from_u128(ids.generate().unwrap_or_else(|full| full.commit_overflow_random()).0)
+    }
+
+    /// What sweeps and repetitions came to since the memory was opened.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Makes operations that memorize, and the ids that the entries will have. Nothing is memorized

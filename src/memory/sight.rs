@@ -50,9 +50,9 @@ impl<'a> Sight<'a> {
         self.shelf.beside(key)
     }
 
-    /// How many of their words two memories share, 0 to 1.
-    pub(super) fn overlap(&self, one: Key, other: Key) -> f64 {
-        self.shelf.words.overlap(one, other)
+    /// The numbers of a memory's words, in rising order.
+    pub(super) fn words_of(&self, key: Key) -> Vec<u32> {
+        self.shelf.words.words_of(key)
     }
 
     /// How many of its memories lie in cold tiers, by tier.

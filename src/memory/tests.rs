@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::store::{RamStore, Store};
 
-const DAY: u64 = 86_400_000;
+pub(super) const DAY: u64 = 86_400_000;
 
 /// A journal that is a store and nothing else.
 struct Direct {
@@ -31,14 +31,17 @@ impl Journal for Direct {
     }
 }
 
-struct World {
-    memory: Memory,
-    now: Arc<AtomicU64>,
+pub(super) struct World {
+    pub(super) memory: Memory,
+    pub(super) now: Arc<AtomicU64>,
     journal: Arc<Direct>,
 }
 
-fn world() -> World {
-    let store: Arc<dyn Store> = Arc::new(RamStore::default());
+pub(super) fn world() -> World {
+    world_on(Arc::new(RamStore::default()))
+}
+
+pub(super) fn world_on(store: Arc<dyn Store>) -> World {
     let shelves = Arc::new(Shelves::default());
     let fails = Mutex::new(false);
     let journal =
@@ -50,25 +53,25 @@ fn world() -> World {
     World { memory, now, journal }
 }
 
-fn draft(text: &str, vector: Option<Vec<f32>>) -> Draft {
+pub(super) fn draft(text: &str, vector: Option<Vec<f32>>) -> Draft {
     Draft { content: Content::Text(text.into()), metadata: None, vector, task: None, pinned: false }
 }
 
-fn code<T>(result: Result<T>) -> &'static str {
+pub(super) fn code<T>(result: Result<T>) -> &'static str {
     result.err().expect("a refusal").code
 }
 
 /// Xorshift64*, so that a failure can be repeated from its seed.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) % sides
     }
-    fn vector(&mut self) -> Vec<f32> {
+    pub(super) fn vector(&mut self) -> Vec<f32> {
         (0..8).map(|_| self.roll(2_000) as f32 - 999.5).collect()
     }
 }

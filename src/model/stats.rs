@@ -56,6 +56,14 @@ counters! {
     /// Worker processes that were replaced after their share of calls or of memory.
     workers_recycled => "goclaw_workers_recycled_total",
     heartbeats => "goclaw_heartbeats_total",
+    memories_written => "goclaw_memories_written_total",
+    memories_reviewed => "goclaw_memories_reviewed_total",
+    /// By id or by strength; sessions that were deleted are counted apart.
+    memories_forgotten => "goclaw_memories_forgotten_total",
+    memory_sessions_deleted => "goclaw_memory_sessions_deleted_total",
+    memory_sweeps => "goclaw_memory_sweeps_total",
+    /// Milliseconds that sweeps took.
+    memory_sweep_ms => "goclaw_memory_sweep_milliseconds_total",
     /// Times that the event loop of the process was blocked.
     loop_blocked => "goclaw_loop_blocked_total",
     /// Times that an agent kept the interpreter to itself.

@@ -313,6 +313,9 @@ impl PyEngine {
         let (blocked, hogs) = incidents::counts();
         stats.heartbeats.store(self.executor.heartbeats(), Ordering::Relaxed);
         self.executor.workers().tell(&stats);
+        let tally = self.engine.memory().tally();
+        stats.memory_sweeps.store(tally.sweeps.load(Ordering::Relaxed), Ordering::Relaxed);
+        stats.memory_sweep_ms.store(tally.sweep_ms.load(Ordering::Relaxed), Ordering::Relaxed);
         stats.loop_blocked.store(blocked, Ordering::Relaxed);
         stats.gil_hogs.store(hogs, Ordering::Relaxed);
         let by_name = PyDict::new(py);

@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::errors;
+use super::forgetting::{self, AskedForgetting, ForgettingRow};
 use super::notes::PyImport;
 use crate::agent::Batch;
 use crate::memory::{
-    self, Boost, Draft, Filter, Forget, Fusion, Hit, Memory, Mode, Parts, Policy, Query, Tiers,
-    Weights,
+    self, Boost, Draft, Duplicates, Filter, Forget, Fusion, Hit, Memory, Mode, Parts, Policy,
+    Query, Sweep, Tally, Tiers, Twins, Weights,
 };
-use crate::model::{Content, EntryId, Error, Grade, Memorized, MemoryOp, Result, VectorModel};
+use crate::model::{Content, EntryId, Error, Memorized, MemoryOp, Result, VectorModel};
 
 /// One thing to memorize (`_recall._Draft`).
 #[derive(FromPyObject)]
@@ -28,6 +30,8 @@ struct AskedDraft<'py> {
 #[derive(FromPyObject)]
 struct AskedMemorizing {
     pinned: bool,
+    duplicates: String,
+    alike: f64,
 }
 
 /// What to look for (`_verbs.Retrieving`).
@@ -87,6 +91,26 @@ type LegRow = (Option<u32>, Option<f32>);
 type PartsRow = (f64, f64, f64, f64, f64, u32);
 type StatsRow = (u64, u64, Option<String>, Option<u32>, u64, u64, u64);
 type HitRow<'py> = (EntryRow<'py>, f64, LegRow, LegRow, PartsRow);
+
+/// What to forget in every session (`_verbs.Sweeping`).
+#[derive(FromPyObject)]
+struct AskedSweep {
+    below: f64,
+    grace_ms: u64,
+    limit: u64,
+    dry_run: bool,
+}
+
+impl AskedMemorizing {
+    fn twins(&self) -> Twins {
+        let duplicates = match self.duplicates.as_str() {
+            "review" => Duplicates::Review,
+            "refuse" => Duplicates::Refuse,
+            _ => Duplicates::Keep,
+        };
+        Twins { duplicates, alike: self.alike }
+    }
+}
 
 impl AskedSearch {
     fn query(
@@ -239,8 +263,10 @@ impl PyMemory {
         let drafts = drafts?;
         let ids = self.ask(py, |memory| {
             self.check(session, true)?;
-            let (ids, ops) = memory.draft(session, drafts)?;
+            let (ids, ops, repeated) =
+                memory.draft_apart(session, drafts, how.twins(), &self.own(session))?;
             self.write(ops)?;
+            memory.tally().duplicates.fetch_add(repeated, Ordering::Relaxed);
             Ok(ids)
         })?;
         Ok(ids.iter().map(ToString::to_string).collect())
@@ -387,12 +413,7 @@ impl PyMemory {
         grade: u8,
     ) -> PyResult<()> {
         let ids: Vec<EntryId> = ids.iter().map(|id| entry_of(py, id)).collect::<PyResult<_>>()?;
-        let grade = match grade {
-            1 => Grade::Again,
-            2 => Grade::Hard,
-            4 => Grade::Easy,
-            _ => Grade::Good,
-        };
+        let grade = forgetting::grade(grade);
         self.ask(py, |memory| {
             session.map_or(Ok(()), |session| self.check(session, true))?;
             let draft = |id: &EntryId| memory.draft_review(*id, session, grade);
@@ -429,6 +450,43 @@ impl PyMemory {
     /// Refuses a task a session that it may not read.
     fn check_grant(&self, py: Python<'_>, session: &str) -> PyResult<()> {
         self.check(session, false).map_err(|error| errors::raised(py, &error))
+    }
+
+    /// Forgets what is weak in every session: how many, in how many sessions, milliseconds, whether
+    /// there may be more.
+    fn sweep(&self, py: Python<'_>, asked: AskedSweep) -> PyResult<(u64, u64, u64, bool)> {
+        let AskedSweep { below, grace_ms: grace, limit, dry_run } = asked;
+        let swept = self.ask(py, |memory| memory.sweep(Sweep { below, grace, limit, dry_run }))?;
+        Ok((swept.forgotten, swept.sessions, swept.took_ms, swept.has_more))
+    }
+
+    /// Sweeps, what they forgot, milliseconds that they took; repetitions that counted as reviews.
+    fn tally(&self) -> (u64, u64, u64, u64) {
+        let Tally { sweeps, swept, sweep_ms, duplicates } = self.memory.tally();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(sweeps), read(swept), read(sweep_ms), read(duplicates))
+    }
+
+    /// What a session was set to forget like; `None`: as usual.
+    fn forgetting(&self, py: Python<'_>, session: &str) -> PyResult<Option<ForgettingRow>> {
+        let set = self.ask(py, |memory| memory.forgetting(session))?;
+        Ok(set.map(forgetting::row))
+    }
+
+    fn set_forgetting(
+        &self,
+        py: Python<'_>,
+        session: &str,
+        asked: Option<AskedForgetting>,
+    ) -> PyResult<()> {
+        let settings = asked.map(AskedForgetting::settings);
+        self.ask(py, |memory| memory.set_forgetting(session, settings))
+    }
+
+    /// Sets how memories are forgotten where their session does not say.
+    fn set_usual(&self, py: Python<'_>, asked: AskedForgetting) -> PyResult<()> {
+        let settings = asked.settings();
+        self.ask(py, |memory| memory.set_usual(&settings))
     }
 
     fn delete_session(&self, py: Python<'_>, session: &str) -> PyResult<u64> {

@@ -13,6 +13,7 @@ mod executor;
 mod explain;
 mod facts;
 mod failure;
+mod forgetting;
 mod health;
 mod incidents;
 mod lanes;
@@ -41,6 +42,7 @@ mod submit;
 mod template;
 mod threads;
 mod tiers;
+mod upkeep;
 mod watchdog;
 
 use pyo3::prelude::*;
@@ -58,6 +60,8 @@ mod _goclaw {
     #[pymodule_export]
     use super::engine::PyEngine;
     #[pymodule_export]
+    use super::forgetting::{_fsrs_days_until, _fsrs_preset, _fsrs_strength};
+    #[pymodule_export]
     use super::lanes::PyLanes;
     #[pymodule_export]
     use super::memory::PyMemory;
@@ -71,6 +75,8 @@ mod _goclaw {
     use super::session::PyLetters;
     #[pymodule_export]
     use super::submit::PyTickets;
+    #[pymodule_export]
+    use super::upkeep::compact_store;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -92,6 +92,15 @@ pub fn open(path: Option<&Path>, options: &Options) -> Result<Arc<dyn Store>> {
     })
 }
 
+/// Rewrites the store in `path`, which must not be open, so that what was deleted is gone from the disk.
+/// Answers its bytes before and after.
+///
+/// # Errors
+/// `store.missing`, `store.locked`, `store.too_new`, `store.corrupt`, `store.full`, `store.io`.
+pub fn compact(path: &Path, options: &Options) -> Result<(u64, u64)> {
+    DiskStore::compact(path, options)
+}
+
 /// Where records go and come from. Writing is the owner thread's; reading is anybody's.
 pub trait Store: Send + Sync {
     /// First sequence number not yet used.

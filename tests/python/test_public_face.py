@@ -15,17 +15,17 @@ import goclaw
 import pytest
 
 FACE = """
-Agent AgentError BindingError Cancelled ChargeRefused ChildView ColdStats Collect ConfigError Context CycleError
-Definition DuplicateTask Engine EngineClosed EngineForked Entry Event Explanation Flow Forgotten GoclawError
-GoclawTimeout Health Heartbeat Hit HitExplanation IdleTimedOut Imported Incident IncompatibleRun InputError Lane
-LaneDropped LaneFull LaneNotFound LanePlace LaneStats Lanes LiveLane Memory MemoryAccess MemoryPolicy MemoryStats
-MergeFailed MessageDropped Moved NotYetSupported PayloadError Plan Problem Processes QueueTimedOut Rate RecallError
-Recalled Redirect RemoteError ResultTimeout Retrieve Retry RetryAfter Run RunCancelled RunConflict RunSummary
-RunTimedOut Running SessionBusy SessionError SessionFull SessionMemory SessionPlace SessionView Sessions Signal
-Signals Stopping StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew StuckCall StuckMerge TaskExplanation
-TaskFailed TaskTimedOut TaskView Told TotalTimedOut TracedValueError UnknownAgent UnknownDependency UnknownLane
-UnknownRun WaitTimes Workflow WorkflowError WouldDeadlock __version__ agent current embedders otherwise redirect run
-tiers when workflow
+Agent AgentError BindingError Cancelled ChargeRefused ChildView ColdStats Collect Compacted ConfigError Context
+CycleError Definition DuplicateTask Engine EngineClosed EngineForked Entry Event Explanation Flow Forgetting Forgotten
+GoclawError GoclawTimeout Health Heartbeat Hit HitExplanation IdleTimedOut Imported Incident IncompatibleRun
+InputError Lane LaneDropped LaneFull LaneNotFound LanePlace LaneStats Lanes LiveLane Memory MemoryAccess MemoryPolicy
+MemoryStats MergeFailed MessageDropped Moved NotYetSupported PayloadError Plan Problem Processes QueueTimedOut Rate
+RecallError Recalled Redirect RemoteError ResultTimeout Retrieve Retry RetryAfter Run RunCancelled RunConflict
+RunSummary RunTimedOut Running SessionBusy SessionError SessionFull SessionMemory SessionPlace SessionView Sessions
+Signal Signals Stopping StoreCorrupt StoreError StoreFull StoreLocked StoreTooNew StuckCall StuckMerge Swept
+TaskExplanation TaskFailed TaskTimedOut TaskView Told TotalTimedOut TracedValueError UnknownAgent UnknownDependency
+UnknownLane UnknownRun WaitTimes Workflow WorkflowError WouldDeadlock __version__ agent compact current embedders
+otherwise redirect run tiers when workflow
 """.split()  # noqa: SIM905
 
 

@@ -311,8 +311,25 @@ impl Owner {
         }
     }
 
+    fn count_memory(&self, ops: &[MemoryOp]) {
+        let stats = &self.stats;
+        for op in ops {
+            let (counter, n) = match op {
+                MemoryOp::Put(_) => (&stats.memories_written, 1),
+                MemoryOp::Review { .. } => (&stats.memories_reviewed, 1),
+                MemoryOp::Forget { ids, .. } => (&stats.memories_forgotten, ids.len() as u64),
+                MemoryOp::DeleteSession { .. } => (&stats.memory_sessions_deleted, 1),
+                _ => continue,
+            };
+            Stats::add(counter, n);
+        }
+    }
+
     fn count(&self, event: &Event) {
         let stats = &self.stats;
+        if let Event::Memory(ops) = event {
+            return self.count_memory(ops);
+        }
         let (counter, n) = match event {
             Event::Submitted(_) => (&stats.runs_submitted, 1),
             Event::Absorbed { .. } => (&stats.runs_absorbed, 1),

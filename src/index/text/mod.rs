@@ -108,17 +108,10 @@ impl TextIndex {
         TextQuery::new(self, sessions, text)
     }
 
-    /// How many of their words two entries share, of all that either has (Jaccard): 0 to 1.
-    pub fn overlap(&self, one: Key, other: Key) -> f64 {
-        let terms = |key| {
-            let place = self.parts.place(key)?;
-            let terms = self.parts.get(place.part).terms(place.row);
-            Some(terms.map(|(term, _)| term).collect::<Vec<_>>())
-        };
-        let (Some(one), Some(other)) = (terms(one), terms(other)) else { return 0.0 };
-        let both = one.iter().filter(|term| other.binary_search(term).is_ok()).count();
-        let either = one.len() + other.len() - both;
-        if either == 0 { 0.0 } else { both as f64 / either as f64 }
+    /// The numbers of an entry's words, in rising order; those of stop words too. Empty where it has none.
+    pub fn words_of(&self, key: Key) -> Vec<TermId> {
+        let Some(place) = self.parts.place(key) else { return Vec::new() };
+        self.parts.get(place.part).terms(place.row).map(|(term, _)| term).collect()
     }
 
     /// Entries of all sessions.

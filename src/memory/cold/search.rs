@@ -158,7 +158,7 @@ impl Memory {
         let without: HashSet<EntryId> = query.without.iter().copied().collect();
         let seen = found.iter().filter_map(|found| {
             let slot = sight.slot(found.id)?;
-            let strength = strength(fsrs, slot, now);
+            let strength = strength(&fsrs, slot, now);
             let shows = slot.away.as_deref() == Some(cold.tier().name())
                 && !without.contains(&found.id)
                 && query.min_strength.is_none_or(|least| strength >= least)

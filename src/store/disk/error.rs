@@ -51,6 +51,11 @@ pub(super) fn corrupt(path: &Path, what: impl std::fmt::Display) -> Error {
     Error::new("store.corrupt", message, CURE_CORRUPT)
 }
 
+pub(super) fn missing(path: &Path) -> Error {
+    let message = format!("there is no store in {}", path.display());
+    Error::new("store.missing", message, "name the directory that an engine was given as its path")
+}
+
 pub(super) fn closed(path: &Path) -> Error {
     let message = format!("the store {} is closed", path.display());
     Error::new("store.closed", message, "open a new engine on the same path")

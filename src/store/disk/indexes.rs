@@ -80,6 +80,13 @@ pub(super) fn sweep(core: &Core) -> Result<()> {
     Ok(())
 }
 
+/// Every kept index.
+pub(super) fn files(core: &Core) -> Result<Vec<PathBuf>> {
+    let fail = |e: io::Error| error::io("read", &core.indexes, &e);
+    let found = fs::read_dir(&core.indexes).map_err(fail)?;
+    found.map(|entry| Ok(entry.map_err(fail)?.path())).collect()
+}
+
 impl Core {
     fn index_path(&self, session: &str) -> PathBuf {
         self.indexes.join(stem(session)).with_extension("idx")

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
 
 use super::files::{Files, Op};
 use super::layout::{self, StoreId};
@@ -19,6 +19,8 @@ pub(super) type Table = Database<'static, Bytes, Bytes>;
 /// Reader slots in LMDB's lock file: the most reads at one time.
 const READERS_MAX: u32 = 1024;
 const TABLES: u32 = 14;
+/// Bytes that one transaction of a copy writes, roughly.
+const COPY_BYTES: usize = 8 << 20;
 
 /// The tables; `layout` says what is in them.
 pub(super) struct Tables {
@@ -128,6 +130,40 @@ impl Lmdb {
         Ok(Self { env, path: path.into(), tables, gate: RwLock::new(()), map_bytes_max, files })
     }
 
+    /// Copies every table into an environment that has nothing yet.
+    pub(super) fn copy_into(&self, fresh: &Self) -> Result<()> {
+        let snapshot = self.read()?;
+        let fail = self.fail("copy");
+        for (from, to) in self.tables.all().into_iter().zip(fresh.tables.all()) {
+            let mut entries = from.iter(&snapshot.txn).map_err(&fail)?;
+            loop {
+                let (mut batch, mut bytes) = (Vec::new(), 0);
+                while bytes < COPY_BYTES
+                    && let Some(entry) = entries.next()
+                {
+                    let (key, value) = entry.map_err(&fail)?;
+                    bytes += key.len() + value.len();
+                    batch.push((key.to_vec(), value.to_vec()));
+                }
+                if batch.is_empty() {
+                    break;
+                }
+                fresh.write(|txn, _| {
+                    for (key, value) in &batch {
+                        to.put_with_flags(txn, PutFlags::APPEND, key, value)?;
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the environment now, not when its last handle goes.
+    pub(super) fn close(self) {
+        self.env.prepare_for_closing().wait();
+    }
+
     pub(super) fn fail(&self, doing: &str) -> impl Fn(heed::Error) -> Error {
         let (doing, path) = (doing.to_owned(), self.path.clone());
         move |e| error::lmdb(&doing, &path, &e)
@@ -209,6 +245,31 @@ impl Lmdb {
 }
 
 impl Tables {
+    /// Every table, in the same order in every environment.
+    fn all(&self) -> [&Table; TABLES as usize] {
+        // No `..`: a table that is forgotten here would be lost by a copy.
+        let Self {
+            meta,
+            log,
+            index,
+            runs,
+            live,
+            definitions,
+            uses,
+            blobs,
+            memories,
+            vectors,
+            outlines,
+            owners,
+            sessions,
+            copies,
+        } = self;
+        let runs_and_more = [meta, log, index, runs, live, definitions, uses, blobs];
+        let remembered = [memories, vectors, outlines, owners, sessions, copies];
+        let mut all = runs_and_more.into_iter().chain(remembered);
+        std::array::from_fn(|_| all.next().expect("as many as there are"))
+    }
+
     /// Writes `meta`.
     pub(super) fn put_meta(&self, txn: &mut RwTxn<'_>, meta: &Meta) -> Result<(), heed::Error> {
         self.meta.put(txn, at::META_FORMAT, &layout::FORMAT.to_le_bytes())?;

@@ -6,6 +6,7 @@
 
 mod body;
 mod checkpoint;
+mod compact;
 mod core;
 mod error;
 #[cfg(test)]
@@ -88,6 +89,36 @@ impl DiskStore {
             next_seq,
             bytes: AtomicU64::new(0),
         })
+    }
+
+    /// Rewrites the store in `path` so that what was deleted is gone from the disk, and answers its bytes
+    /// before and after. It must not be open.
+    ///
+    /// # Errors
+    /// `store.missing`, `store.locked`, `store.too_new`, `store.corrupt`, `store.full`, `store.io`: the store is
+    /// as it was.
+    pub fn compact(path: &Path, options: &Options) -> Result<(u64, u64)> {
+        Self::compact_with(path, options, Files::default())
+    }
+
+    fn compact_with(path: &Path, options: &Options, files: Files) -> Result<(u64, u64)> {
+        if !path.join("lmdb").is_dir() {
+            return Err(error::missing(path));
+        }
+        let before = compact::bytes(path)?;
+        let options = Options { background: false, ..options.clone() };
+        let store = Self::open_with(path, &options, files)?;
+        store.shut(|core| compact::compact(core, path))?;
+        Ok((before, compact::bytes(path)?))
+    }
+
+    #[cfg(test)]
+    pub(super) fn compact_faulty(
+        path: &Path,
+        options: &Options,
+        faults: &Arc<faults::Faults>,
+    ) -> Result<(u64, u64)> {
+        Self::compact_with(path, options, Files { faults: Some(Arc::clone(faults)) })
     }
 
     fn with<T>(&self, call: impl FnOnce(&Core) -> Result<T>) -> Result<T> {

@@ -266,7 +266,7 @@ fn random_op(dice: &mut Dice, made: &mut Vec<(&'static str, u128)>) -> MemoryOp 
 }
 
 /// Batches of records of no run, some with records of a run between them.
-fn tale(seed: u64, batches: usize) -> Vec<Vec<Record>> {
+pub(super) fn tale(seed: u64, batches: usize) -> Vec<Vec<Record>> {
     let (mut dice, mut made, mut author) = (Dice(seed), Vec::new(), Author::new(1));
     let run = run_id(1);
     let mut all = vec![vec![author.submit(run, "flow", Payload::bytes(vec![1]))]];

@@ -1,5 +1,6 @@
 //! What every store must do, and what a store on disk must survive.
 
+mod compact;
 mod conformance;
 mod crashes;
 mod faults;
