@@ -139,13 +139,13 @@ mod tests {
         let mut paces = Paces::default();
         paces.went_out(&agent, Style::Process, 1);
         paces.learn(&agent, 100, 100 * 10_000);
-        assert_eq!(paces.batch(&agent, Style::Process), 400);
+        assert_eq!(paces.batch(&agent, Style::Process, false), 400);
         paces.learn(&agent, 1, 20_000_000);
-        assert_eq!(paces.batch(&agent, Style::Process), 160);
+        assert_eq!(paces.batch(&agent, Style::Process, false), 160);
         for _ in 0..12 {
             paces.learn(&agent, 1, 20_000_000);
         }
-        assert_eq!(paces.batch(&agent, Style::Process), 1);
+        assert_eq!(paces.batch(&agent, Style::Process, false), 1);
         assert!(paces.call_us(&agent).is_some_and(|us| us > 19_000));
     }
 

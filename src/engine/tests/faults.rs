@@ -6,7 +6,7 @@ use super::*;
 use crate::model::{
     EntryId, Error, Event, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
 };
-use crate::store::{self, Filter, Store, Summary, View};
+use crate::store::{self, Copies, Filter, Store, Summary, View};
 
 /// A store in memory that is full while it is told to be.
 struct Full {
@@ -83,6 +83,12 @@ impl Store for Full {
     }
     fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Vec<(Arc<str>, u64)>> {
         self.inner.sessions(after, limit)
+    }
+    fn copies(&self, session: &str) -> Result<Copies> {
+        self.inner.copies(session)
+    }
+    fn copied(&self) -> Result<Vec<Arc<str>>> {
+        self.inner.copied()
     }
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
         self.inner.forgetting(session)

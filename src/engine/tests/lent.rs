@@ -75,7 +75,7 @@ fn by_turns(local: &Arc<Local>, gauge: &Arc<Gauge>) {
         for round in 0..6 {
             inside.pass();
             host.tell(vec![Report::Waiting { batch: id, child }]);
-            if dice(batch, child, round) % 3 == 0 {
+            if dice(batch, child, round).is_multiple_of(3) {
                 std::thread::yield_now();
             }
             host.tell(vec![Report::Returning { batch: id, child }]);
