@@ -31,9 +31,16 @@ EARLY = 0.3
 class Life:
     """One child from its start to its end."""
 
-    def __init__(self, store: Path, seed: int, order: dict[str, Any], take: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        store: Path,
+        seed: int,
+        order: dict[str, Any],
+        take: Callable[[bytes], None],
+        module: str = "tests.crash.child",
+    ) -> None:
         read, write = os.pipe()
-        command = [sys.executable, "-m", "tests.crash.child", str(store), str(write), str(seed)]
+        command = [sys.executable, "-m", module, str(store), str(write), str(seed)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[write], cwd=ROOT)
         os.close(write)
         self._reader = threading.Thread(target=self._read, args=(read, take))

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.crash.audit import audit  # noqa: E402
 from tests.crash.ledger import Ledger  # noqa: E402
+from tests.crash.memory import MemoryDriver  # noqa: E402
 
 HONEST: list[list[Any]] = [
     ["try", "R1", "chain"],
@@ -38,6 +39,38 @@ def test_five_kills_break_no_promise(tmp_path: Path) -> None:
     assert found["kills"] == 5 and found["violations"] == []
     assert found["runs_checked"] >= found["runs_acknowledged"] > 0
     assert found["events_audited"] > found["executions"] > 0
+
+
+@pytest.mark.timeout(600)
+def test_five_kills_of_one_who_memorizes_lose_and_keep_nothing_they_should_not(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "scripts/crash.py", "--memory", "--times", "5"]
+    command += ["--seed", str(random.getrandbits(32)), "--json", str(report), "--folder", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(report.read_text())
+    assert found["kills"] == 5 and found["violations"] == []
+    assert found["operations_acknowledged"] > 0
+
+
+def test_the_bookkeeper_of_memories_sees_what_is_lost_kept_and_half_done(tmp_path: Path) -> None:
+    def after(*lines: Any) -> list[str]:
+        driver = MemoryDriver(tmp_path, 1)
+        for line in lines:
+            driver.take(json.dumps(line).encode())
+        return driver.violations
+
+    put = [["begin", "put", "bob", ["wa", "wb"]], ["done", ["A", "B"]]]
+    forget = ["begin", "forget", "bob", ["A"]]
+    there = lambda *ids: ["opened", {"bob": list(ids)}, [], [0, 0]]  # noqa: E731
+    assert after(*put, there("A", "B")) == []
+    assert after(*put, there("A")) != [], "one is lost"
+    assert after(*put, there("A", "B", "C")) != [], "one came from nowhere"
+    assert after(put[0], there()) == after(put[0], there("A", "B")) == []
+    assert after(put[0], there("A")) != [], "half of a batch"
+    assert after(*put, forget, there("B")) == after(*put, forget, there("A", "B")) == []
+    assert after(*put, forget, ["done", []], there("A", "B")) != [], "what was forgotten came back"
+    assert after(*put, ["opened", {"bob": ["A", "B"]}, [["bob", "wa", []]], [0, 0]]) != [], "not found any more"
 
 
 def test_the_judge_accepts_an_honest_log() -> None:

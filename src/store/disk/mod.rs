@@ -142,6 +142,18 @@ impl DiskStore {
         })
     }
 
+    /// Leaves the entries as a build left them that knew no outlines.
+    #[cfg(test)]
+    pub(super) fn drop_outlines(&self) -> Result<()> {
+        self.with(|core| {
+            core.lmdb.write(|txn, tables| {
+                tables.outlines.clear(txn)?;
+                tables.meta.delete(txn, layout::META_OUTLINED)?;
+                Ok(())
+            })
+        })
+    }
+
     /// Joins the worker and lets go of everything; answers what `last` answers.
     fn shut(&self, last: impl FnOnce(&Core) -> Result<()>) -> Result<()> {
         let core = self.core.write().unwrap_or_else(PoisonError::into_inner).take();

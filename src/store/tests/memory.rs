@@ -137,6 +137,25 @@ fn look_at_each(store: &dyn Store, session: &str, memories: &Memories) {
         .expect("a view");
 }
 
+#[test]
+fn what_an_older_build_remembered_is_outlined_when_the_store_is_opened() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = DiskStore::open(dir.path(), &tiny()).expect("a store");
+    let mut author = Author::new(store.next_seq());
+    let mut all = Vec::new();
+    for n in 0..30u128 {
+        // More than are outlined at once.
+        let ops = (0..100).map(|m| put(["a", "b"][n as usize % 2], n * 100 + m)).collect();
+        all.push(author.record(NO_RUN, vec![Event::Memory(ops)]));
+        store.append(&all[all.len() - 1..]).expect("an append");
+        store.checkpoint().expect("a checkpoint");
+    }
+    store.drop_outlines().expect("they are gone");
+    store.close().expect("a close");
+    let store = DiskStore::open(dir.path(), &tiny()).expect("a store");
+    assert_same(&dump(&held(&store)), &dump(&fold(&all)), "outlined anew");
+}
+
 fn kept(store: &DiskStore) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     store.read_index("a").expect("its own").map(|mut it| it.read_to_end(&mut bytes))?.expect("it");
