@@ -4,6 +4,7 @@
 //! fusion, in this order: neighbours in time (`smoothing`), strength and age (`boost`), variety
 //! (`diversity`). Every step leaves its part of the score in the hit.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use super::check;
@@ -89,12 +90,18 @@ impl<S: Fn(&Slot) -> f64> Search<'_, S> {
     fn fused(&self, pool: usize, weights: Weights) -> Result<Vec<Fused>> {
         let query = self.query;
         let without: HashSet<EntryId> = query.without.iter().copied().collect();
+        // Metadata that many entries have is parsed and asked once a search.
+        let answers: RefCell<HashMap<_, bool>> = RefCell::default();
+        let shows = |slot: &Slot| {
+            let ask = || query.filter.shows(slot.metadata().as_ref());
+            *answers.borrow_mut().entry(slot.metadata_place()).or_insert_with(ask)
+        };
         let allows = |key| {
             let slot = self.sight.at(key);
             // What costs least is asked first.
             (without.is_empty() || !without.contains(&EntryId::from_u128(key)))
                 && query.min_strength.is_none_or(|least| (self.strength)(slot) >= least)
-                && (query.filter.is_empty() || query.filter.shows(slot.metadata().as_ref()))
+                && (query.filter.is_empty() || shows(slot))
         };
         // By vector alone the order is the leg's: the fused score knows no difference below 0.
         let fusion = if self.is_by_vector_alone() { Fusion::Rrf } else { query.fusion };

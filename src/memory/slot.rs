@@ -55,6 +55,12 @@ impl Slot {
         serde_json::from_str(self.metadata.as_deref()?).ok()
     }
 
+    /// Where the text of the metadata lies: the same for entries that have the same, as long as the session is
+    /// locked.
+    pub(super) fn metadata_place(&self) -> Option<*const u8> {
+        self.metadata.as_ref().map(|text| text.as_ptr())
+    }
+
     /// Gives back what it has of `texts`.
     pub(super) fn release(self, texts: &mut Texts) {
         self.metadata.into_iter().chain(self.away).for_each(|text| texts.give_back(text));
