@@ -133,6 +133,13 @@ struct World {
     news: Receiver<&'static str>,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // As a crash would; its thread holds the store.
+        self.journal.shelves.abandon();
+    }
+}
+
 fn open_as(dir: &Path, name: &str, policy: Option<Policy>) -> World {
     let store = DiskStore::open(&dir.join("store"), &Options::default()).expect("a store");
     let store: Arc<dyn Store> = Arc::new(store);
