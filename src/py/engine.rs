@@ -144,14 +144,7 @@ impl PyEngine {
             when_busy: session::mode(py, when_busy)?,
             cancel_grace,
             stuck_threads_max,
-            cold: match cold_json {
-                Some(json) => {
-                    let asked: tiers::Asked = parse(py, json)?;
-                    let opened = py.detach(|| asked.open());
-                    Some(opened.map_err(|error| errors::raised(py, &error))?)
-                }
-                None => None,
-            },
+            cold: cold_json.map(|json| tiers::open(py, json)).transpose()?,
         };
         let processes = match processes_json {
             Some(json) => parse(py, json)?,

@@ -7,142 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use super::asked::{
+    AskedDraft, AskedDropping, AskedMemorizing, AskedMoving, AskedSearch, AskedSweep, ColdRow,
+    EntryRow, HitRow, StatsRow, entry_of,
+};
 use super::errors;
 use super::forgetting::{self, AskedForgetting, ForgettingRow};
 use super::notes::PyImport;
 use crate::agent::Batch;
-use crate::memory::{
-    self, Boost, Draft, Duplicates, Filter, Forget, Fusion, Hit, Memory, Mode, Parts, Policy,
-    Query, Sweep, Tally, Tiers, Twins, Weights,
-};
+use crate::memory::{self, Draft, Forget, Hit, Memory, Parts, Policy, Sweep, Tally, Tiers};
 use crate::model::{Content, EntryId, Error, Memorized, MemoryOp, Result, VectorModel};
-
-/// One thing to memorize (`_recall._Draft`).
-#[derive(FromPyObject)]
-struct AskedDraft<'py> {
-    content: Bound<'py, PyAny>,
-    is_json: bool,
-    metadata: Option<String>,
-    vector: Option<Vec<f32>>,
-}
-
-/// How to memorize (`_verbs.Memorizing`).
-#[derive(FromPyObject)]
-struct AskedMemorizing {
-    pinned: bool,
-    duplicates: String,
-    alike: f64,
-}
-
-/// What to look for (`_verbs.Retrieving`).
-#[derive(FromPyObject)]
-struct AskedSearch {
-    top_k: usize,
-    mode: String,
-    fusion: String,
-    both_weights: (f64, f64),
-    filter_json: Option<String>,
-    min_strength: Option<f64>,
-    smoothing: f64,
-    strength_boost: f64,
-    recency_boost: f64,
-    half_life_days: f64,
-    diversity: f64,
-    tiers: String,
-}
-
-/// What is to move (`_verbs.Moving`).
-#[derive(FromPyObject)]
-struct AskedMoving {
-    below: Option<f64>,
-    unused_ms: Option<u64>,
-    keep_max: Option<usize>,
-    limit: usize,
-    dry_run: bool,
-}
-
-/// What is to go (`_verbs.Dropping`).
-#[derive(FromPyObject)]
-struct AskedDropping {
-    chosen: Option<Vec<String>>,
-    below: Option<f64>,
-    grace_ms: u64,
-    limit: usize,
-    dry_run: bool,
-}
-
-/// `(id, task, session, content, is JSON, metadata as JSON, vector as halves, strength, stability,
-/// difficulty, last review, created, (pinned, tier where it lies))`, times in milliseconds.
-type EntryRow<'py> = (
-    String,
-    Option<String>,
-    String,
-    Bound<'py, PyAny>,
-    (bool, Option<String>),
-    Option<Bound<'py, PyBytes>>,
-    (f64, f64, f64),
-    (u64, u64),
-    (bool, Option<String>),
-);
-type ColdRow = (String, u64, u64, u64, u64, Option<String>);
-/// Rank, score.
-type LegRow = (Option<u32>, Option<f32>);
-/// By vector, by words, smoothing, strength, recency; place before variety.
-type PartsRow = (f64, f64, f64, f64, f64, u32);
-type StatsRow = (u64, u64, Option<String>, Option<u32>, u64, u64, u64);
-type HitRow<'py> = (EntryRow<'py>, f64, LegRow, LegRow, PartsRow);
-
-/// What to forget in every session (`_verbs.Sweeping`).
-#[derive(FromPyObject)]
-struct AskedSweep {
-    below: f64,
-    grace_ms: u64,
-    limit: u64,
-    dry_run: bool,
-}
-
-impl AskedMemorizing {
-    fn twins(&self) -> Twins {
-        let duplicates = match self.duplicates.as_str() {
-            "review" => Duplicates::Review,
-            "refuse" => Duplicates::Refuse,
-            _ => Duplicates::Keep,
-        };
-        Twins { duplicates, alike: self.alike }
-    }
-}
-
-impl AskedSearch {
-    fn query(
-        self,
-        text: Option<String>,
-        vector: Option<Vec<f32>>,
-        without: Vec<EntryId>,
-    ) -> Result<Query> {
-        Ok(Query {
-            text,
-            vector,
-            top_k: self.top_k,
-            mode: match self.mode.as_str() {
-                "vector" => Mode::Vector,
-                "text" => Mode::Text,
-                _ => Mode::Hybrid,
-            },
-            fusion: if self.fusion == "rrf" { Fusion::Rrf } else { Fusion::Score },
-            weights: Weights { vector: self.both_weights.0, text: self.both_weights.1 },
-            filter: self.filter_json.as_deref().map_or(Ok(Filter::default()), Filter::parse)?,
-            min_strength: self.min_strength,
-            without,
-            smoothing: self.smoothing,
-            boost: Boost {
-                strength: self.strength_boost,
-                recency: self.recency_boost,
-                recency_half_life: self.half_life_days,
-            },
-            diversity: self.diversity,
-        })
-    }
-}
 
 /// The call of a task that writes: what it writes is kept there until it completes.
 pub(super) struct Desk {
@@ -548,12 +422,4 @@ impl PyMemory {
     fn check_model(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         self.ask(py, |memory| memory.check_model(name))
     }
-}
-
-fn entry_of(py: Python<'_>, id: &str) -> PyResult<EntryId> {
-    id.parse().map_err(|_| {
-        let message = format!("`{id}` is no memory's id");
-        let help = "ids are ULIDs: 26 letters and digits";
-        errors::raised(py, &Error::new("memory.unknown", message, help))
-    })
 }

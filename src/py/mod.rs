@@ -1,4 +1,5 @@
 //! The Python package's native half: thin wrappers and the Python executor.
+mod asked;
 mod batch;
 mod bind;
 mod call;

@@ -4,15 +4,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pyo3::prelude::*;
 use serde::Deserialize;
 
+use super::errors;
+use super::plan::parse;
 use crate::memory::{Cellar, Policy};
 use crate::model::{Millis, Result};
 use crate::tier::{Files, Pinecone, Qdrant, Remote, Secret, Tier, Weaviate};
 
+/// Opens the tier that `_to_json` describes.
+pub(super) fn open(py: Python<'_>, json: &str) -> PyResult<Cellar> {
+    let asked: Asked = parse(py, json)?;
+    py.detach(|| asked.open()).map_err(|error| errors::raised(py, &error))
+}
+
 /// A tier and what moves there. No `Debug`: it has a key.
 #[derive(Deserialize)]
-pub(super) struct Asked {
+struct Asked {
     name: String,
     place: Place,
     moves: Option<AskedPolicy>,
@@ -36,7 +45,7 @@ struct AskedPolicy {
 }
 
 impl Asked {
-    pub(super) fn open(self) -> Result<Cellar> {
+    fn open(self) -> Result<Cellar> {
         let name = &self.name;
         let tier: Arc<dyn Tier> = match self.place {
             Place::Files { path } => Arc::new(Files::open(&path, name)?),
