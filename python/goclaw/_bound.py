@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import _goclaw
 from ._plain import whole
-from ._recall import Feedback, Grade, _draft, _drafts, _elsewhere, _Recall
+from ._recall import Feedback, Grade, _draft, _drafts, _Recall
+from ._threads import elsewhere as _elsewhere
 from ._verbs import (
     Dropping,
     ForgetOptions,
@@ -26,7 +27,7 @@ from .errors import RecallError
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from .embedders import Embedder
+    from ._embeddings import _Embeddings
 
 
 class SessionMemory(_Recall):
@@ -36,10 +37,10 @@ class SessionMemory(_Recall):
     commit; if the attempt fails it is dropped.
     """
 
-    def __init__(self, native: _goclaw.Memory, session: str, embedder: Embedder | None) -> None:
+    def __init__(self, native: _goclaw.Memory, session: str, embeddings: _Embeddings) -> None:
         self._native = native
         self._session = session
-        self._embedder = embedder
+        self._embeddings = embeddings
 
     @property
     def session(self) -> str:
@@ -62,7 +63,7 @@ class SessionMemory(_Recall):
                 raises the same.
         """
         self._native.check_grant(session)
-        return SessionMemory(self._native, session, self._embedder)
+        return SessionMemory(self._native, session, self._embeddings)
 
     @spelled(Memorizing)
     def memorize(
@@ -209,5 +210,5 @@ class SessionMemory(_Recall):
         return f"<SessionMemory {self._session!r}>"
 
 
-def _of_task(native: _goclaw.Memory, session: str, embedder: Embedder | None) -> SessionMemory:
-    return SessionMemory(native, session, embedder)
+def _of_task(native: _goclaw.Memory, session: str, embeddings: _Embeddings) -> SessionMemory:
+    return SessionMemory(native, session, embeddings)

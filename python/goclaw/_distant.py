@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
-from ._recall import _elsewhere
+from ._threads import elsewhere as _elsewhere
 from .memory import SessionMemory
 
 if TYPE_CHECKING:

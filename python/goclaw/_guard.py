@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .errors import AgentError, WouldDeadlock
 
@@ -19,10 +19,19 @@ def refuse_own_loop(what: str) -> None:
         WouldDeadlock: `engine.own_loop`.
     """
     if in_own_loop():
-        raise WouldDeadlock(
-            f"an async agent cannot block to {what}: it would stop the event loop that it waits for",
-            help="use `await`: `await run`, `await engine.arun(...)`, `await agent.fn(...)`",
-        )
+        refuse(what)
+
+
+def refuse(what: str) -> NoReturn:
+    """Refuses, whoever asks; where it is known that the loop waits.
+
+    Raises:
+        WouldDeadlock: `engine.own_loop`.
+    """
+    raise WouldDeadlock(
+        f"an async agent cannot block to {what}: it would stop the event loop that it waits for",
+        help="use `await`: `await run`, `await engine.arun(...)`, `await agent.fn(...)`",
+    )
 
 
 def refuse_own_session(run: _goclaw.Run, id: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ._recall import Feedback, Grade, _elsewhere, _Recall
+from ._recall import Feedback, Grade, _Recall
+from ._threads import elsewhere as _elsewhere
 from ._verbs import Dropping, ForgetOptions, Sweeping, SweepOptions, spelled, value_of
 from .entry import Forgotten, Swept
 from .errors import ConfigError

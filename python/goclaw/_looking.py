@@ -22,6 +22,7 @@ from .views import RunSummary
 
 if TYPE_CHECKING:
     from . import _goclaw
+    from ._embeddings import _Embeddings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,6 +31,7 @@ class Looking:
     """What an engine answers about its runs and lanes."""
 
     _native: _goclaw.Engine
+    _embeddings: _Embeddings
     _path: str | None
     # What `sessions.configure` was told, by key: the mode and the weight.
     _set_up: dict[str, tuple[_goclaw._ModeRow | None, int | None]]
@@ -174,7 +176,7 @@ class Looking:
         Raises:
             EngineClosed: `engine.closed`.
         """
-        return _health(self._alive().health())
+        return _health(self._alive().health(), self._embeddings.failing)
 
     def events(self, *, follow: bool = True, start: int = 0) -> EventStream:
         """Events of all runs.

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from . import _goclaw, _guard
+from . import _goclaw
 from ._options import one_of
 from ._plain import json_of, numbers
+from ._threads import elsewhere as _elsewhere
 from ._verbs import Dropping, Memorizing, Retrieving
-from .embedders import name_of
 from .entry import Forgotten, Hit, _hit
 from .errors import RecallError
 
 if TYPE_CHECKING:
-    from .embedders import Embedder
+    from ._embeddings import _Embeddings
 
 T = TypeVar("T")
 Grade: TypeAlias = Literal["again", "hard", "good", "easy", 1, 2, 3, 4]
@@ -26,7 +25,6 @@ Feedback: TypeAlias = Literal["used", "useful", "wrong"]
 
 _GRADES: dict[object, int] = {"again": 1, "hard": 2, "good": 3, "easy": 4, 1: 1, 2: 2, 3: 3, 4: 4}
 _FEEDBACK = {"used": 3, "useful": 4, "wrong": 1}
-_EMBED_BATCH = 256
 # Characters of a turn that widen a query.
 _TURN_MAX = 1_000
 
@@ -55,67 +53,30 @@ class _Recall:
     """What an engine's memory and a task's have in common."""
 
     _native: _goclaw.Memory
-    _embedder: Embedder | None
+    _embeddings: _Embeddings
 
     def _memorize(self, session: str, drafts: list[_Draft], task: str | None, how: Memorizing) -> list[str]:
-        missing = self._missing(drafts)
-        self._fill(missing, self._embed([text for _, text in missing]))
-        return self._native.memorize(session, drafts, task, how)
+        missing = self._missing(drafts, how)
+        while missing:
+            generation, made = self._embeddings.make([text for _, text in missing])
+            for (draft, _), vector in zip(missing, made, strict=True):
+                draft.vector = vector
+            try:
+                return self._native.memorize(session, drafts, task, how, generation)
+            except RecallError as error:
+                # The store went over to another model between the two: once more, by that.
+                if error.code != "memory.model" or self._embeddings.generation() == generation:
+                    raise
+        return self._native.memorize(session, drafts, task, how, None)
 
     async def _amemorize(self, session: str, drafts: list[_Draft], task: str | None, how: Memorizing) -> list[str]:
-        missing = self._missing(drafts)
-        self._fill(missing, await self._aembed([text for _, text in missing]))
-        return await _elsewhere(partial(self._native.memorize, session, drafts, task, how))
+        return await _elsewhere(partial(self._memorize, session, drafts, task, how))
 
-    def _missing(self, drafts: list[_Draft]) -> list[tuple[_Draft, str]]:
-        """Drafts that the embedder is to make a vector for, with their texts."""
-        if self._embedder is None:
+    def _missing(self, drafts: list[_Draft], how: Memorizing) -> list[tuple[_Draft, str]]:
+        """Drafts that get their vector now, with their texts; those of the others follow."""
+        if (how.vectorize or self._embeddings.when) != "now":
             return []
         return [(it, it.content) for it in drafts if it.vector is None and isinstance(it.content, str)]
-
-    def _fill(self, missing: list[tuple[_Draft, str]], made: list[list[float]]) -> None:
-        for (draft, _), vector in zip(missing, made, strict=True):
-            draft.vector = vector
-
-    def _embed(self, texts: list[str]) -> list[list[float]]:
-        """Vectors of texts; an async embedder runs on goclaw's own loop."""
-        made: list[list[float]] = []
-        embedder: Any = self._embedder
-        for at in range(0, len(texts), _EMBED_BATCH):
-            batch = texts[at : at + _EMBED_BATCH]
-            with _Embedding():
-                found = embedder(batch)
-                if inspect.isawaitable(found):
-                    _guard.refuse_own_loop("wait for its embedder")
-                    from ._loop import _awaiting, run_coroutine
-
-                    found = run_coroutine(_awaiting(found))
-            made.extend(self._checked(batch, found))
-        return made
-
-    async def _aembed(self, texts: list[str]) -> list[list[float]]:
-        made: list[list[float]] = []
-        embedder: Any = self._embedder
-        for at in range(0, len(texts), _EMBED_BATCH):
-            batch = texts[at : at + _EMBED_BATCH]
-            with _Embedding():
-                found = await _elsewhere(partial(embedder, batch))
-                if inspect.isawaitable(found):
-                    found = await found
-            made.extend(await _elsewhere(partial(self._checked, batch, found)))
-        return made
-
-    def _checked(self, texts: list[str], found: Any) -> list[list[float]]:
-        vectors = [numbers(vector) for vector in found]
-        lengths = {len(vector) for vector in vectors}
-        if len(vectors) != len(texts) or len(lengths) != 1:
-            raise RecallError(
-                f"the embedder made {len(vectors)} vectors of lengths {sorted(lengths)} from {len(texts)} texts",
-                code="memory.embedder",
-                help="an embedder returns one vector per text, all of one length",
-            )
-        self._native.settle_model(name_of(self._embedder), lengths.pop())
-        return vectors
 
     def _asked(self, session: str, query: str | None, search: Retrieving) -> _Asked:
         if query is not None and not isinstance(query, str):
@@ -125,7 +86,7 @@ class _Recall:
             turns, asked.without = self._turns(session, search.context)
             asked.text = "\n".join([*turns, query])
         wanted = asked.text is not None and asked.text.strip() and asked.vector is None and search.mode != "text"
-        asked.to_embed = asked.text if wanted and self._embedder is not None else None
+        asked.to_embed = asked.text if wanted and self._embeddings.when is not None else None
         return asked
 
     def _turns(self, session: str, context: str | Sequence[str] | int) -> tuple[Sequence[str], list[str]]:
@@ -156,7 +117,7 @@ class _Recall:
         asked = self._asked(session, query, search)
         if asked.to_embed is not None:
             try:
-                asked.vector = self._embed([asked.to_embed])[0]
+                asked.vector = self._embeddings.make_query(asked.to_embed)
             except RecallError as error:
                 self._without_vector(search.mode, error)
         return self._found(session, asked, search)
@@ -165,7 +126,7 @@ class _Recall:
         asked = await _elsewhere(partial(self._asked, session, query, search))
         if asked.to_embed is not None:
             try:
-                asked.vector = (await self._aembed([asked.to_embed]))[0]
+                asked.vector = await _elsewhere(partial(self._embeddings.make_query, asked.to_embed))
             except RecallError as error:
                 self._without_vector(search.mode, error)
         return await _elsewhere(partial(self._found, session, asked, search))
@@ -187,27 +148,6 @@ def _grade(grade: Grade) -> int:
     if number is None:
         one_of("grade", grade, ("again", "hard", "good", "easy"))
     return number or 3
-
-
-class _Embedding:
-    """Names what an embedder raises after it."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, RecallError):
-            raise RecallError(
-                f"the embedder failed: {type(error).__name__}: {error}",
-                code="memory.embedder",
-                help="see to the embedder; nothing was memorized",
-            ) from error
-
-
-async def _elsewhere(call: Callable[[], T]) -> T:
-    import asyncio
-
-    return await asyncio.to_thread(call)
 
 
 def _drafts(

@@ -54,10 +54,10 @@ def _text(asked: object) -> str | None:
 
 def _vector(memory: SessionMemory, text: str, by_vector: bool) -> tuple[list[float] | None, str | None]:
     """The query's vector, or why there is none."""
-    if memory._embedder is None:
+    if memory._embeddings.when is None:
         return None, "searched by words alone: the engine has no embedder" if by_vector else None
     try:
-        return memory._embed([text])[0], None
+        return memory._embeddings.make_query(text), None
     except RecallError as error:
         return None, f"searched by words alone: {error}"
 

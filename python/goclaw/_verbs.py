@@ -21,6 +21,8 @@ from .errors import RecallError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from .embedders import Vectorize
+
     V = TypeVar("V", bound=DataclassInstance)
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +42,7 @@ class MemorizeOptions(TypedDict, total=False):
     pinned: bool
     duplicates: Duplicates
     alike: float
+    vectorize: Vectorize | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +53,13 @@ class Memorizing:
     duplicates: Duplicates = "keep"
     alike: float = 0.97
 
+    vectorize: Vectorize | None = None
+
     def __post_init__(self) -> None:
         one_of("duplicates", self.duplicates, ("keep", "review", "refuse"))
         number("alike", self.alike)
+        if self.vectorize is not None:
+            one_of("vectorize", self.vectorize, ("now", "later"))
 
 
 class RetrieveOptions(TypedDict, total=False):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from . import _goclaw, _guard, _life, _sigterm
 from . import config as _config
+from ._embeddings import _Embeddings
 from ._keeping import _checked as _checked_forgetting
 from ._life import run as run
 from ._options import DURABILITIES, Durability, one_of, whole_number
 from ._submitting import Submitting
 from .config import Config
 from .durations import Duration, to_ms, to_positive_ms
-from .embedders import name_of
 from .errors import ConfigError
 from .forgetting import Forgetting
 from .lane import Lane, sized
@@ -27,7 +27,7 @@ from .session import WhenBusy, _mode
 if TYPE_CHECKING:
     from typing import Self
 
-    from .embedders import Embedder
+    from .embedders import Embedder, Embedding
     from .tiers import Move, Tier
 
 _PAYLOAD_MAX = 16 * 2**20
@@ -38,7 +38,7 @@ class Engine(Submitting):
 
     Args:
         path: Directory of the store, ``~`` allowed; `None` keeps everything in memory.
-        lanes: Lanes beside the built-in ones (``default io cpu memory gpu``), or in their place.
+        lanes: Lanes beside the built-in ones (``default io cpu memory gpu embed``), or in their place.
         durability: How much a crash may cost: ``"strict"`` nothing (the default), ``"relaxed"`` the last few
             milliseconds, ``"none"`` for engines in memory.
         relaxed_window: How long a relaxed event waits for its commit; 10 ms by default.
@@ -47,7 +47,8 @@ class Engine(Submitting):
         payload_max: Bound of one encoded value, in bytes; 16 MiB by default.
         config: A file (``.yaml .toml .json``) or a mapping with the same options. The environment
             (``GOCLAW_LANES__CPU__CONCURRENCY=8``) outranks it, arguments outrank both.
-        embedder: Makes the vectors of what is memorized: a callable of a list of texts, sync or async.
+        embedder: Makes the vectors of what is memorized: a callable of a list of texts, sync or async, or an
+            `Embedding`, which says more of it (see `goclaw.embedders`).
         when_busy: What a submit does while its session is busy, unless it or the session says so itself;
             ``"followup"`` by default.
         cancel_grace: How long agents of a cancelled run get to stop before they are given up; 5 s by default.
@@ -91,7 +92,7 @@ class Engine(Submitting):
         drain_timeout: Duration | None = None,
         payload_max: int | None = None,
         config: Config | None = None,
-        embedder: Embedder | None = None,
+        embedder: Embedder | Embedding | None = None,
         when_busy: WhenBusy | None = None,
         cancel_grace: Duration | None = None,
         stuck_threads_max: int | None = None,
@@ -138,6 +139,10 @@ class Engine(Submitting):
         self._pid = os.getpid()
         self._set_up = {}
         concurrency = told.get("concurrency")
+        self._embeddings = _Embeddings(embedder)
+        if self._path is not None:
+            # A run of goclaw's own may go on in that store: its agent is known before.
+            from . import _reembed  # noqa: F401
         self._native = _goclaw.Engine(
             self._path,
             json.dumps([sized(lane._to_model()) for lane in settings.lanes]),
@@ -149,18 +154,17 @@ class Engine(Submitting):
             to_ms(told.get("cancel_grace", "5s"), what="cancel_grace"),
             whole_number("stuck_threads_max", told.get("stuck_threads_max", 32), 100_000),
             None if processes is None else json.dumps(_checked(processes)._to_model()),
-            embedder,
+            self._embeddings,
             cellar,
         )
-        self._memory = Memory._of(self, embedder)
+        self._memory = Memory._of(self)
         if forgetting is not None:
             self._memory._native.set_usual(forgetting)
-        if embedder is not None:
-            try:
-                self._memory._native.check_model(name_of(embedder))
-            except BaseException:
-                self._native.close(0)
-                raise
+        try:
+            self._embeddings.attach(self)
+        except BaseException:
+            self._close(0)
+            raise
         _life.opened.add(self)
         if handle_sigterm:
             _sigterm.watch(self)
@@ -216,6 +220,7 @@ class Engine(Submitting):
         return f"<Engine {self._path or 'in memory'}>"
 
     def _close(self, drain_ms: int) -> None:
+        self._embeddings.close()
         self._native.close(drain_ms)
         _life.opened.discard(self)
         _sigterm.unwatch(self)

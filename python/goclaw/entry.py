@@ -191,6 +191,9 @@ class MemoryStats:
         indexes_rebuilt: Files of indexes that could not be used (damaged, of another version, far behind), so that
             the session was indexed again.
         indexes_written: Files of indexes that were written.
+        unvectored: Texts that have no vector of that embedder (yet); they are found by words.
+        failed: Of those, how many the embedder refuses. They are tried again when the store is opened.
+        last_error: What the embedder said last that was no vector.
         cold: The cold tier by numbers, where there is one.
         sweeps: Sweeps since the memory was opened.
         swept: Memories that they forgot.
@@ -209,6 +212,9 @@ class MemoryStats:
     swept: int = 0
     sweep_seconds: float = 0.0
     duplicates: int = 0
+    unvectored: int = 0
+    failed: int = 0
+    last_error: str | None = None
     cold: ColdStats | None = None
 
 

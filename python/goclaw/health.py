@@ -93,6 +93,7 @@ class Health:
         held_lanes: Lanes that start no more threads, with how many of their threads are stuck.
         paused_lanes: Lanes that somebody has paused, by name; that alone is no bad health.
         store: Code of why the store takes nothing now, such as ``store.full``.
+        embedder: What the embedder says while no vectors can be made; what is memorized is found by words.
         missing_agents: Agents that runs wait for and nobody has registered.
         incompatible_runs: How many runs wait for an agent or a lane that is not there.
         runs: How many runs are under way.
@@ -115,6 +116,7 @@ class Health:
     held_lanes: dict[str, int]
     paused_lanes: tuple[str, ...]
     store: str | None
+    embedder: str | None
     missing_agents: tuple[str, ...]
     incompatible_runs: int
     runs: int
@@ -131,6 +133,8 @@ class Health:
         found = [str(incident) for incident in (self.loop_blocked, self.gil_held) if incident is not None]
         if self.store is not None:
             found.append(f"the store takes nothing ({self.store})")
+        if self.embedder is not None:
+            found.append(f"no vectors are made ({self.embedder})")
         if self.stuck:
             agents = ", ".join(sorted({call.agent for call in self.stuck}))
             found.append(f"{len(self.stuck)} calls do not come back ({agents})")
@@ -150,7 +154,7 @@ def _stuck(agent: str, task: str, run: str, lane: str, where: str, since_ms: int
     return StuckCall(agent, task, run, lane, where, _EPOCH + timedelta(milliseconds=since_ms))
 
 
-def _health(row: dict[str, Any]) -> Health:
+def _health(row: dict[str, Any], embedder: str | None) -> Health:
     incidents = tuple(Incident(*incident) for incident in row["incidents"])
     now = {incident.kind: incident for incident in incidents if incident.ongoing}
     stuck = tuple(_stuck(*call) for call in row["stuck"])
@@ -160,7 +164,8 @@ def _health(row: dict[str, Any]) -> Health:
         for session, function, since in row["stuck_merges"]
     )
     status: Status = "ok"
-    if now or stuck or merges or row["held_lanes"] or row["missing_agents"] or row["incompatible_runs"]:
+    waits = row["held_lanes"] or row["missing_agents"] or row["incompatible_runs"]
+    if now or stuck or merges or embedder is not None or waits:
         status = "degraded"
     if store is not None or row["closing"]:
         status = "failing"
@@ -173,6 +178,7 @@ def _health(row: dict[str, Any]) -> Health:
         held_lanes=dict(row["held_lanes"]),
         paused_lanes=tuple(row["paused_lanes"]),
         store=store,
+        embedder=embedder,
         missing_agents=tuple(row["missing_agents"]),
         incompatible_runs=row["incompatible_runs"],
         runs=row["runs"],

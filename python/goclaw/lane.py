@@ -78,7 +78,7 @@ class Lane:
 
     Args:
         name: What tasks call it (``lane="io"``).
-        concurrency: Tasks that may run at once; the built-in names (``default io cpu memory gpu``) size
+        concurrency: Tasks that may run at once; the built-in names (``default io cpu memory gpu embed``) size
             themselves by the machine where it is left out, others need it from here or from the
             engine's configuration.
         capacity: Tasks that may wait in the queue.

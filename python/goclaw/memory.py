@@ -14,7 +14,8 @@ from ._bound import SessionMemory, _of_task
 from ._keeping import _Keeping
 from ._options import Durability
 from ._plain import whole
-from ._recall import _draft, _drafts, _elsewhere
+from ._recall import _draft, _drafts
+from ._threads import elsewhere as _elsewhere
 from ._verbs import (
     MemorizeOptions,
     Memorizing,
@@ -25,15 +26,17 @@ from ._verbs import (
     spelled,
     value_of,
 )
+from .durations import Duration, to_seconds
 from .entry import ColdStats, Entry, Hit, Imported, MemoryStats, Moved, _entry, _known
 from .errors import RecallError
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
 
-    from .embedders import Embedder
+    from .embedders import Embedder, Embedding
     from .engine import Engine
     from .forgetting import Forgetting
+    from .run import Run
     from .tiers import Move, Tier
 
 __all__ = ["Memory", "SessionMemory", "_of_task"]
@@ -71,7 +74,7 @@ class Memory(_Keeping):
         self,
         path: str | os.PathLike[str] | None = None,
         *,
-        embedder: Embedder | None = None,
+        embedder: Embedder | Embedding | None = None,
         durability: Durability | None = None,
         cold: Tier | None = None,
         move: Move | None = None,
@@ -80,17 +83,17 @@ class Memory(_Keeping):
         from .engine import Engine
 
         engine = Engine(path, embedder=embedder, durability=durability, cold=cold, move=move, forgetting=forgetting)
-        self._open(engine, embedder)
+        self._open(engine)
 
     @classmethod
-    def _of(cls, engine: Engine, embedder: Embedder | None) -> Memory:
+    def _of(cls, engine: Engine) -> Memory:
         memory = cls.__new__(cls)
-        memory._open(engine, embedder)
+        memory._open(engine)
         return memory
 
-    def _open(self, engine: Engine, embedder: Embedder | None) -> None:
+    def _open(self, engine: Engine) -> None:
         self._engine = engine
-        self._embedder = embedder
+        self._embeddings = engine._embeddings
         self._native = engine._alive().memory()
 
     @spelled(Memorizing)
@@ -104,7 +107,8 @@ class Memory(_Keeping):
         task: str | None = None,
         **options: Unpack[MemorizeOptions],
     ) -> str:
-        """Memorizes one thing; returns when it is durable and found by the next search.
+        """Memorizes one thing; returns when it is durable and found by the next search: by its words, and by its
+        vector where that is made at once.
 
         Args:
             content: A text, bytes, or plain values (kept as JSON). Bytes are found by vector only.
@@ -117,6 +121,9 @@ class Memory(_Keeping):
                 ``"keep"`` memorizes it, too; ``"review"`` reviews the other as good in its place and answers that one's
                 id; ``"refuse"`` raises `memory.duplicate`.
             alike: Least cosine of vectors that are nearly the same.
+            vectorize: ``"now"``: it returns when the vector is there, too. ``"later"``: when the text is durable and
+                found by its words; the vector follows, after a crash as well. By default as the `Embedding`
+                says: now for an embedder that is `local`, later for others.
 
         Returns:
             Its id.
@@ -166,6 +173,7 @@ class Memory(_Keeping):
             pinned: They are not forgotten by strength.
             duplicates: What becomes of what is nearly there already; see `memorize`.
             alike: Least cosine of vectors that are nearly the same.
+            vectorize: As for `memorize`.
 
         Returns:
             Their ids, in order.
@@ -318,16 +326,64 @@ class Memory(_Keeping):
         Returns:
             The counts.
         """
+        unvectored, failed = self._embeddings.unvectored()
         cold = self._native.cold_stats()
         sweeps, swept, sweep_ms, duplicates = self._native.tally()
         return MemoryStats(
             *self._native.stats(),
+            unvectored=unvectored,
+            failed=failed,
+            last_error=self._embeddings.last_error,
             cold=None if cold is None else ColdStats(*cold),
             sweeps=sweeps,
             swept=swept,
             sweep_seconds=sweep_ms / 1000,
             duplicates=duplicates,
         )
+
+    def vectorized(self, timeout: Duration | None = None) -> bool:
+        """Waits until every text that was memorized has its vector.
+
+        Args:
+            timeout: How long at most; `None`: as long as it takes.
+
+        Returns:
+            True where all have theirs. False where the time was over, the embedder refuses some texts (see `stats`), or
+            there is no embedder to make them.
+
+        Raises:
+            EngineClosed: `engine.closed`.
+        """
+        return self._embeddings.settled(None if timeout is None else to_seconds(timeout, what="timeout"))
+
+    async def avectorized(self, timeout: Duration | None = None) -> bool:  # noqa: ASYNC109
+        """`vectorized`, without blocking the event loop."""
+        return await _elsewhere(partial(self.vectorized, timeout))
+
+    def reembed(self, embedder: Embedder | Embedding) -> Run[int]:
+        """Goes over to another embedder: a run that has every text of the store embedded again.
+
+        From its first moment the store's vectors are of the new embedder, and the old ones void: searches go by words,
+        and by vector as far as there are new ones. The run goes on after a crash, where the store is
+        opened with the new embedder. Cancelling it leaves the store with the new embedder; call this again to
+        go on, or with the old one to go back, which embeds everything once more.
+
+        With the embedder in use, it makes the vectors of texts that have none.
+
+        Args:
+            embedder: The new embedder; its name is what makes it another. It is tried first: one that does not
+                work changes nothing.
+
+        Returns:
+            The run; its result is how many texts the embedder refuses, 0 as a rule.
+
+        Raises:
+            RecallError: `memory.embedder` and what begins so, where it does not work.
+            EngineClosed: `engine.closed`.
+        """
+        from ._reembed import start
+
+        return start(self._engine, embedder)
 
     def sessions(self, *, limit: int = 100, after: str | None = None) -> dict[str, int]:
         """Sessions that remember something, by name.
@@ -483,7 +539,7 @@ class Memory(_Keeping):
                 by a link that leads out of the workspace; nothing was memorized then. `memory.embedder`.
         """
         plan = self._native.plan_import(session, os.fspath(folder))
-        vectors = self._embed(plan.texts()) if self._embedder is not None else []
+        vectors = self._embeddings.make(plan.texts())[1] if self._embeddings.when == "now" else []
         return Imported(*self._native.carry_out(plan, vectors))
 
     async def aimport_markdown(self, folder: str | os.PathLike[str], *, session: str) -> Imported:

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::cell::Cell;
 use super::explain::Explanation;
+use super::guests::GuestAsk;
 use super::health::{Beat, Pulse};
 use super::lanes::LaneAsk;
 use super::options::{Closed, Submit};
@@ -87,6 +88,8 @@ pub(super) enum Message {
         reply: Reply<Vec<LaneView>>,
     },
     Lane(LaneAsk),
+    /// Work outside of runs that goes through a lane.
+    Guest(GuestAsk),
     Explain {
         run: RunId,
         /// `None`: the whole run.

@@ -9,6 +9,7 @@
 mod cell;
 mod clock;
 mod explain;
+mod guests;
 mod handle;
 mod health;
 mod inbox;
@@ -27,6 +28,7 @@ mod watch;
 mod tests;
 
 pub use explain::{Explanation, SessionPlace, Standing, TaskPlace, Told, Why};
+pub use guests::{Entrance, Pass};
 pub use handle::Engine;
 pub use health::{Beat, Held, Pulse, StuckCall, StuckMerge};
 pub use lanes::Draining;

@@ -69,12 +69,18 @@ pub enum OnConflict {
 /// Memory that one task of the `memory` lane is reckoned to need, in bytes.
 const MEMORY_PER_TASK: u64 = 2 << 30;
 
+/// The lane of calls that make vectors.
+pub const EMBED_LANE: &str = "embed";
+/// As many as a model on this machine or a small account elsewhere bears.
+const EMBED_CALLS: u32 = 4;
+
 /// Lanes that every engine has: `default`, and one per resource class, as large as the machine is for
 /// this process (containers' limits count).
 ///
 /// `default` and `io` let a thousand coroutines wait at once, and as many threads as are useful for
 /// agents that mostly wait; `cpu` is as wide as there are CPUs; `memory` has one place per 2 GiB, at
-/// most one per CPU (half the CPUs where the system does not tell its memory); `gpu` one per GPU.
+/// most one per CPU (half the CPUs where the system does not tell its memory); `gpu` one per GPU; `embed`
+/// bounds the calls that make vectors for the memory.
 pub fn builtin_lanes() -> Vec<LaneSpec> {
     sized(Machine::read())
 }
@@ -96,6 +102,7 @@ fn sized(machine: Machine) -> Vec<LaneSpec> {
         lane("cpu", cpus, None),
         lane("memory", memory, None),
         lane("gpu", machine.gpus, None),
+        lane(EMBED_LANE, EMBED_CALLS, None),
     ]
 }
 

@@ -10,6 +10,7 @@ mod band;
 mod check;
 mod door;
 mod entry;
+mod guest;
 mod limit;
 mod named;
 mod permit;

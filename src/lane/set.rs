@@ -18,7 +18,7 @@ const AHEAD_LOOKS: usize = 10_000;
 /// The named lanes of an engine and the global lane.
 #[derive(Debug)]
 pub struct Lanes {
-    lanes: Vec<Lane>,
+    pub(super) lanes: Vec<Lane>,
     by_name: HashMap<String, usize>,
     global: Slots,
     /// Whose turn it is where the global lane is short: the lane after the one that had the last.

@@ -118,7 +118,27 @@ pub(super) fn other_model(own: &str, given: &str) -> Error {
     Error::new(
         "memory.model",
         format!("the vectors of this store are of model `{own}`, not `{given}`"),
-        "open the store with that embedder, or export the memories and import them into a new store",
+        "open the store with that embedder, or without one and call memory.reembed(embedder)",
+    )
+}
+
+/// Vectors in a cold tier cannot be made anew from here.
+pub(super) fn lies_cold(session: &str) -> Error {
+    Error::new(
+        "memory.reembed",
+        format!(
+            "memories of session `{session}` lie in a cold tier, with vectors of the model in use"
+        ),
+        "bring them back first: memory.bring_back(session)",
+    )
+}
+
+/// Vectors were made by the model that the store had a moment ago.
+pub(super) fn model_changed() -> Error {
+    Error::new(
+        "memory.model",
+        "the store went over to another model while the vector was made",
+        "do it again: the vector is made by the new one",
     )
 }
 

@@ -153,7 +153,12 @@ fn change(world: &World, session: &str, own: &mut Model, dice: &mut Dice, step: 
         }
         (2, Some(id)) => {
             let vector = dice.vector();
-            commit(MemoryOp::Vector { session: session.into(), id, vector: Vector::new(&vector) });
+            commit(MemoryOp::Vector {
+                session: session.into(),
+                id,
+                vector: Vector::new(&vector),
+                generation: 0,
+            });
             own.entry(id).and_modify(|it| it.1 = Some(vector));
         }
         (3, Some(id)) => {

@@ -5,6 +5,7 @@
 //! Writes go through a [`Journal`] and come back, once they last, as operations on the loaded sessions
 //! (`shelves`); the owner of the journal never works on an index. Knows no engine and no Python.
 
+mod backlog;
 mod check;
 mod cold;
 mod due;
@@ -32,6 +33,7 @@ mod sweep;
 mod tests;
 mod transfer;
 mod twins;
+mod vectors;
 mod workspace;
 
 pub use cold::{Cellar, ColdStats, Found, Moved, Policy, Tiers};
@@ -45,3 +47,4 @@ pub use shelves::Shelves;
 pub use slot::Recalled;
 pub use sweep::{Sweep, Swept, Tally};
 pub use twins::{Duplicates, Twins};
+pub use vectors::{Unvectored, Work};

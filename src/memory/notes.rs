@@ -170,10 +170,11 @@ impl Memory {
             ops.push(MemoryOp::Forget { session: import.session, ids: import.gone });
         }
         ops.extend(import.moved.into_iter().map(MemoryOp::Put));
-        let mut vectors = vectors.into_iter();
+        let (mut vectors, current) = (vectors.into_iter(), self.generation());
         ops.extend(import.fresh.into_iter().map(|entry| {
             let vector = vectors.next().map(|parts| Vector::new(&parts));
-            MemoryOp::Put(Memorized { entry: Arc::new(entry), vector })
+            let generation = if vector.is_some() { current } else { 0 };
+            MemoryOp::Put(Memorized { entry: Arc::new(entry), vector, generation })
         }));
         self.commit(ops)?;
         Ok(done)

@@ -22,6 +22,8 @@ pub(super) struct Open {
     pending: Mutex<Vec<MemoryOp>>,
     /// There is something in `pending`, or it ran over.
     news: AtomicBool,
+    /// All vectors are void: it is loaded anew.
+    is_void: AtomicBool,
     /// When it was last used, by the shelves' own count.
     pub(super) used: AtomicU64,
     desk: Arc<Desk>,
@@ -35,6 +37,7 @@ impl Open {
             state: RwLock::new(None),
             pending: Mutex::default(),
             news: AtomicBool::new(false),
+            is_void: AtomicBool::new(false),
             used: AtomicU64::new(0),
         }
     }
@@ -51,6 +54,12 @@ impl Open {
         self.news.store(true, Ordering::Release);
     }
 
+    /// Has it loaded anew by whoever reads next.
+    pub(super) fn void(&self) {
+        self.is_void.store(true, Ordering::Release);
+        self.news.store(true, Ordering::Release);
+    }
+
     /// Loads the session, or takes up what was committed since.
     fn refresh(&self, store: &dyn Store) -> Result<()> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -59,8 +68,9 @@ impl Open {
         // which changes nothing (see `model::memory`).
         self.news.store(false, Ordering::Release);
         let pending = std::mem::take(&mut *self.pending());
+        let is_void = self.is_void.swap(false, Ordering::AcqRel);
         match &mut *state {
-            Some(shelf) if pending.len() <= PENDING_MAX => {
+            Some(shelf) if pending.len() <= PENDING_MAX && !is_void => {
                 pending.iter().for_each(|op| shelf.apply(op));
                 if let Err(error) = look_again(store, &self.session, &pending, shelf) {
                     *state = None;

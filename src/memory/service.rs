@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::backlog::Backlog;
 use super::check;
 use super::cold::{Cellar, Cold};
 use super::shelves::Shelves;
@@ -65,11 +66,11 @@ pub struct Memory {
     pub(super) tally: Tally,
     clock: Clock,
     ids: Mutex<ulid::Generator>,
-    model: RwLock<Option<VectorModel>>,
+    pub(super) model: RwLock<Option<VectorModel>>,
     /// Where memories lie that are hardly asked for.
     pub(super) cold: Option<Cold>,
     /// Held while the model is settled, so that two first vectors cannot settle two.
-    settling: Mutex<()>,
+    pub(super) settling: Mutex<()>,
 }
 
 impl Memory {
@@ -84,8 +85,10 @@ impl Memory {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self> {
         shelves.keep_in(&store)?;
+        let model = store.vector_model()?;
+        shelves.backlog.renew(model.as_ref().map_or(0, |model| model.generation));
         Ok(Self {
-            model: RwLock::new(store.vector_model()?),
+            model: RwLock::new(model),
             store,
             journal,
             shelves,
@@ -121,37 +124,8 @@ impl Memory {
         (self.clock)()
     }
 
-    /// Which model makes the vectors of this store; `None` before the first.
-    pub fn vector_model(&self) -> Option<VectorModel> {
-        self.model.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Settles which model makes the vectors, or refuses another one than before.
-    ///
-    /// # Errors
-    /// `memory.model`, `memory.dimension`, `engine.closed`, `store.*`.
-    pub fn settle_model(&self, name: Option<&str>, dimension: usize) -> Result<()> {
-        let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = self.vector_model();
-        if let Some(known) = &known {
-            check_name(known, name)?;
-            check::dimension(known, dimension)?;
-            if known.name.is_some() || name.is_none() {
-                return Ok(());
-            }
-        }
-        let model = VectorModel { name: name.map(Into::into), dimension: dimension as u32 };
-        self.journal.commit(vec![MemoryOp::Model(model.clone())])?;
-        *self.model.write().unwrap_or_else(PoisonError::into_inner) = Some(model);
-        Ok(())
-    }
-
-    /// Refuses an embedder that is not the one that the store was begun with.
-    ///
-    /// # Errors
-    /// `memory.model`
-    pub fn check_model(&self, name: &str) -> Result<()> {
-        self.vector_model().map_or(Ok(()), |known| check_name(&known, Some(name)))
+    pub(super) fn backlog(&self) -> &Backlog {
+        &self.shelves.backlog
     }
 
     fn new_id(&self) -> EntryId {
@@ -176,6 +150,19 @@ impl Memory {
         session: &str,
         drafts: Vec<Draft>,
     ) -> Result<(Vec<EntryId>, Vec<MemoryOp>)> {
+        self.draft_of(None, session, drafts)
+    }
+
+    /// As `draft`, with vectors of the model of a generation.
+    ///
+    /// # Errors
+    /// As `draft`; `memory.model` where the store has another one by now.
+    pub fn draft_of(
+        &self,
+        generation: Option<u32>,
+        session: &str,
+        drafts: Vec<Draft>,
+    ) -> Result<(Vec<EntryId>, Vec<MemoryOp>)> {
         check::session(session)?;
         let (session, now): (Arc<str>, _) = (session.into(), self.now());
         let first = self.fsrs_unseen(&session)?.review(None, Grade::Good, 0.0);
@@ -189,7 +176,12 @@ impl Memory {
         if let Some(vector) = drafts.iter().find_map(|draft| draft.vector.as_ref()) {
             self.settle_model(None, vector.len())?;
         }
-        if let Some(model) = self.vector_model() {
+        let model = self.vector_model();
+        let current = model.as_ref().map_or(0, |model| model.generation);
+        if generation.is_some_and(|made| made != current) {
+            return Err(check::model_changed());
+        }
+        if let Some(model) = model {
             let mut vectors = drafts.iter().filter_map(|draft| draft.vector.as_ref());
             vectors.try_for_each(|vector| check::dimension(&model, vector.len()))?;
         }
@@ -211,7 +203,9 @@ impl Memory {
             };
             let vector = draft.vector.map(|parts| Vector::new(&parts));
             ids.push(id);
-            ops.push(MemoryOp::Put(Memorized { entry: Arc::new(entry), vector }));
+            let generation = if vector.is_some() { current } else { 0 };
+            let entry = Arc::new(entry);
+            ops.push(MemoryOp::Put(Memorized { entry, vector, generation }));
         }
         Ok((ids, ops))
     }
@@ -381,13 +375,6 @@ impl Memory {
     }
 }
 
-fn check_name(known: &VectorModel, given: Option<&str>) -> Result<()> {
-    match (&known.name, given) {
-        (Some(own), Some(given)) if own != given => Err(check::other_model(own, given)),
-        _ => Ok(()),
-    }
-}
-
 /// Roughly the bytes that an operation takes in the journal.
 fn weight(op: &MemoryOp) -> usize {
     match op {
@@ -401,6 +388,7 @@ fn weight(op: &MemoryOp) -> usize {
             64 + 20 * ids.len()
         }
         MemoryOp::Move { moved, .. } => 64 + 30 * moved.len(),
+        MemoryOp::Vector { vector, .. } => 128 + vector.bytes().len(),
         _ => 128,
     }
 }

@@ -226,7 +226,8 @@ impl Shelf {
     fn index_vector(&mut self, id: EntryId, vector: &Vector) {
         let parts: Vec<f32> = vector.parts().collect();
         let index = match &mut self.vectors {
-            Some(index) => index,
+            Some(index) if index.dimension() == parts.len() => index,
+            // None yet, or one of a model that the store had before: its vectors are void.
             none => match VectorIndex::new(parts.len()) {
                 Ok(index) => none.insert(index),
                 Err(error) => return unindexed(id, &error),

@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::backlog::Backlog;
 use super::cold::Doomed;
 use super::keeper::{Desk, Keeper};
 use super::open::{Open, drop_if};
 use crate::model::{MemoryOp, Result};
-use crate::store::Store;
+use crate::store::{Store, in_force};
 
 /// Bytes that loaded sessions may take together, roughly.
 const BYTES_MAX: usize = 512 << 20;
@@ -23,6 +24,8 @@ pub struct Shelves {
     pub(super) doomed: OnceLock<Arc<Doomed>>,
     open: Mutex<HashMap<Arc<str>, Arc<Open>>>,
     clock: AtomicU64,
+    /// What waits for its vector.
+    pub(super) backlog: Backlog,
     desk: Arc<Desk>,
     /// `None` where indexes are not kept.
     keeper: OnceLock<Keeper>,
@@ -57,11 +60,21 @@ impl Shelves {
         let open = self.open();
         let is_kept = self.keeper.get().is_some();
         let mut grown: Option<(&Arc<str>, u64)> = None;
+        let mut current = self.backlog.generation();
         for op in ops {
+            if let MemoryOp::Model(model) = op
+                && model.generation != current
+            {
+                // Every vector is void: what is loaded is loaded anew.
+                current = model.generation;
+                self.backlog.renew(current);
+                open.values().for_each(|open| open.void());
+            }
+            self.backlog.follow(op);
             let Some(session) = op.session() else { continue };
             let open = open.get(session);
-            if let Some(open) = open {
-                open.push(op);
+            if let (Some(open), Some(op)) = (open, in_force(op, current)) {
+                open.push(&op);
             }
             match op {
                 _ if !is_kept => {}
@@ -95,6 +108,7 @@ impl Shelves {
     /// Writes the indexes that are worth it and lets nothing be written any more: before the store
     /// closes.
     pub fn close(&self) {
+        self.backlog.close();
         let Some(keeper) = self.keeper.get() else { return };
         let all: Vec<_> = self.open().values().cloned().collect();
         for open in all {

@@ -1,5 +1,7 @@
 //! The memory against a model that knows nothing of indexes, under a clock of the test's own.
 
+mod vectors;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -108,6 +108,7 @@ impl Line {
         Ok(Memorized {
             entry: Arc::new(entry),
             vector: self.vector.map(|parts| Vector::new(&parts)),
+            generation: 0,
         })
     }
 }
@@ -171,8 +172,12 @@ impl Memory {
                 })?;
             }
         }
-        let count = ops.len() as u64;
-        self.commit(ops.into_iter().map(|(_, memorized)| MemoryOp::Put(memorized)).collect())?;
+        let (count, current) = (ops.len() as u64, self.generation());
+        let put = |(_, memorized): (usize, Memorized)| {
+            let generation = if memorized.vector.is_some() { current } else { 0 };
+            MemoryOp::Put(Memorized { generation, ..memorized })
+        };
+        self.commit(ops.into_iter().map(put).collect())?;
         Ok(count)
     }
 }

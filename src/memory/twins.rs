@@ -48,7 +48,22 @@ impl Memory {
         twins: Twins,
         own: &[MemoryOp],
     ) -> Result<(Vec<EntryId>, Vec<MemoryOp>, u64)> {
-        let (mut ids, drafted) = self.draft(session, drafts)?;
+        self.draft_apart_of(None, session, drafts, twins, own)
+    }
+
+    /// As `draft_apart`, with vectors of the model of a generation.
+    ///
+    /// # Errors
+    /// As `draft_apart`; `memory.model` where the store has another one by now.
+    pub fn draft_apart_of(
+        &self,
+        generation: Option<u32>,
+        session: &str,
+        drafts: Vec<Draft>,
+        twins: Twins,
+        own: &[MemoryOp],
+    ) -> Result<(Vec<EntryId>, Vec<MemoryOp>, u64)> {
+        let (mut ids, drafted) = self.draft_of(generation, session, drafts)?;
         if twins.duplicates == Duplicates::Keep {
             return Ok((ids, drafted, 0));
         }

@@ -33,6 +33,13 @@ impl Content {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// What an embedder can make a vector of; bytes come with one of their own, or have none.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Json(text) => Some(text),
+            Self::Bytes(_) => None,
+        }
+    }
 }
 
 /// One memory.
@@ -79,6 +86,27 @@ pub struct Memorized {
     pub entry: Arc<Entry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vector: Option<Vector>,
+    /// Generation of the model that made the vector; 0 without one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
+}
+
+impl Entry {
+    /// Whether a vector can be made of what is here of it.
+    pub fn wants_vector(&self) -> bool {
+        self.away.is_none() && self.content.text().is_some()
+    }
+}
+
+impl Memorized {
+    /// The vector, if it is of that generation: any other means nothing beside it.
+    pub fn vector_of(&self, generation: u32) -> Option<&Vector> {
+        self.vector.as_ref().filter(|_| self.generation == generation)
+    }
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl Memorized {
@@ -114,18 +142,18 @@ impl Memorized {
             Content::Bytes(_) => Content::Bytes(Vec::new()),
         };
         entry.away = Some(Away { tier: Arc::clone(tier), bytes, used: false });
-        self.vector = None;
+        (self.vector, self.generation) = (None, 0);
         true
     }
 
     /// Follows [`MemoryOp::Back`].
-    pub fn come_back(&mut self, content: &Content, vector: &Vector) -> bool {
+    pub fn come_back(&mut self, content: &Content, vector: &Vector, generation: u32) -> bool {
         if self.entry.away.is_none() {
             return false;
         }
         let entry = Arc::make_mut(&mut self.entry);
         (entry.content, entry.away) = (content.clone(), None);
-        self.vector = Some(vector.clone());
+        (self.vector, self.generation) = (Some(vector.clone()), generation);
         true
     }
 }
@@ -149,6 +177,9 @@ pub struct VectorModel {
     /// `None`: callers bring their vectors.
     pub name: Option<String>,
     pub dimension: u32,
+    /// Counts the models that the store has had. Vectors of an earlier one are void.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u32,
 }
 
 /// How the memories of a session are forgotten, where it is not as usual: parameters of FSRS-6.
@@ -173,6 +204,9 @@ pub enum MemoryOp {
         session: Arc<str>,
         id: EntryId,
         vector: Vector,
+        /// Of the model that made it; nothing where the store has another by now.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        generation: u32,
     },
     /// What a review made of an entry that is there; nothing where it is not.
     Review {
@@ -190,7 +224,8 @@ pub enum MemoryOp {
     DeleteSession {
         session: Arc<str>,
     },
-    /// The vectors of the whole store are of this model from now on.
+    /// The vectors of the whole store are of this model from now on. Where its generation is another than
+    /// before, all vectors are void.
     Model(VectorModel),
     /// A cold tier may hold copies of these entries from now on, until `Gone`. Comes before they are
     /// put there, so that no copy is ever forgotten.
@@ -212,6 +247,9 @@ pub enum MemoryOp {
         id: EntryId,
         content: Content,
         vector: Vector,
+        /// Of the model that made the vector.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        generation: u32,
     },
     /// The tier has confirmed that it holds no copies of these any more.
     Gone {

@@ -270,6 +270,13 @@ impl Context {
         }
     }
 
+    /// What makes the engine's vectors; for agents of goclaw's own.
+    #[getter]
+    fn _embeddings(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let recall = self.core.recall.as_ref()?;
+        recall.embedder.as_ref().map(|embedder| embedder.clone_ref(py))
+    }
+
     /// A sign of life: holds off the task's `idle_timeout`. `details` are for whoever looks at the
     /// task, as text. Raises `goclaw.Cancelled` when the agent should stop.
     #[pyo3(signature = (details=None))]

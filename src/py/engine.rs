@@ -13,6 +13,7 @@ use pyo3::types::{PyDict, PyString};
 
 use super::executor::{PythonExecutor, Recall};
 use super::facts::{self, FactRow};
+use super::guest::PyPass;
 use super::lanes::{LaneBook, PyLanes};
 use super::memory::PyMemory;
 use super::notify::Notifier;
@@ -22,7 +23,10 @@ use super::process::ProcessOptions;
 use super::run::{PyRun, wait};
 use super::session::{ModeRow, PlaceRow, Places, SessionRow};
 use super::submit::PyTickets;
-use super::{errors, explain, health, incidents, logging, registry, session, tiers, watchdog};
+use super::vectors::PyVectors;
+use super::{
+    errors, explain, guest, health, incidents, logging, registry, session, tiers, watchdog,
+};
 use crate::agent::Executor;
 use crate::engine::{self, Engine, OnConflict, Options, Submit, all_lanes};
 use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
@@ -339,6 +343,22 @@ impl PyEngine {
     /// What agents remember in this engine's store.
     fn memory(&self) -> PyMemory {
         PyMemory::new(Arc::clone(self.engine.memory()), None)
+    }
+
+    /// What makes the vectors of that memory talks to this.
+    fn vectors(&self) -> PyVectors {
+        PyVectors(Arc::clone(self.engine.memory()))
+    }
+
+    /// Waits up to so many seconds for the right to do work of a lane outside of any run.
+    fn enter_lane(
+        &self,
+        py: Python<'_>,
+        lane: &str,
+        cost: u32,
+        seconds: Option<f64>,
+    ) -> PyResult<Option<PyPass>> {
+        guest::enter(py, &self.engine, lane, cost, seconds)
     }
 
     fn session(&self, py: Python<'_>, key: &str) -> PyResult<SessionRow> {

@@ -16,7 +16,7 @@ use super::forgetting::{self, AskedForgetting, ForgettingRow};
 use super::notes::PyImport;
 use crate::agent::Batch;
 use crate::memory::{self, Draft, Forget, Hit, Memory, Parts, Policy, Sweep, Tally, Tiers};
-use crate::model::{Content, EntryId, Error, Memorized, MemoryOp, Result, VectorModel};
+use crate::model::{Content, EntryId, Error, Memorized, MemoryOp, Result};
 
 /// The call of a task that writes: what it writes is kept there until it completes.
 pub(super) struct Desk {
@@ -112,7 +112,7 @@ impl PyMemory {
 
 #[pymethods]
 impl PyMemory {
-    /// Memorizes drafts; answers their ids.
+    /// Memorizes drafts; answers their ids. `generation`: of the vectors that the embedder has just made.
     fn memorize(
         &self,
         py: Python<'_>,
@@ -120,6 +120,7 @@ impl PyMemory {
         drafts: Vec<AskedDraft<'_>>,
         task: Option<String>,
         how: AskedMemorizing,
+        generation: Option<u32>,
     ) -> PyResult<Vec<String>> {
         let task = task.or_else(|| self.desk.as_ref().map(|desk| desk.task.clone()));
         let drafts: PyResult<Vec<Draft>> = drafts
@@ -137,8 +138,13 @@ impl PyMemory {
         let drafts = drafts?;
         let ids = self.ask(py, |memory| {
             self.check(session, true)?;
-            let (ids, ops, repeated) =
-                memory.draft_apart(session, drafts, how.twins(), &self.own(session))?;
+            let (ids, ops, repeated) = memory.draft_apart_of(
+                generation,
+                session,
+                drafts,
+                how.twins(),
+                &self.own(session),
+            )?;
             self.write(ops)?;
             memory.tally().duplicates.fetch_add(repeated, Ordering::Relaxed);
             Ok(ids)
@@ -405,21 +411,5 @@ impl PyMemory {
     /// Writes a session as notes; answers how many memories were written.
     fn export_notes(&self, py: Python<'_>, session: &str, folder: PathBuf) -> PyResult<u64> {
         self.ask(py, |memory| memory.export_notes(session, &folder))
-    }
-
-    /// Settles which model makes the vectors, or refuses another one than before.
-    fn settle_model(&self, py: Python<'_>, name: &str, dimension: usize) -> PyResult<()> {
-        self.ask(py, |memory| match memory.vector_model() {
-            Some(VectorModel { name: Some(own), dimension: d })
-                if own == name && d as usize == dimension =>
-            {
-                Ok(())
-            }
-            _ => memory.settle_model(Some(name), dimension),
-        })
-    }
-
-    fn check_model(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        self.ask(py, |memory| memory.check_model(name))
     }
 }

@@ -15,6 +15,7 @@ mod explain;
 mod facts;
 mod failure;
 mod forgetting;
+mod guest;
 mod health;
 mod incidents;
 mod lanes;
@@ -44,6 +45,7 @@ mod template;
 mod threads;
 mod tiers;
 mod upkeep;
+mod vectors;
 mod watchdog;
 
 use pyo3::prelude::*;
@@ -63,6 +65,8 @@ mod _goclaw {
     #[pymodule_export]
     use super::forgetting::{_fsrs_days_until, _fsrs_preset, _fsrs_strength};
     #[pymodule_export]
+    use super::guest::PyPass;
+    #[pymodule_export]
     use super::lanes::PyLanes;
     #[pymodule_export]
     use super::memory::PyMemory;
@@ -78,6 +82,8 @@ mod _goclaw {
     use super::submit::PyTickets;
     #[pymodule_export]
     use super::upkeep::compact_store;
+    #[pymodule_export]
+    use super::vectors::PyVectors;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,12 +1,27 @@
 //! What the operations on memory do, for every store: the meaning that the tables on disk follow.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::model::{Entry, EntryId, Forgetting, Grade, Memorized, MemoryOp, VectorModel};
 
 /// What one session remembers.
 pub type Memories = BTreeMap<EntryId, Memorized>;
+
+/// An operation without the vector of another generation; `None` where nothing is left of it.
+pub fn in_force(op: &MemoryOp, current: u32) -> Option<Cow<'_, MemoryOp>> {
+    match op {
+        MemoryOp::Vector { generation, .. } if *generation != current => None,
+        MemoryOp::Put(it) if it.vector.is_some() && it.vector_of(current).is_none() => {
+            let entry = Arc::clone(&it.entry);
+            let bare = Memorized { entry, vector: None, generation: 0 };
+            Some(Cow::Owned(MemoryOp::Put(bare)))
+        }
+        _ => Some(Cow::Borrowed(op)),
+    }
+}
 
 /// Lays an operation of a session over what the session remembers.
 pub fn apply(memories: &mut Memories, op: &MemoryOp) {
@@ -40,8 +55,9 @@ pub fn apply(memories: &mut Memories, op: &MemoryOp) {
 /// Lays a change of an entry over the entry. What puts one or takes one away changes none.
 pub(super) fn change(memorized: &mut Memorized, op: &MemoryOp) {
     match op {
-        MemoryOp::Vector { vector, .. } if memorized.entry.away.is_none() => {
+        MemoryOp::Vector { vector, generation, .. } if memorized.entry.away.is_none() => {
             memorized.vector = Some(vector.clone());
+            memorized.generation = *generation;
         }
         MemoryOp::Review { .. } => reviewed(Arc::make_mut(&mut memorized.entry), op),
         MemoryOp::Move { tier, moved, .. } => {
@@ -50,7 +66,9 @@ pub(super) fn change(memorized: &mut Memorized, op: &MemoryOp) {
                 memorized.leave(tier, *fingerprint);
             }
         }
-        MemoryOp::Back { content, vector, .. } => drop(memorized.come_back(content, vector)),
+        MemoryOp::Back { content, vector, generation, .. } => {
+            memorized.come_back(content, vector, *generation);
+        }
         _ => {}
     }
 }
@@ -96,10 +114,12 @@ impl Remembered {
     pub(super) fn apply(&mut self, op: &MemoryOp) {
         let Some(session) = op.session() else {
             if let MemoryOp::Model(model) = op {
-                self.model = Some(model.clone());
+                self.settle(model);
             }
             return;
         };
+        let Some(op) = in_force(op, self.generation()) else { return };
+        let op = &*op;
         let owned = |owner: Option<&Arc<str>>| owner.is_some_and(|owner| owner == session);
         match op {
             MemoryOp::Put(memorized) => {
@@ -135,5 +155,33 @@ impl Remembered {
         if memories.is_empty() {
             self.sessions.remove(session);
         }
+    }
+
+    fn generation(&self) -> u32 {
+        self.model.as_ref().map_or(0, |model| model.generation)
+    }
+
+    fn settle(&mut self, model: &VectorModel) {
+        let is_new = self.generation() != model.generation;
+        self.model = Some(model.clone());
+        if is_new {
+            let all = self.sessions.values_mut().flat_map(BTreeMap::values_mut);
+            all.for_each(|it| (it.vector, it.generation) = (None, 0));
+        }
+    }
+
+    /// Entries with text and without a vector, by session and id, from behind `after` on.
+    pub(super) fn unvectored(
+        &self,
+        after: Option<(&str, EntryId)>,
+    ) -> impl Iterator<Item = &Arc<Entry>> {
+        let from = after.map_or(Bound::Unbounded, |(session, _)| Bound::Included(session));
+        let sessions = self.sessions.range::<str, _>((from, Bound::Unbounded));
+        let all = sessions.flat_map(|(_, memories)| memories.values());
+        let is_after = move |entry: &Entry| {
+            after.is_none_or(|(session, id)| *entry.session != *session || entry.id > id)
+        };
+        let lack = all.filter(|it| it.vector.is_none() && it.entry.wants_vector());
+        lack.map(|it| &it.entry).filter(move |entry| is_after(entry))
     }
 }

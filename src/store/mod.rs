@@ -18,11 +18,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::{
-    EntryId, Fact, Forgetting, Record, Result, RunId, RunState, Timestamp, VectorModel,
+    Entry, EntryId, Fact, Forgetting, Record, Result, RunId, RunState, Timestamp, VectorModel,
 };
 
 pub use disk::DiskStore;
-pub use memory::{Copies, Memories, apply};
+pub use memory::{Copies, Memories, apply, in_force};
 pub use ram::RamStore;
 pub use view::{IndexFile, IndexSource, Outline, Stamp, View, stamp_of_content, stamp_of_vector};
 
@@ -160,6 +160,11 @@ pub trait Store: Send + Sync {
     fn copied(&self) -> Result<Vec<Arc<str>>>;
     /// How a session's memories are forgotten; `None`: as usual.
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>>;
+    /// Up to `limit` entries that have a text and no vector of the model in use, in an order of sessions
+    /// and ids of the store's own, from behind `after` on.
+    fn unvectored(&self, after: Option<(&str, EntryId)>, limit: usize) -> Result<Vec<Arc<Entry>>>;
+    /// How many entries have a text and no vector.
+    fn unvectored_count(&self) -> Result<u64>;
     /// Which model makes the vectors; `None` before the first.
     fn vector_model(&self) -> Result<Option<VectorModel>>;
     /// A run's line as of sequence number `before`: what later records say is left out, unless a

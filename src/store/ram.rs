@@ -14,7 +14,7 @@ use super::summary::Patch;
 use super::{Filter, Store, Summary, View, facts};
 use crate::math::Table;
 use crate::model::{
-    EntryId, Error, Fact, Forgetting, NO_RUN, Record, Result, RunId, Timestamp, VectorModel,
+    Entry, EntryId, Error, Fact, Forgetting, NO_RUN, Record, Result, RunId, Timestamp, VectorModel,
 };
 
 /// A store in RAM.
@@ -217,6 +217,14 @@ impl Store for RamStore {
 
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
         Ok(self.open()?.memory.forgetting.get(session).cloned())
+    }
+
+    fn unvectored(&self, after: Option<(&str, EntryId)>, limit: usize) -> Result<Vec<Arc<Entry>>> {
+        Ok(self.open()?.memory.unvectored(after).take(limit).cloned().collect())
+    }
+
+    fn unvectored_count(&self) -> Result<u64> {
+        Ok(self.open()?.memory.unvectored(None).count() as u64)
     }
 
     fn vector_model(&self) -> Result<Option<VectorModel>> {

@@ -17,7 +17,7 @@ from typing import Any
 
 import goclaw
 import pytest
-from goclaw.embedders import Hashing
+from goclaw.embedders import Embedding, Hashing
 
 
 def code_of(call: Any, *args: Any, **kwargs: Any) -> str:
@@ -245,7 +245,7 @@ def test_async_embedders_and_callers() -> None:
 
     async def main() -> None:
         async with goclaw.Memory(embedder=embed) as memory:
-            await memory.amemorize_many([f"tea {n}" for n in range(300)], session="s")
+            await memory.amemorize_many([f"tea {n}" for n in range(300)], session="s", vectorize="now")
             assert batches == [256, 44]
             hits = await memory.aretrieve("tea 7", session="s")
             assert hits[0].entry.content == "tea 7"
@@ -253,7 +253,7 @@ def test_async_embedders_and_callers() -> None:
 
     asyncio.run(main())
     with goclaw.Memory(embedder=embed) as memory:
-        memory.memorize("tea", session="s")
+        memory.memorize("tea", session="s", vectorize="now")
         assert memory.retrieve("tea", session="s")[0].vector_rank == 1
 
 
@@ -265,13 +265,14 @@ def test_an_embedder_that_fails_loses_nothing() -> None:
             raise ConnectionError("no route")
         return Hashing(16)(texts)
 
-    with goclaw.Memory(embedder=embed) as memory:
+    how = Embedding(embed, vectorize="now", retry=goclaw.Retry(retries=1, initial="1ms"))
+    with goclaw.Memory(embedder=how) as memory:
         memory.memorize("tea", session="s")
         broken = True
         assert code_of(memory.memorize, "coffee", session="s") == "memory.embedder"
         with pytest.warns(RuntimeWarning, match="no route"):
-            assert memory.retrieve("tea", session="s")[0].text_rank == 1
-        assert code_of(memory.retrieve, "tea", session="s", mode="vector") == "memory.embedder"
+            assert memory.retrieve("black tea", session="s")[0].text_rank == 1
+        assert code_of(memory.retrieve, "green tea", session="s", mode="vector") == "memory.embedder"
         assert memory.count() == 1
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -64,6 +64,7 @@ def test_importing_does_little_and_fast() -> None:
 
 
 MODULES = [name for _, name, _ in pkgutil.iter_modules(goclaw.__path__) if name not in ("_goclaw", "_loop", "context")]
+MODULES += [f"embedders.{name}" for _, name, _ in pkgutil.iter_modules(goclaw.embedders.__path__)]
 
 
 @pytest.mark.parametrize("name", MODULES)

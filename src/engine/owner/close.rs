@@ -116,6 +116,7 @@ impl Drop for Owner {
     /// Also when the owner panics: no caller hangs.
     fn drop(&mut self) {
         if !self.is_closed() {
+            self.shelves.close();
             self.release();
             self.executor.close(0);
         }

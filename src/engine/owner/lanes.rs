@@ -38,7 +38,7 @@ impl Owner {
         }
     }
 
-    fn lane_named(&self, name: &str) -> Result<usize> {
+    pub(super) fn lane_named(&self, name: &str) -> Result<usize> {
         self.lanes.index(name).ok_or_else(|| {
             Error::new(
                 "lane.unknown",

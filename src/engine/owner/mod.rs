@@ -12,6 +12,7 @@ mod commit;
 mod dispatch;
 mod explain;
 mod flight;
+mod guests;
 mod ladder;
 mod lanes;
 mod lent;
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 use self::blocked::BlockedSubmits;
 use self::commit::Staged;
 use self::flight::Flights;
+use self::guests::Guest;
 use self::lanes::Draining;
 use self::merge::Merges;
 use self::pace::Paces;
@@ -128,6 +130,8 @@ pub(super) struct Owner {
     closing: Option<close::Closing>,
     /// Who waits until nothing of a lane runs.
     drains: Vec<Draining>,
+    /// Who waits for a permit for work outside of runs, first come first.
+    guests: Vec<Guest>,
 }
 
 impl Owner {
@@ -181,6 +185,7 @@ impl Owner {
             closing: None,
             drains: Vec::new(),
             inbox,
+            guests: Vec::new(),
             store,
         }
     }
@@ -210,6 +215,8 @@ impl Owner {
             self.dispatch();
             self.commit();
         }
+        // After the tasks of the lane, which may have had a retry or a deadline to keep.
+        self.let_guests_in();
         self.tell_drained();
         self.answer_questions();
         self.close_when_drained();
@@ -243,6 +250,7 @@ impl Owner {
             Message::Beats { run, reply } => drop(reply.send(self.beats(run))),
             Message::Lanes { reply } => drop(reply.send(self.lanes.view(self.now))),
             Message::Lane(ask) => self.lane_asked(ask),
+            Message::Guest(ask) => self.guest_asked(ask),
             Message::Explain { run, task, reply } => {
                 self.questions.push(Question::Explain(run, task, reply));
             }
@@ -355,7 +363,9 @@ impl Owner {
         // While nothing is handed out nobody need be woken for it.
         let grants = self.closing.is_none() && self.staged.stall().is_none();
         let limiter = self.lanes.wake_at().filter(|_| grants).map(|at| self.clock.instant(at));
-        [timer, limiter, self.paces.wake_at(), self.staged.retry_at()].into_iter().flatten().min()
+        let guests = self.guests_wake_at().map(|at| self.clock.instant(at));
+        let others = [self.paces.wake_at(), self.staged.retry_at()];
+        [timer, limiter, guests].into_iter().chain(others).flatten().min()
     }
 }
 

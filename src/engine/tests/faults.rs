@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::model::{
-    EntryId, Error, Event, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
+    Entry, EntryId, Error, Event, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
 };
 use crate::store::{self, Copies, Filter, Store, Summary, View};
 
@@ -92,6 +92,12 @@ impl Store for Full {
     }
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
         self.inner.forgetting(session)
+    }
+    fn unvectored(&self, after: Option<(&str, EntryId)>, limit: usize) -> Result<Vec<Arc<Entry>>> {
+        self.inner.unvectored(after, limit)
+    }
+    fn unvectored_count(&self) -> Result<u64> {
+        self.inner.unvectored_count()
     }
     fn vector_model(&self) -> Result<Option<VectorModel>> {
         self.inner.vector_model()

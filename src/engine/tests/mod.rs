@@ -1,6 +1,7 @@
 //! The whole line with closures as agents: no Python, both stores.
 
 mod faults;
+mod guests;
 mod ladder;
 mod lanes;
 mod lent;

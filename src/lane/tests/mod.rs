@@ -1,5 +1,6 @@
 //! The admission mechanism, rule by rule, and against a reference that is obviously right.
 
+mod guests;
 mod limits;
 mod model;
 mod order;

@@ -165,11 +165,13 @@ impl Memory {
             if let Some(id) = ids.iter().find(|id| fetched.iter().all(|it| it.id != **id)) {
                 return Err(not_there(id, cold.tier().name()));
             }
+            let generation = self.generation();
             let back = |it: tier::Cold| MemoryOp::Back {
                 session: session.into(),
                 id: it.id,
                 content: it.content,
                 vector: it.vector,
+                generation,
             };
             self.commit(fetched.into_iter().map(back).collect())?;
         }

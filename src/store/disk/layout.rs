@@ -177,6 +177,9 @@ pub(super) const SESSIONS: &str = "sessions";
 /// still there or not.
 pub(super) const COPIES: &str = "copies";
 
+/// `lacking`: the key of an entry that has a text and no vector → nothing.
+pub(super) const LACKING: &str = "lacking";
+
 pub(super) const META_FORMAT: &[u8] = b"format";
 pub(super) const META_STORE: &[u8] = b"store";
 pub(super) const META_EPOCH: &[u8] = b"epoch";

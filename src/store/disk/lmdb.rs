@@ -18,7 +18,7 @@ pub(super) type Table = Database<'static, Bytes, Bytes>;
 
 /// Reader slots in LMDB's lock file: the most reads at one time.
 const READERS_MAX: u32 = 1024;
-const TABLES: u32 = 14;
+const TABLES: u32 = 15;
 /// Bytes that one transaction of a copy writes, roughly.
 const COPY_BYTES: usize = 8 << 20;
 
@@ -38,6 +38,7 @@ pub(super) struct Tables {
     pub owners: Table,
     pub sessions: Table,
     pub copies: Table,
+    pub lacking: Table,
 }
 
 /// An open LMDB environment.
@@ -100,6 +101,7 @@ impl Lmdb {
                     table(at::OWNERS)?,
                     table(at::SESSIONS)?,
                     table(at::COPIES)?,
+                    table(at::LACKING)?,
                 );
                 let fourth = table(at::OUTLINES)?;
                 Ok(CommitOrAbort::<_, ()>::Commit((first, second, third, fourth)))
@@ -109,7 +111,7 @@ impl Lmdb {
         let (first, second, third, outlines) = tables;
         let (meta, log, index, runs) = first;
         let (live, definitions, uses, blobs) = second;
-        let (memories, vectors, owners, sessions, copies) = third;
+        let (memories, vectors, owners, sessions, copies, lacking) = third;
         let tables = Tables {
             meta,
             log,
@@ -125,6 +127,7 @@ impl Lmdb {
             owners,
             sessions,
             copies,
+            lacking,
         };
         let map_bytes_max = options.map_bytes_max;
         Ok(Self { env, path: path.into(), tables, gate: RwLock::new(()), map_bytes_max, files })
@@ -167,6 +170,14 @@ impl Lmdb {
     pub(super) fn fail(&self, doing: &str) -> impl Fn(heed::Error) -> Error {
         let (doing, path) = (doing.to_owned(), self.path.clone());
         move |e| error::lmdb(&doing, &path, &e)
+    }
+
+    /// Why something did not happen.
+    pub(super) fn told(&self, doing: &str, error: WriteError) -> Error {
+        match error {
+            WriteError::Store(error) => error,
+            WriteError::Lmdb(error) => self.fail(doing)(error),
+        }
     }
 
     /// Damage found in a table.
@@ -263,9 +274,10 @@ impl Tables {
             owners,
             sessions,
             copies,
+            lacking,
         } = self;
         let runs_and_more = [meta, log, index, runs, live, definitions, uses, blobs];
-        let remembered = [memories, vectors, outlines, owners, sessions, copies];
+        let remembered = [memories, vectors, outlines, owners, sessions, copies, lacking];
         let mut all = runs_and_more.into_iter().chain(remembered);
         std::array::from_fn(|_| all.next().expect("as many as there are"))
     }

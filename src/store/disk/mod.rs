@@ -37,7 +37,7 @@ use self::files::Files;
 pub(super) use self::{faults::Faults, layout::FORMAT};
 use super::{Copies, Filter, IndexFile, IndexSource, Options, Store, Summary, View};
 use crate::model::{
-    EntryId, Error, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
+    Entry, EntryId, Error, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
 };
 
 /// A store in a directory.
@@ -275,6 +275,14 @@ impl Store for DiskStore {
 
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
         self.with(|core| core.forgetting(session))
+    }
+
+    fn unvectored(&self, after: Option<(&str, EntryId)>, limit: usize) -> Result<Vec<Arc<Entry>>> {
+        self.with(|core| core.unvectored(after, limit))
+    }
+
+    fn unvectored_count(&self) -> Result<u64> {
+        self.with(|core| core.unvectored_count())
     }
 
     fn vector_model(&self) -> Result<Option<VectorModel>> {

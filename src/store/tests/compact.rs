@@ -11,13 +11,13 @@ use crate::store::disk::Faults;
 const SECRET: &str = "the gate code is 4711-SECRET";
 
 fn secret(id: u128) -> MemoryOp {
-    let MemoryOp::Put(Memorized { entry, vector }) = put("patient zero", id) else {
+    let MemoryOp::Put(Memorized { entry, vector, generation }) = put("patient zero", id) else {
         unreachable!("it puts")
     };
     let content = Content::Text(SECRET.repeat(1 + id as usize % 40));
     let metadata = Some(format!("{{\"note\":\"{SECRET}\"}}"));
     let entry = Entry { content, metadata, ..(*entry).clone() };
-    MemoryOp::Put(Memorized { entry: Arc::new(entry), vector })
+    MemoryOp::Put(Memorized { entry: Arc::new(entry), vector, generation })
 }
 
 /// How often a text stands in the files of a directory.

@@ -1,6 +1,6 @@
 //! What is memorized: the same in every store, after every crash, in every session apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 
 use super::*;
@@ -20,7 +20,10 @@ pub(super) fn put(session: &str, id: u128) -> MemoryOp {
         id: EntryId::from_u128(id),
         session: session.into(),
         task: Some("task[3]".into()),
-        content: Content::Text(format!("fact {id} of {session}")),
+        content: match id.is_multiple_of(11) {
+            true => Content::Bytes(id.to_be_bytes().into()),
+            false => Content::Text(format!("fact {id} of {session}")),
+        },
         metadata: Some(format!("{{\"n\":{}}}", id % 7)),
         stability: 2.5,
         difficulty: 5.0,
@@ -29,7 +32,7 @@ pub(super) fn put(session: &str, id: u128) -> MemoryOp {
         pinned: id.is_multiple_of(5),
         away: None,
     };
-    MemoryOp::Put(Memorized { entry: Arc::new(entry), vector })
+    MemoryOp::Put(Memorized { entry: Arc::new(entry), vector, generation: 0 })
 }
 
 /// What a store must remember after the records: an independent telling of what operations mean.
@@ -40,17 +43,30 @@ pub(super) fn fold(records: &[Record]) -> All {
         Event::Memory(ops) => Some(ops),
         _ => None,
     });
+    let mut current = 0;
+    let void = |it: &mut Memorized, current: u32| {
+        if it.vector.is_none() || it.generation != current {
+            (it.vector, it.generation) = (None, 0);
+        }
+    };
     for op in ops.flatten() {
         let session = op.session().map(ToString::to_string).unwrap_or_default();
         let memories = all.entry(session.clone()).or_default();
         match op {
-            MemoryOp::Put(it) => drop(memories.insert(it.entry.id, it.clone())),
+            MemoryOp::Put(it) => {
+                let mut it = it.clone();
+                void(&mut it, current);
+                memories.insert(it.entry.id, it);
+            }
             MemoryOp::Forget { ids, .. } => memories.retain(|id, _| !ids.contains(id)),
             MemoryOp::DeleteSession { .. } => memories.clear(),
-            MemoryOp::Vector { id, vector, .. } => {
+            MemoryOp::Vector { id, vector, generation, .. } if *generation == current => {
                 let here = memories.get_mut(id).filter(|it| it.entry.away.is_none());
-                here.into_iter().for_each(|it| it.vector = Some(vector.clone()));
+                here.into_iter().for_each(|it| {
+                    (it.vector, it.generation) = (Some(vector.clone()), current);
+                });
             }
+            MemoryOp::Vector { .. } => {}
             MemoryOp::Review { id, grade, at, stability, difficulty, .. } => {
                 memories.entry(*id).and_modify(|it| {
                     let entry = Arc::make_mut(&mut it.entry);
@@ -68,7 +84,11 @@ pub(super) fn fold(records: &[Record]) -> All {
                         let (entry, tier) = (Arc::make_mut(&mut it.entry), Arc::clone(tier));
                         let bytes = entry.content.len() as u64;
                         entry.away = Some(Away { tier, bytes, used: false });
-                        (entry.content, it.vector) = (Content::Text(String::new()), None);
+                        entry.content = match entry.content {
+                            Content::Bytes(_) => Content::Bytes(Vec::new()),
+                            _ => Content::Text(String::new()),
+                        };
+                        (it.vector, it.generation) = (None, 0);
                     }
                 }
             }
@@ -80,10 +100,12 @@ pub(super) fn fold(records: &[Record]) -> All {
                     it.vector = Some(vector.clone());
                 }
             }
-            MemoryOp::Model(_)
-            | MemoryOp::Forgetting { .. }
-            | MemoryOp::Copy { .. }
-            | MemoryOp::Gone { .. } => {}
+            MemoryOp::Forgetting { .. } | MemoryOp::Copy { .. } | MemoryOp::Gone { .. } => {}
+            MemoryOp::Model(model) => {
+                current = model.generation;
+                let everything = all.values_mut().flat_map(BTreeMap::values_mut);
+                everything.for_each(|it| void(it, current));
+            }
         }
     }
     all.retain(|_, memories| !memories.is_empty());
@@ -104,6 +126,11 @@ pub(super) fn held(store: &dyn Store) -> All {
         look_at_each(store, &session, &memories);
         all.insert(session.to_string(), memories);
     }
+    let lacks = |it: &&Memorized| it.vector.is_none() && it.entry.wants_vector();
+    let lacking = all.values().flat_map(BTreeMap::values).filter(lacks);
+    let lacking: Vec<_> = lacking.map(|it| (Arc::clone(&it.entry.session), it.entry.id)).collect();
+    assert_eq!(unvectored(store), lacking.iter().cloned().collect(), "entries without a vector");
+    assert_eq!(store.unvectored_count().expect("a count"), lacking.len() as u64);
     all
 }
 
@@ -197,6 +224,22 @@ fn a_crash_leaves_the_index_of_before_or_the_new_one() {
     }
 }
 
+/// Entries without a vector, page by page.
+fn unvectored(store: &dyn Store) -> BTreeSet<(Arc<str>, EntryId)> {
+    let mut found: Vec<Arc<Entry>> = Vec::new();
+    loop {
+        let after = found.last().map(|entry| (&*entry.session, entry.id));
+        let page = store.unvectored(after, 3).expect("a page");
+        found.extend(page.iter().cloned());
+        if page.len() < 3 {
+            let set: BTreeSet<_> =
+                found.iter().map(|it| (Arc::clone(&it.session), it.id)).collect();
+            assert_eq!(set.len(), found.len(), "no entry comes twice");
+            return set;
+        }
+    }
+}
+
 pub(super) fn dump(all: &All) -> String {
     all.iter().map(|(session, memories)| format!("{session:?} {memories:?}\n")).collect()
 }
@@ -254,7 +297,12 @@ fn random_op(dice: &mut Dice, made: &mut Vec<(&'static str, u128)>) -> MemoryOp 
     let id = EntryId::from_u128(id);
     match dice.roll(22) {
         0 => MemoryOp::Forget { session: of.into(), ids: vec![id, EntryId::from_u128(9)] },
-        1 => MemoryOp::Vector { session: of.into(), id, vector: Vector::new(&[1.0, 2.0, 3.0]) },
+        1 => MemoryOp::Vector {
+            session: of.into(),
+            id,
+            vector: Vector::new(&[1.0, 2.0, 3.0]),
+            generation: 0,
+        },
         2 | 3 => MemoryOp::Review {
             session: of.into(),
             id,
@@ -272,7 +320,7 @@ fn random_op(dice: &mut Dice, made: &mut Vec<(&'static str, u128)>) -> MemoryOp 
         }
         8 => {
             let (content, vector) = (Content::Text("back".into()), Vector::new(&[0.0, 1.0, 0.0]));
-            MemoryOp::Back { session: of.into(), id, content, vector }
+            MemoryOp::Back { session: of.into(), id, content, vector, generation: 0 }
         }
         9 => MemoryOp::Copy { session: of.into(), ids: vec![id], tier: "cold".into() },
         10 => MemoryOp::Gone { session: of.into(), ids: vec![id, EntryId::from_u128(9)] },
@@ -287,11 +335,31 @@ fn random_op(dice: &mut Dice, made: &mut Vec<(&'static str, u128)>) -> MemoryOp 
 /// Batches of records of no run, some with records of a run between them.
 pub(super) fn tale(seed: u64, batches: usize) -> Vec<Vec<Record>> {
     let (mut dice, mut made, mut author) = (Dice(seed), Vec::new(), Author::new(1));
+    // A store goes over to another model only while nothing of it lies in a cold tier.
+    let (mut model, goes_over) = (0, seed.is_multiple_of(2));
     let run = run_id(1);
     let mut all = vec![vec![author.submit(run, "flow", Payload::bytes(vec![1]))]];
     for _ in 0..batches {
         let count = 1 + dice.roll(4);
-        let ops = (0..count).map(|_| random_op(&mut dice, &mut made)).collect();
+        let mut ops: Vec<_> = (0..count).map(|_| random_op(&mut dice, &mut made)).collect();
+        let is_cold = |op: &MemoryOp| {
+            matches!(op, MemoryOp::Move { .. } | MemoryOp::Back { .. } | MemoryOp::Copy { .. })
+        };
+        ops.retain(|op| !goes_over || !is_cold(op));
+        for op in &mut ops {
+            // Some were made by the model before.
+            let behind = u32::from(dice.roll(4) == 0).min(model);
+            match op {
+                MemoryOp::Put(it) if it.vector.is_some() => it.generation = model - behind,
+                MemoryOp::Vector { generation, .. } => *generation = model - behind,
+                _ => {}
+            }
+        }
+        if goes_over && dice.roll(12) == 0 {
+            model += 1;
+            let model = VectorModel { name: None, dimension: 3, generation: model };
+            ops.push(MemoryOp::Model(model));
+        }
         let of = if dice.roll(3) == 0 { run } else { NO_RUN };
         let mut batch = vec![author.record(of, vec![Event::Memory(ops)])];
         if dice.roll(3) == 0 {
@@ -367,7 +435,7 @@ fn what_belongs_to_no_run_is_no_run() {
 
 #[test]
 fn the_model_of_the_vectors_is_kept() {
-    let model = |name: &str| VectorModel { name: Some(name.into()), dimension: 3 };
+    let model = |name: &str| VectorModel { name: Some(name.into()), dimension: 3, generation: 0 };
     let dir = tempfile::tempdir().expect("a directory");
     let store = DiskStore::open(dir.path(), &tiny()).expect("a store");
     let mut author = Author::new(store.next_seq());
@@ -413,7 +481,16 @@ fn how_a_session_forgets_is_kept_and_goes_with_it() {
 /// The process dies at every single operation in turn.
 #[test]
 fn a_crash_at_any_step_forgets_nothing_that_was_synced() {
-    let batches = tale(5, 24);
+    crashes_at_any_step(5);
+}
+
+#[test]
+fn a_crash_at_any_step_leaves_vectors_of_one_model() {
+    crashes_at_any_step(6);
+}
+
+fn crashes_at_any_step(seed: u64) {
+    let batches = tale(seed, 24);
     for at in 0.. {
         let dir = tempfile::tempdir().expect("a directory");
         let faults = Arc::new(Faults::default());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::tables::{read_count, read_session};
+use super::tables::{read_count, read_session, stored_model};
 use super::view::DiskView;
 use crate::model::{EntryId, Forgetting, Result, VectorModel};
 use crate::store::disk::core::Core;
@@ -74,10 +74,8 @@ impl Core {
         if in_tail.is_some() {
             return Ok(in_tail);
         }
-        let found = self.lmdb.tables.meta.get(&snapshot.txn, layout::META_VECTOR_MODEL);
-        let Some(value) = found.map_err(self.lmdb.fail("read"))? else { return Ok(None) };
-        let model = rmp_serde::from_slice(value);
-        model.map(Some).map_err(|e| self.lmdb.corrupt(format!("its vector model: {e}")))
+        let model = stored_model(&snapshot.txn, &self.lmdb.tables, &self.lmdb);
+        model.map_err(|error| self.lmdb.told("read", error))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod copies;
 mod fate;
+mod lacking;
 mod listing;
 mod tables;
 mod tail;

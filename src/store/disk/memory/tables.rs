@@ -3,14 +3,14 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use heed::RwTxn;
+use heed::{RoTxn, RwTxn};
 
 use super::tail::MemoryTail;
-use crate::model::{Entry, EntryId, Memorized, MemoryOp, Result, Vector};
+use crate::model::{Entry, EntryId, Memorized, MemoryOp, Result, Vector, VectorModel};
 use crate::store::disk::layout;
 use crate::store::disk::lmdb::{Lmdb, Tables, WriteError};
-use crate::store::memory;
 use crate::store::view::{Outline, stamp_of_vector};
+use crate::store::{in_force, memory};
 
 /// Entries that are outlined under one look at the table.
 const OUTLINED_AT_ONCE: usize = 1_024;
@@ -22,7 +22,53 @@ pub(in crate::store::disk) fn put(
     lmdb: &Lmdb,
     tail: &MemoryTail,
 ) -> Result<(), WriteError> {
-    tail.each(|op| put_op(txn, tables, lmdb, op))
+    let mut current = stored_model(txn, tables, lmdb)?.map_or(0, |model| model.generation);
+    tail.each(|op| {
+        if let MemoryOp::Model(model) = op
+            && model.generation != current
+        {
+            current = model.generation;
+            void_vectors(txn, tables, lmdb)?;
+        }
+        in_force(op, current).map_or(Ok(()), |op| put_op(txn, tables, lmdb, &op))
+    })
+}
+
+/// The model that LMDB knows.
+pub(super) fn stored_model(
+    txn: &RoTxn<'_>,
+    tables: &Tables,
+    lmdb: &Lmdb,
+) -> Result<Option<VectorModel>, WriteError> {
+    let Some(value) = tables.meta.get(txn, layout::META_VECTOR_MODEL)? else { return Ok(None) };
+    let model = rmp_serde::from_slice(value);
+    Ok(Some(model.map_err(|e| lmdb.corrupt(format!("its vector model: {e}")))?))
+}
+
+/// Takes all vectors away: they are of a model that the store had before. What has a text lacks one now.
+fn void_vectors(txn: &mut RwTxn<'_>, tables: &Tables, lmdb: &Lmdb) -> Result<(), WriteError> {
+    tables.vectors.clear(txn)?;
+    let mut from: Bound<Vec<u8>> = Bound::Unbounded;
+    loop {
+        let range: (Bound<&[u8]>, Bound<&[u8]>) =
+            (from.as_ref().map(Vec::as_slice), Bound::Unbounded);
+        let mut rows = Vec::new();
+        for row in tables.outlines.range(txn, &range)?.take(OUTLINED_AT_ONCE) {
+            let (key, value) = row?;
+            let outline = layout::memory_id(key).and_then(|id| layout::read_outline(id, value));
+            let outline = outline.ok_or_else(|| lmdb.corrupt("an outline of a memory"))?;
+            let bare = layout::write_outline(&Outline { vector: 0, ..outline.clone() });
+            rows.push((key.to_vec(), bare, outline.content != 0));
+        }
+        for (key, outline, has_text) in &rows {
+            tables.outlines.put(txn, key, outline)?;
+            if *has_text {
+                tables.lacking.put(txn, key, &[])?;
+            }
+        }
+        let Some((last, ..)) = rows.pop() else { return Ok(()) };
+        from = Bound::Excluded(last);
+    }
 }
 
 fn put_op(
@@ -33,12 +79,13 @@ fn put_op(
 ) -> Result<(), WriteError> {
     match op {
         MemoryOp::Put(memorized) => put_entry(txn, tables, memorized),
-        MemoryOp::Vector { session, id, vector } => {
+        MemoryOp::Vector { session, id, vector, .. } => {
             let key = layout::memory_key(session, *id);
             let entry = tables.memories.get(txn, &key)?;
             let entry = entry.map(|value| read_entry(lmdb, value)).transpose()?;
             if entry.is_some_and(|entry| entry.away.is_none()) {
                 tables.vectors.put(txn, &key, vector.bytes())?;
+                tables.lacking.delete(txn, &key)?;
                 outline_again(txn, tables, lmdb, *id, &key, |outline| {
                     outline.vector = stamp_of_vector(Some(vector));
                 })?;
@@ -171,7 +218,7 @@ fn change(
     let Some(value) = tables.memories.get(txn, key)? else { return Ok(()) };
     let entry = Arc::new(read_entry(lmdb, value)?);
     let vector = tables.vectors.get(txn, key)?.map(Vector::from_bytes);
-    let mut memorized = Memorized { entry, vector };
+    let mut memorized = Memorized { entry, vector, generation: 0 };
     memory::change(&mut memorized, op);
     put_entry(txn, tables, &memorized)
 }
@@ -183,7 +230,8 @@ fn put_entry(
 ) -> Result<(), WriteError> {
     let entry = &memorized.entry;
     let key = layout::memory_key(&entry.session, entry.id);
-    if tables.memories.get(txn, &key)?.is_none() {
+    let is_known = tables.memories.get(txn, &key)?.is_some();
+    if !is_known {
         count(txn, tables, &entry.session, 1)?;
     }
     tables.memories.put(txn, &key, &write_named(&**entry))?;
@@ -194,6 +242,11 @@ fn put_entry(
         None => {
             tables.vectors.delete(txn, &key)?;
         }
+    }
+    if memorized.vector.is_none() && entry.wants_vector() {
+        tables.lacking.put(txn, &key, &[])?;
+    } else if is_known {
+        tables.lacking.delete(txn, &key)?;
     }
     Ok(tables.owners.put(txn, &entry.id.to_bytes(), entry.session.as_bytes())?)
 }
@@ -212,6 +265,7 @@ fn forget(
         gone -= 1;
         tables.vectors.delete(txn, &key)?;
         tables.outlines.delete(txn, &key)?;
+        tables.lacking.delete(txn, &key)?;
         let id = &key[key.len() - 16..];
         if tables.owners.get(txn, id)? == Some(session.as_bytes()) {
             tables.owners.delete(txn, id)?;

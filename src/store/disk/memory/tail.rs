@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::fate::{Fate, Overlay, of_one};
+use super::lacking::Marks;
 use crate::model::{EntryId, Forgetting, MemoryOp, VectorModel};
+use crate::store::in_force;
 use crate::store::memory::{self, Copies};
 
 /// Shared with views, which go on reading it when the segment has moved.
@@ -23,6 +25,8 @@ struct Noted {
     /// Where a session was deleted last.
     cleared: HashMap<Arc<str>, u32>,
     model: Option<VectorModel>,
+    /// What they say of entries without a vector.
+    lacking: Marks,
     /// How sessions forget, as it was set last.
     forgetting: HashMap<Arc<str>, Option<Forgetting>>,
     /// Sessions that cold tiers may have got copies of.
@@ -66,6 +70,7 @@ impl Noted {
             }
             MemoryOp::Model(_) | MemoryOp::Gone { .. } => {}
         }
+        self.lacking.note(&op);
         self.ops.push(op);
     }
 
@@ -100,7 +105,7 @@ impl MemoryTail {
     }
 
     /// Lays what happened to an entry of a session over what happened before.
-    pub(super) fn tell(&self, session: &str, id: EntryId, fate: &mut Fate) {
+    pub(super) fn tell(&self, session: &str, id: EntryId, current: u32, fate: &mut Fate) {
         let noted = self.noted();
         let cleared = noted.cleared.get(session);
         if cleared.is_some() {
@@ -109,8 +114,10 @@ impl MemoryTail {
         let Some(positions) = noted.entries.get(&id) else { return };
         for at in positions.iter().filter(|at| cleared.is_none_or(|cleared| *at > cleared)) {
             let op = &noted.ops[*at as usize];
-            if op.session().is_some_and(|own| **own == *session) {
-                fate.add(&of_one(op, id));
+            if op.session().is_some_and(|own| **own == *session)
+                && let Some(op) = in_force(op, current)
+            {
+                fate.add(&of_one(&op, id));
             }
         }
     }
@@ -128,10 +135,11 @@ impl MemoryTail {
     }
 
     /// Lays what happened to a session over what happened before.
-    pub(super) fn lay(&self, session: &str, overlay: &mut Overlay) {
+    pub(super) fn lay(&self, session: &str, current: u32, overlay: &mut Overlay) {
         let noted = self.noted();
         let positions = noted.sessions.get(session).map(Vec::as_slice).unwrap_or_default();
-        positions.iter().for_each(|at| overlay.add(&noted.ops[*at as usize]));
+        let ops = positions.iter().filter_map(|at| in_force(&noted.ops[*at as usize], current));
+        ops.for_each(|op| overlay.add(&op));
     }
 
     /// The session that an entry was put into last.
@@ -152,6 +160,11 @@ impl MemoryTail {
     /// What a session was set to forget like here, if it was.
     pub(super) fn forgetting(&self, session: &str) -> Option<Option<Forgetting>> {
         self.noted().forgetting.get(session).cloned()
+    }
+
+    /// What the segment says of entries without a vector.
+    pub(super) fn lacking(&self) -> Marks {
+        self.noted().lacking.clone()
     }
 
     pub(super) fn model(&self) -> Option<VectorModel> {

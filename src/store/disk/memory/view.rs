@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::fate::{Fate, Overlay};
-use super::tables::read_entry;
+use super::tables::{read_entry, stored_model};
 use super::tail::MemoryTail;
-use crate::model::{EntryId, Memorized, Result, Vector};
+use crate::model::{Entry, EntryId, Memorized, Result, Vector};
 use crate::store::disk::core::Core;
 use crate::store::disk::layout;
 use crate::store::disk::lmdb::Snapshot;
@@ -20,6 +20,22 @@ pub(super) struct DiskView<'a> {
     /// Those that the snapshot does not hold.
     later: &'a Later,
     snapshot: &'a Snapshot<'a>,
+    generations: Generations,
+}
+
+/// Of which generation vectors are.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Generations {
+    pub(super) current: u32,
+    /// Of those in LMDB.
+    pub(super) stored: u32,
+}
+
+impl Generations {
+    /// The vectors in LMDB are of a model that the store had before.
+    pub(super) fn are_void(self) -> bool {
+        self.current != self.stored
+    }
 }
 
 impl Core {
@@ -41,7 +57,20 @@ impl Core {
         look: &mut dyn FnMut(&dyn View) -> Result<()>,
     ) -> Result<()> {
         let (later, snapshot) = self.later()?;
-        look(&DiskView::new(self, session, &later, &snapshot))
+        let generations = self.generations(&later, &snapshot)?;
+        look(&DiskView::new(self, session, &later, &snapshot).with(generations))
+    }
+
+    pub(super) fn generations(
+        &self,
+        later: &Later,
+        snapshot: &Snapshot<'_>,
+    ) -> Result<Generations> {
+        let in_lmdb = stored_model(&snapshot.txn, &self.lmdb.tables, &self.lmdb);
+        let stored = in_lmdb.map_err(|error| self.lmdb.told("read", error))?;
+        let stored = stored.map_or(0, |model| model.generation);
+        let set = later.iter().rev().find_map(|(_, tail)| tail.model());
+        Ok(Generations { current: set.map_or(stored, |model| model.generation), stored })
     }
 }
 
@@ -52,18 +81,25 @@ impl<'a> DiskView<'a> {
         later: &'a Later,
         snapshot: &'a Snapshot<'a>,
     ) -> Self {
-        Self { core, session, later, snapshot }
+        Self { core, session, later, snapshot, generations: Generations::default() }
+    }
+
+    /// The same, which tells vectors of the model in use from others.
+    pub(super) fn with(self, generations: Generations) -> Self {
+        Self { generations, ..self }
     }
 
     pub(super) fn fate(&self, id: EntryId) -> Fate {
         let mut fate = Fate::default();
-        self.later.iter().for_each(|(_, tail)| tail.tell(self.session, id, &mut fate));
+        let current = self.generations.current;
+        self.later.iter().for_each(|(_, tail)| tail.tell(self.session, id, current, &mut fate));
         fate
     }
 
     pub(super) fn overlay(&self) -> Overlay {
         let mut overlay = Overlay::default();
-        self.later.iter().for_each(|(_, tail)| tail.lay(self.session, &mut overlay));
+        let current = self.generations.current;
+        self.later.iter().for_each(|(_, tail)| tail.lay(self.session, current, &mut overlay));
         overlay
     }
 
@@ -81,7 +117,14 @@ impl<'a> DiskView<'a> {
         let Some(value) = found else { return Ok(None) };
         let entry = Arc::new(read_entry(lmdb, value)?);
         let vector = lmdb.tables.vectors.get(&self.snapshot.txn, &key).map_err(&fail)?;
-        Ok(Some(Memorized { entry, vector: vector.map(Vector::from_bytes) }))
+        Ok(Some(self.memorized(entry, vector.map(Vector::from_bytes))))
+    }
+
+    /// An entry of LMDB, with its vector if that is of the model in use.
+    fn memorized(&self, entry: Arc<Entry>, vector: Option<Vector>) -> Memorized {
+        let vector = vector.filter(|_| !self.generations.are_void());
+        let generation = if vector.is_some() { self.generations.current } else { 0 };
+        Memorized { entry, vector, generation }
     }
 
     /// Calls `each` with what LMDB holds of the session, in order.
@@ -100,7 +143,7 @@ impl<'a> DiskView<'a> {
                 let (of, bytes) = next.map_err(&fail)?;
                 vector = (of == key).then(|| Vector::from_bytes(bytes));
             }
-            each(Memorized { entry, vector })?;
+            each(self.memorized(entry, vector))?;
         }
         Ok(())
     }
@@ -113,7 +156,11 @@ impl<'a> DiskView<'a> {
         for row in rows {
             let (key, value) = row.map_err(&fail)?;
             let outline = layout::memory_id(key).and_then(|id| layout::read_outline(id, value));
-            each(outline.ok_or_else(|| lmdb.corrupt("an outline of a memory"))?)?;
+            let mut outline = outline.ok_or_else(|| lmdb.corrupt("an outline of a memory"))?;
+            if self.generations.are_void() {
+                outline.vector = 0;
+            }
+            each(outline)?;
         }
         Ok(())
     }
@@ -149,6 +196,9 @@ impl View for DiskView<'_> {
             let vector = fate.settle(|| self.stored(id))?.and_then(|it| it.vector);
             vector.iter().for_each(|vector| show(vector.bytes()));
             return Ok(vector.is_some());
+        }
+        if self.generations.are_void() {
+            return Ok(false);
         }
         let (lmdb, key) = (&self.core.lmdb, layout::memory_key(self.session, id));
         let found = lmdb.tables.vectors.get(&self.snapshot.txn, &key);

@@ -1,20 +1,11 @@
-"""What makes vectors of texts: any callable of a list of texts; here is one that works offline.
-
-An embedder is a callable, sync or async, that takes a list of texts and returns one vector each. Its
-`name` (else its qualified name) is recorded in the store with the first vector; a store keeps to it.
-"""
+"""An embedder that works offline: hashes of words and their parts."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator
 from hashlib import blake2b
-from typing import TypeAlias
-
-Vectors: TypeAlias = Sequence[Sequence[float]]
-Embedder: TypeAlias = Callable[[list[str]], Vectors] | Callable[[list[str]], Awaitable[Vectors]]
-"""Takes texts, returns (or awaits) one vector for each."""
 
 
 class Hashing:
@@ -34,6 +25,9 @@ class Hashing:
         >>> dot(query, near) > dot(query, far)
         True
     """
+
+    local = True
+    """It is quick and cannot fail, so vectors are made at once."""
 
     def __init__(self, dim: int = 384) -> None:
         if not 8 <= dim <= 8192:
@@ -76,24 +70,3 @@ def _features(text: str) -> Iterator[tuple[str, float]]:
                     yield one, 0.3
                     yield word[at : at + 2], 0.5
         word = ""
-
-
-def name_of(embedder: object) -> str:
-    """The name under which a store records an embedder.
-
-    Args:
-        embedder: The callable.
-
-    Returns:
-        Its `name`, else its qualified name.
-
-    Example:
-        >>> from goclaw.embedders import Hashing
-        >>> name_of(Hashing(64))
-        'goclaw.hashing-64'
-    """
-    name = getattr(embedder, "name", None)
-    if isinstance(name, str) and name:
-        return name
-    thing = embedder if hasattr(embedder, "__qualname__") else type(embedder)
-    return f"{thing.__module__}:{thing.__qualname__}"
