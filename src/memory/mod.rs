@@ -41,7 +41,7 @@ pub use filter::Filter;
 pub use forget::{Forget, Forgotten};
 pub use notes::{Import, Imported};
 pub use query::{Boost, Fusion, Hit, Mode, Parts, Query, Weights};
-pub use review::{refused, strength};
+pub use review::{Fading, strength};
 pub use service::{Draft, Journal, Memory, Stats};
 pub use shelves::Shelves;
 pub use slot::Recalled;

@@ -9,6 +9,40 @@ use super::slot::{Recalled, days};
 use crate::math::fsrs::{self, Fsrs};
 use crate::model::{EntryId, Error, Forgetting, Grade, MemoryOp, Result, Timestamp};
 
+/// How one new memory would fade: for tables and plans, with nothing memorized.
+pub struct Fading {
+    fsrs: Fsrs,
+    memory: fsrs::Memory,
+}
+
+impl Fading {
+    /// A memory that was graded once, under these settings.
+    ///
+    /// # Errors
+    /// `memory.forgetting`
+    pub fn new(settings: &Forgetting, grade: Grade) -> Result<Self> {
+        let fsrs = Fsrs::of(settings).map_err(|error| refused(&error))?;
+        let memory = fsrs.review(None, grade, 0.0);
+        Ok(Self { fsrs, memory })
+    }
+
+    /// The parameters of a preset: `anki`, or else `agent`.
+    pub fn preset(name: &str) -> Vec<f64> {
+        let fsrs = if name == "anki" { Fsrs::anki() } else { Fsrs::agent() };
+        fsrs.parameters().to_vec()
+    }
+
+    /// Days until it is as weak as `strength`; infinite if never.
+    pub fn days_until(&self, strength: f64) -> f64 {
+        self.fsrs.days_until(&self.memory, strength)
+    }
+
+    /// Its strength after some days.
+    pub fn strength(&self, days: f64) -> f64 {
+        self.fsrs.strength(&self.memory, days)
+    }
+}
+
 impl Memory {
     /// How the memories of a session are forgotten.
     ///

@@ -24,19 +24,18 @@ use super::run::{PyRun, wait};
 use super::session::{ModeRow, PlaceRow, Places, SessionRow};
 use super::submit::PyTickets;
 use super::vectors::PyVectors;
+use super::words::{SummaryRow, level, run_of, run_state, summary_row};
 use super::{
     errors, explain, guest, health, incidents, logging, registry, session, tiers, watchdog,
 };
 use crate::agent::Executor;
 use crate::engine::{self, Engine, OnConflict, Options, Submit, all_lanes};
-use crate::model::{Durability, Error, LaneSpec, RunId, RunState, Style, Task, Timestamp};
+use crate::model::{Error, LaneSpec, RunId, Style, Task, Timestamp};
 use crate::plan::Plan;
-use crate::store::{Filter, Summary};
+use crate::store::Filter;
 
 /// Plans of recent runs, for the names of tasks in events.
 const PLANS_MAX: usize = 16_384;
-
-type SummaryRow = (String, String, &'static str, Vec<String>, u64, Option<u64>, Option<String>);
 
 /// A handle on an open engine.
 #[pyclass(frozen, name = "Engine", module = "goclaw._goclaw")]
@@ -428,39 +427,4 @@ fn refuse_processes(py: Python<'_>, plan: &Plan) -> PyResult<()> {
     let message = format!("task `{}` asks for a process of its own", task.id);
     let help = "leave isolation=\"process\" out, or run on Linux";
     Err(errors::raised(py, &Error::new("agent.isolation", message, help)))
-}
-
-fn level(py: Python<'_>, name: &str) -> PyResult<Durability> {
-    match name {
-        "strict" => Ok(Durability::Strict),
-        "relaxed" => Ok(Durability::Relaxed),
-        "none" => Ok(Durability::None),
-        _ => {
-            Err(invalid(py, format!("there is no durability `{name}`"), "strict, relaxed or none"))
-        }
-    }
-}
-
-fn run_of(py: Python<'_>, id: &str) -> PyResult<RunId> {
-    id.parse().map_err(|_| {
-        invalid(py, format!("`{id}` is no run id"), "run ids are ULIDs: 26 letters and digits")
-    })
-}
-
-fn run_state(py: Python<'_>, name: &str) -> PyResult<RunState> {
-    RunState::parse(name).ok_or_else(|| {
-        let known: Vec<_> = RunState::ALL.iter().map(|state| state.as_str()).collect();
-        invalid(py, format!("there is no run state `{name}`"), &known.join(", "))
-    })
-}
-
-fn invalid(py: Python<'_>, message: String, help: &str) -> PyErr {
-    errors::raised(py, &Error::new("config.choice", message, help))
-}
-
-fn summary_row(found: Summary) -> SummaryRow {
-    let (submitted, ended) = (found.submitted.0, found.ended.map(|at| at.0));
-    let session = found.session.map(|key| key.to_string());
-    let (id, state) = (found.run.to_string(), found.state.as_str());
-    (id, found.workflow, state, found.tags, submitted, ended, session)
 }

@@ -3,9 +3,8 @@
 use pyo3::prelude::*;
 
 use super::errors;
-use crate::math::fsrs::{Fsrs, Memory};
-use crate::memory::refused;
-use crate::model::{Forgetting, Grade};
+use crate::memory::Fading;
+use crate::model::{Forgetting, Grade, Result};
 
 /// Settings of FSRS-6 (`goclaw.Forgetting`).
 #[derive(FromPyObject)]
@@ -32,8 +31,7 @@ pub(super) fn row(settings: Forgetting) -> ForgettingRow {
 /// The parameters of a preset.
 #[pyfunction]
 pub(super) fn _fsrs_preset(name: &str) -> Vec<f64> {
-    let fsrs = if name == "anki" { Fsrs::anki() } else { Fsrs::agent() };
-    fsrs.parameters().to_vec()
+    Fading::preset(name)
 }
 
 /// Days until a new memory of this grade is as weak as `strength`; infinite if never. Raises for
@@ -45,8 +43,7 @@ pub(super) fn _fsrs_days_until(
     strength: f64,
     grade: u8,
 ) -> PyResult<f64> {
-    let (fsrs, memory) = new_memory(py, settings, grade)?;
-    Ok(fsrs.days_until(&memory, strength))
+    Ok(fading(py, settings, grade)?.days_until(strength))
 }
 
 /// Strength of a new memory of this grade after some days.
@@ -57,15 +54,12 @@ pub(super) fn _fsrs_strength(
     days: f64,
     grade: u8,
 ) -> PyResult<f64> {
-    let (fsrs, memory) = new_memory(py, settings, grade)?;
-    Ok(fsrs.strength(&memory, days))
+    Ok(fading(py, settings, grade)?.strength(days))
 }
 
-fn new_memory(py: Python<'_>, settings: AskedForgetting, grade: u8) -> PyResult<(Fsrs, Memory)> {
-    let fsrs =
-        Fsrs::of(&settings.settings()).map_err(|error| errors::raised(py, &refused(&error)))?;
-    let memory = fsrs.review(None, self::grade(grade), 0.0);
-    Ok((fsrs, memory))
+fn fading(py: Python<'_>, settings: AskedForgetting, grade: u8) -> PyResult<Fading> {
+    let fading: Result<Fading> = Fading::new(&settings.settings(), self::grade(grade));
+    fading.map_err(|error| errors::raised(py, &error))
 }
 
 /// A grade from 1 to 4.

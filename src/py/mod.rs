@@ -47,6 +47,7 @@ mod tiers;
 mod upkeep;
 mod vectors;
 mod watchdog;
+mod words;
 
 use pyo3::prelude::*;
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::memory::{dump, held, put, tale};
+use super::memory::tale;
+use super::oracle::{dump, held, put};
 use super::*;
 use crate::model::{Content, Entry, EntryId, Memorized, MemoryOp, NO_RUN};
 use crate::store::DiskStore;

@@ -7,6 +7,7 @@ mod faults;
 mod golden;
 mod measure;
 mod memory;
+mod oracle;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -114,7 +115,7 @@ impl Author {
                 run,
                 vec![
                     Event::Completed { span: Span::new(1, 0, 4), attempt: 1, outputs },
-                    Event::Memory(vec![memory::put(
+                    Event::Memory(vec![oracle::put(
                         "life",
                         u128::from(salt) << 64 | run.as_u128(),
                     )]),
@@ -215,7 +216,7 @@ impl Oracle<'_> {
             writeln!(text, "{run} {:?} {facts:?}", self.summary(*run)).expect("text");
             own.iter().for_each(|record| text.push_str(&dump_record(&of_run(record))));
         }
-        text.push_str(&memory::dump(&memory::fold(self.0)));
+        text.push_str(&oracle::dump(&oracle::fold(self.0)));
         text
     }
 }
@@ -255,7 +256,7 @@ fn dump(store: &dyn Store) -> String {
             text.push_str(&dump_record(&record));
         }
     }
-    text.push_str(&memory::dump(&memory::held(store)));
+    text.push_str(&oracle::dump(&oracle::held(store)));
     text
 }
 

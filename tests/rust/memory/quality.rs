@@ -162,16 +162,20 @@ fn quality_of_chinese_answers() {
     let Some(texts) = data::find("cmrc2018_half.jsonl.gz") else { return };
     let collection = data::collection(&texts);
     assert_eq!((collection.documents.len(), collection.queries.len()), (848, 1_610));
-    let run = |what: &str, shape| {
-        let quality = evaluate(&collection, None, Mode::Hybrid, Fusion::Score, shape);
+    let run = |what: &str, collection: &Collection, shape| {
+        let quality = evaluate(collection, None, Mode::Hybrid, Fusion::Score, shape);
         print(what, &quality);
         quality
     };
     println!("| CMRC 2018                        | nDCG@10 | MRR@10 | R@10 |");
-    let quality = run("text", Shape::default());
-    let smooth = run("text, smoothing 0.3", Shape { smoothing: 0.3, diversity: 0.0 });
-    let diverse = run("text, diversity 0.3", Shape { smoothing: 0.0, diversity: 0.3 });
-    assert!(smooth.ndcg >= quality.ndcg - NOISE, "{smooth:?}");
-    assert!(diverse.ndcg >= quality.ndcg - NOISE, "{diverse:?}");
+    let quality = run("text", &collection, Shape::default());
     assert!(quality.mrr >= 0.975, "{}", quality.mrr);
+    // Comparing words pair by pair takes long without optimisation: some of the questions must do.
+    let queries = collection.queries.iter().step_by(16).cloned().collect();
+    let some = Collection { queries, ..collection };
+    let plain = run("text, of every 16th", &some, Shape::default());
+    let smooth = run("… smoothing 0.3", &some, Shape { smoothing: 0.3, diversity: 0.0 });
+    let diverse = run("… diversity 0.3", &some, Shape { smoothing: 0.0, diversity: 0.3 });
+    assert!(smooth.ndcg >= plain.ndcg - NOISE, "{smooth:?}");
+    assert!(diverse.ndcg >= plain.ndcg - NOISE, "{diverse:?}");
 }
