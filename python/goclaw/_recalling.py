@@ -7,6 +7,7 @@ import builtins
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._threads import elsewhere
 from .entry import Hit
 from .errors import RecallError, from_code
 from .recalled import Recalled
@@ -66,7 +67,7 @@ async def begin(call: _goclaw._Deferred) -> Any:
     """A coroutine's call whose batch looks something up first."""
     task = call.task
     if task is None:
-        task = asyncio.ensure_future(asyncio.to_thread(call.look_up))
+        task = asyncio.ensure_future(elsewhere(call.look_up))
         task.add_done_callback(_looked_at)
         call.share(task)
     # One call that is cancelled must not take the look-up from the others.

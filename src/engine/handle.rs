@@ -85,6 +85,8 @@ impl Engine {
             &options,
         );
         let recovered = owner.resume()?;
+        // Before the owner: where this fails nobody is left behind. What it commits waits in the inbox.
+        Memory::start_cold(&memory)?;
         let thread = thread::Builder::new()
             .name("goclaw-owner".into())
             .spawn(move || owner.run())
@@ -95,7 +97,6 @@ impl Engine {
                     "raise the limit on threads (ulimit -u)",
                 )
             })?;
-        Memory::start_cold(&memory)?;
         let Views { stats, watch, incompatible, plans, shelves: _ } = views;
         Ok(Self {
             shared: Arc::new(Shared {

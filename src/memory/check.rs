@@ -129,7 +129,7 @@ pub(super) fn lies_cold(session: &str) -> Error {
         format!(
             "memories of session `{session}` lie in a cold tier, with vectors of the model in use"
         ),
-        "bring them back first: memory.bring_back(session)",
+        "bring them back first: memory.bring_back(session, ids)",
     )
 }
 

@@ -243,7 +243,10 @@ impl Memory {
         // Where the session is loaded, its indexes are brought up to date by whoever wrote.
         for session in sessions {
             if let Some(open) = self.shelves.if_open(&session) {
-                open.catch_up(&*self.store)?;
+                // Committed it is, whatever comes of the index: the next reader tries again.
+                if let Err(error) = open.catch_up(&*self.store) {
+                    tracing::warn!(target: "goclaw.memory", %session, "index not brought up to date: {error}");
+                }
             }
         }
         Ok(())

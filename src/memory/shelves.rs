@@ -159,18 +159,20 @@ impl Shelves {
 
     /// Lets go of the sessions that nobody has used for longest, while all take too much together.
     pub(super) fn trim(&self) {
-        let mut all: Vec<_> = self.open().values().cloned().collect();
-        let mut bytes: usize = all.iter().map(|open| open.bytes()).sum();
+        // Measured once: a session that is written to at this moment counts as nothing.
+        let all: Vec<_> = self.open().values().cloned().collect();
+        let mut all: Vec<_> = all.into_iter().map(|open| (open.bytes(), open)).collect();
+        let mut bytes: usize = all.iter().map(|(own, _)| own).sum();
         if bytes <= BYTES_MAX {
             return;
         }
-        all.sort_by_key(|open| open.used.load(Ordering::Relaxed));
+        all.sort_by_key(|(_, open)| open.used.load(Ordering::Relaxed));
         // The one used last stays, however large.
-        for open in &all[..all.len() - 1] {
+        for (own, open) in &all[..all.len() - 1] {
             if bytes <= BYTES_MAX {
                 break;
             }
-            bytes -= open.bytes();
+            bytes -= own;
             self.open().remove(&open.session);
         }
     }

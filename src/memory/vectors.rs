@@ -162,10 +162,13 @@ impl Memory {
     /// # Errors
     /// `memory.reembed`, `engine.closed`, `store.*`.
     pub fn check_whole(&self) -> Result<()> {
-        match check::unless_closed(self.store.copied())?.first() {
-            Some(session) => Err(check::lies_cold(session)),
-            None => Ok(()),
+        // A copy may still be listed after its memory came back, or was forgotten: only stubs count.
+        for session in check::unless_closed(self.store.copied())? {
+            if self.look(&session, |sight| Ok(!sight.away().is_empty()))? {
+                return Err(check::lies_cold(&session));
+            }
         }
+        Ok(())
     }
 
     /// Voids every vector of the store: from now on they are of another model, and every text waits for
@@ -174,6 +177,8 @@ impl Memory {
     /// # Errors
     /// `engine.closed`, `store.*`.
     pub fn remodel(&self, name: &str, dimension: usize) -> Result<u32> {
+        // Nothing may move to the tier between the look and the commit.
+        let _staying = self.stay();
         self.check_whole()?;
         let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = self.generation() + 1;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import subprocess
 import sys
 import threading
@@ -306,14 +307,16 @@ def test_options_can_take_memory_away_again() -> None:
     assert agent.options(memory=None)._task_model()["memory"] is None
 
 
+NUMBERS = itertools.count(1)
+
+
 def weaken(engine: goclaw.Engine, session: str, text: str, *, pinned: bool = False) -> None:
     """Memorizes what is nearly gone: last reviewed in 1970."""
-    id = goclaw.Memory._of(engine, None).memorize("x", session="elsewhere")
+    id = f"01{next(NUMBERS):024d}"
     line = (
         f'{{"id": "{id}", "session": "{session}", "text": "{text}", "stability": 1.0, "difficulty": 5.0, '
         f'"last_review": 1, "created": 1, "pinned": {str(pinned).lower()}}}'
     )
-    engine.memory.delete_session("elsewhere")
     assert engine.memory.import_([line]) == 1
 
 

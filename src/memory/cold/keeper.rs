@@ -96,10 +96,13 @@ impl Memory {
     /// # Errors
     /// As `move_cold`, of the first session that failed; the others have moved.
     pub fn sweep_cold(&self) -> Result<u64> {
-        let policy = self.cold.as_ref().and_then(|cold| cold.cellar.policy);
-        let Some(policy) = policy else { return Ok(0) };
+        let Some(cold) = &self.cold else { return Ok(0) };
+        let Some(policy) = cold.cellar.policy else { return Ok(0) };
         let (mut count, mut first) = (0, Ok(()));
         for (session, _) in self.sessions(None, usize::MAX)? {
+            if cold.stops() {
+                break;
+            }
             let swept = self.bring_back_used(&session).and_then(|()| {
                 let moved = self.move_cold(&session, &policy, ROUND, false)?;
                 count += moved.ids.len() as u64;

@@ -77,6 +77,11 @@ impl Cold {
         }
     }
 
+    /// True once the engine closes: what moves stops between two steps.
+    fn stops(&self) -> bool {
+        self.doomed.state().stops
+    }
+
     fn tier(&self) -> &dyn Tier {
         &*self.cellar.tier
     }

@@ -4,7 +4,7 @@
 //! what the tier still holds is deleted like anything else that has no stub. A crash anywhere leaves the
 //! memory in one place and, at worst, a copy that `settle` deletes.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::reading::without;
@@ -49,6 +49,11 @@ pub struct Moved {
 }
 
 impl Memory {
+    /// For as long as it is held, nothing moves to the tier or back.
+    pub(in crate::memory) fn stay(&self) -> Option<MutexGuard<'_, ()>> {
+        self.cold.as_ref().map(Cold::moving)
+    }
+
     fn cold_of(&self, session: &str) -> Result<&Cold> {
         check::session(session)?;
         self.cold.as_ref().ok_or_else(without)
@@ -91,7 +96,15 @@ impl Memory {
         }
         // A late deletion must not meet a copy that was put again under the same id.
         self.settle_under(cold, session)?;
-        for batch in chosen.chunks(BATCH) {
+        for (number, batch) in chosen.chunks(BATCH).enumerate() {
+            if cold.stops() {
+                // Closing waits for this thread, and not for everything that is cold.
+                let (gone, stay) = chosen.split_at(number * BATCH);
+                moved.bytes = gone.iter().map(|(_, it)| it.content.len() as u64).sum();
+                moved.left += stay.len() as u64;
+                moved.ids.truncate(gone.len());
+                break;
+            }
             self.carry(cold, session, batch)?;
         }
         Ok(moved)

@@ -57,6 +57,7 @@ impl Memory {
                 Some(it) => {
                     Arc::make_mut(&mut memorized.entry).content = it.content.clone();
                     memorized.vector = Some(it.vector.clone());
+                    memorized.generation = self.generation();
                 }
                 None => missing.push(memorized.entry.id),
             }

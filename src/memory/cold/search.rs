@@ -114,7 +114,8 @@ impl Memory {
             return Err(tier::failed(cold.tier().name(), what));
         }
         let found = self.nearest(cold, session, query, vector, ops);
-        *cold.rests() = found.is_err().then(|| Instant::now() + REST);
+        let is_down = found.as_ref().is_err_and(|error| error.code == "memory.tier");
+        *cold.rests() = is_down.then(|| Instant::now() + REST);
         let mut hits = found?;
         let whole = self.whole(session, hits.iter().map(|hit| hit.memorized.clone()).collect())?;
         hits.retain(|hit| whole.iter().any(|it| it.entry.id == hit.memorized.entry.id));

@@ -51,9 +51,13 @@ impl Errand {
     }
 
     fn send(&self, pool: &Pool, answer: Answer) {
-        let order = Order::Answer { number: self.number, answer };
-        // An answer holds no live objects.
-        if let Ok(frame) = seal(&order) {
+        let number = self.number;
+        // An answer holds no live objects, so this fails for its size alone; the worker must hear of it.
+        let frame = seal(&Order::Answer { number, answer }).or_else(|error| {
+            let answer = Answer::Failed(batch::crash(format!("an answer cannot be sent: {error}")));
+            seal(&Order::Answer { number, answer })
+        });
+        if let Ok(frame) = frame {
             pool.answer(self.pid, frame);
         }
     }

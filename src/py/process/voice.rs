@@ -15,6 +15,8 @@ impl Worker {
         }
         let running = self.running.as_mut()?;
         match report {
+            // Of a batch before this one nothing counts any more.
+            Report::Done { batch, .. } if batch != running.batch.id => None,
             Report::Done { batch, lo, outcomes, busy_ns } => {
                 settle(&mut running.open, lo, outcomes.len() as u32);
                 let own = &running.batch;
@@ -28,7 +30,7 @@ impl Worker {
                     }
                 });
                 let outcomes = outcomes.collect();
-                (batch == own.id).then_some(Report::Done { batch, lo, outcomes, busy_ns })
+                Some(Report::Done { batch, lo, outcomes, busy_ns })
             }
             Report::Progress { run, span, attempt, done, total, text } => {
                 // The worker knows one node, which is its first.

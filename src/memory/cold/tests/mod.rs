@@ -1,6 +1,7 @@
 //! The tier against a model that knows nothing of tiers: what is found is the same wherever it lies, and
 //! whenever the process died.
 
+mod closing;
 mod random;
 
 use std::path::Path;
