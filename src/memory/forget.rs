@@ -29,12 +29,26 @@ impl Memory {
     /// # Errors
     /// `memory.session`, `memory.threshold`, `engine.closed`, `store.*`.
     pub fn doomed(&self, session: &str, what: &Forget, limit: usize) -> Result<Forgotten> {
+        self.doomed_with(session, what, limit, &[])
+    }
+
+    /// As `doomed`, with operations of the session laid over it that are not committed (yet).
+    ///
+    /// # Errors
+    /// As `doomed`.
+    pub fn doomed_with(
+        &self,
+        session: &str,
+        what: &Forget,
+        limit: usize,
+        ops: &[MemoryOp],
+    ) -> Result<Forgotten> {
         check::session(session)?;
         if let Forget::Below { strength, .. } = what {
             check::threshold(*strength)?;
         }
         let now = self.now();
-        let mut found = self.look(session, |sight| match what {
+        let mut found = self.look_with(session, ops, |sight| match what {
             Forget::Ids(ids) => {
                 let there = ids.iter().filter(|id| sight.slot(**id).is_some());
                 Ok(there.map(|id| (0.0, *id)).collect())

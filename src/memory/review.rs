@@ -111,7 +111,21 @@ impl Memory {
         session: Option<&str>,
         grade: Grade,
     ) -> Result<MemoryOp> {
-        let found = self.get_stub(id, session)?.ok_or_else(|| check::unknown(id))?;
+        self.draft_review_with(id, session, grade, &[])
+    }
+
+    /// As `draft_review`, with operations of the session laid over it that are not committed (yet).
+    ///
+    /// # Errors
+    /// As `draft_review`.
+    pub fn draft_review_with(
+        &self,
+        id: EntryId,
+        session: Option<&str>,
+        grade: Grade,
+        ops: &[MemoryOp],
+    ) -> Result<MemoryOp> {
+        let found = self.get_stub(id, session, ops)?.ok_or_else(|| check::unknown(id))?;
         let (entry, at) = (&found.entry, self.now());
         let fsrs = self.fsrs(&entry.session)?;
         let after = fsrs.review(Some(&entry.fsrs()), grade, days(&**entry, at));

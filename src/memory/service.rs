@@ -318,13 +318,31 @@ impl Memory {
     /// # Errors
     /// `memory.session`, `memory.tier`, `engine.closed`, `store.*`.
     pub fn get(&self, id: EntryId, session: Option<&str>) -> Result<Option<Memorized>> {
-        let Some(found) = self.get_stub(id, session)? else { return Ok(None) };
+        self.get_with(id, session, &[])
+    }
+
+    /// As `get`, with operations of the session laid over it that are not committed (yet).
+    ///
+    /// # Errors
+    /// As `get`.
+    pub fn get_with(
+        &self,
+        id: EntryId,
+        session: Option<&str>,
+        ops: &[MemoryOp],
+    ) -> Result<Option<Memorized>> {
+        let Some(found) = self.get_stub(id, session, ops)? else { return Ok(None) };
         let session = Arc::clone(&found.entry.session);
         Ok(self.whole(&session, vec![found])?.pop())
     }
 
     /// As `get`, without the content of what lies in a cold tier.
-    pub(super) fn get_stub(&self, id: EntryId, session: Option<&str>) -> Result<Option<Memorized>> {
+    pub(super) fn get_stub(
+        &self,
+        id: EntryId,
+        session: Option<&str>,
+        ops: &[MemoryOp],
+    ) -> Result<Option<Memorized>> {
         let session = match session {
             Some(session) => {
                 check::session(session)?;
@@ -335,7 +353,7 @@ impl Memory {
                 None => return Ok(None),
             },
         };
-        self.look(&session, |sight| sight.get(id))
+        self.look_with(&session, ops, |sight| sight.get(id))
     }
 
     /// How many memories a session has, or all sessions together.

@@ -64,6 +64,10 @@ impl PyMemory {
         own
     }
 
+    fn own_of(&self, session: Option<&str>) -> Vec<MemoryOp> {
+        session.map_or_else(Vec::new, |session| self.own(session))
+    }
+
     /// Refuses a task a session that is neither its run's own nor granted to it.
     fn check(&self, session: &str, writes: bool) -> Result<()> {
         let Some(desk) = &self.desk else { return Ok(()) };
@@ -256,7 +260,7 @@ impl PyMemory {
         let id = entry_of(py, id)?;
         let found = self.ask(py, |memory| {
             session.map_or(Ok(()), |session| self.check(session, false))?;
-            memory.get(id, session)
+            memory.get_with(id, session, &self.own_of(session))
         })?;
         Ok(self.rows(py, found.as_slice())?.pop())
     }
@@ -296,7 +300,8 @@ impl PyMemory {
         let grade = forgetting::grade(grade);
         self.ask(py, |memory| {
             session.map_or(Ok(()), |session| self.check(session, true))?;
-            let draft = |id: &EntryId| memory.draft_review(*id, session, grade);
+            let own = self.own_of(session);
+            let draft = |id: &EntryId| memory.draft_review_with(*id, session, grade, &own);
             self.write(ids.iter().map(draft).collect::<Result<_>>()?)
         })
     }
@@ -317,7 +322,7 @@ impl PyMemory {
         };
         let gone = self.ask(py, |memory| {
             self.check(session, !dry_run)?;
-            let doomed = memory.doomed(session, &what, limit)?;
+            let doomed = memory.doomed_with(session, &what, limit, &self.own(session))?;
             if !dry_run && !doomed.ids.is_empty() {
                 let (session, ids) = (session.into(), doomed.ids.clone());
                 self.write(vec![MemoryOp::Forget { session, ids }])?;

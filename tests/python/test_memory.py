@@ -490,3 +490,22 @@ def test_diversity_and_smoothing_change_the_order() -> None:
         diverse = memory.retrieve("green tea", session="s", top_k=2, diversity=0.8)
         assert all("green" in hit.entry.content for hit in plain)
         assert "mountains" in diverse[1].entry.content
+
+
+def test_a_task_works_on_what_it_just_memorized() -> None:
+    @goclaw.agent(retries=0)
+    def notes(ctx: goclaw.Context) -> list[Any]:
+        kept = ctx.memory.memorize("tea is green")
+        dropped = ctx.memory.memorize("tea is blue")
+        assert ctx.memory.get(kept).content == "tea is green"
+        before = ctx.memory.get(kept).stability
+        ctx.memory.feedback(kept, "useful")
+        assert ctx.memory.get(kept).stability > before
+        assert len(ctx.memory.retrieve("tea", review="good")) == 2
+        assert ctx.memory.forget(ids=[dropped]).ids == (dropped,)
+        return [hit.entry.content for hit in ctx.memory.retrieve("tea")]
+
+    flow = goclaw.Workflow("notes").task("notes", notes)
+    with goclaw.Engine() as engine:
+        assert engine.submit(flow, session="s").result() == ["tea is green"]
+        assert [entry.content for entry in engine.memory.recent("s")] == ["tea is green"]
