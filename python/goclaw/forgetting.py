@@ -64,7 +64,13 @@ class Forgetting:
                 ) from error
             object.__setattr__(self, "parameters", own)
         # It refuses what is outside of its bounds.
-        self.days_until(0.5)
+        halved = self.days_until(0.5) * _DAY_MS / 1000
+        if isinstance(self.half_life, float) and not 0.99 < halved / self.half_life < 1.01:
+            raise RecallError(
+                f"a half-life of {self.half_life:g} s cannot be had with these parameters: the nearest is {halved:g} s",
+                code="memory.forgetting",
+                help="time_scale lets time pass faster or slower for all memories",
+            )
 
     def days_until(self, strength: float, *, grade: Grade = "good") -> float:
         """When a new memory is as weak as this.

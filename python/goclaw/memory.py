@@ -511,6 +511,12 @@ class Memory(_Keeping):
         Raises:
             RecallError: `memory.import` naming the line; the thousand lines around it were not memorized.
         """
+        if isinstance(lines, (str, bytes, os.PathLike)):
+            raise RecallError(
+                f"{lines!r} is not lines but one thing",
+                code="memory.import",
+                help="pass the lines: with open(path) as lines: memory.import_(lines)",
+            )
         count = 0
         batch: builtins.list[str] = []
         for line in lines:

@@ -509,3 +509,18 @@ def test_a_task_works_on_what_it_just_memorized() -> None:
     with goclaw.Engine() as engine:
         assert engine.submit(flow, session="s").result() == ["tea is green"]
         assert [entry.content for entry in engine.memory.recent("s")] == ["tea is green"]
+
+
+def test_lines_are_not_taken_from_a_path(tmp_path: Path) -> None:
+    with goclaw.Memory() as memory:
+        for wrong in ("memories.jsonl", b"{}", tmp_path / "memories.jsonl"):
+            with pytest.raises(goclaw.RecallError) as caught:
+                memory.import_(wrong)  # type: ignore[arg-type]
+            assert caught.value.code == "memory.import"
+
+
+def test_a_half_life_that_cannot_be_had_is_refused() -> None:
+    assert round(goclaw.Forgetting(half_life="1h").days_until(0.5) * 24, 6) == 1.0
+    with pytest.raises(goclaw.RecallError, match="the nearest is") as caught:
+        goclaw.Forgetting(half_life="1s")
+    assert caught.value.code == "memory.forgetting"

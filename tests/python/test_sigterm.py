@@ -160,9 +160,15 @@ def terminate():
     # by one that comes in the instant in which it begins to block.
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
+begun = []
+
 @goclaw.agent(name="term.asleep", retries=0)
 def asleep(n: int) -> int:
-    threading.Timer(0.1, terminate).start()
+    # Once: an attempt that is interrupted begins again, and a thread that starts another at the moment in which
+    # it is told to stop passes that on to the new one (docs/platforms.md).
+    if not begun:
+        begun.append(True)
+        threading.Timer(0.1, terminate).start()
     time.sleep(3600)
     return n
 
