@@ -20,6 +20,7 @@ QUESTIONS = 200
 def main() -> int:
     """Prints the figures as one line of JSON."""
     name, folder, count = sys.argv[1:]
+    # The same texts and vectors as were filled in; only the questions are drawn after them.
     collection = made_up(int(count), QUESTIONS)
     assert collection.asked is not None
     opened, needs = PEERS[name]

@@ -56,7 +56,7 @@ def _measure(name: str, count: int) -> Callable[[Setting], Figures]:
         peer.close()
         figures["insert_ms"] = statistics.median(inserts) * 1e3
         figures["visible_ms"] = statistics.median(visible) * 1e3
-        command = [sys.executable, "-m", "benches.memory.reader", name, str(setting.folder), str(size)]
+        command = [sys.executable, "-m", "benches.memory.reader", name, str(setting.folder), str(size + SINGLE)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         figures |= json.loads(done.stdout.strip().splitlines()[-1])
         return figures

@@ -3,7 +3,7 @@
 import asyncio
 import builtins
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from types import ModuleType
 from typing import Any, TypeAlias, final
@@ -285,7 +285,7 @@ class Memory:
         self,
         session: str,
         text: str | None,
-        vector: builtins.list[float] | None,
+        vector: Sequence[float] | None,
         without: builtins.list[str],
         search: Retrieving,
     ) -> tuple[builtins.list[_HitRow], str | None]: ...

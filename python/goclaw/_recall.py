@@ -36,7 +36,7 @@ class _Draft:
     content: str | bytes
     is_json: bool
     metadata: str | None
-    vector: list[float] | None
+    vector: Sequence[float] | None
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class _Asked:
     """A query on its way: the text to search by, the text to embed, the vector, the memories not to answer."""
 
     text: str | None
-    vector: list[float] | None
+    vector: Sequence[float] | None
     to_embed: str | None = None
     without: list[str] = field(default_factory=list)
 
