@@ -7,10 +7,10 @@ use pyo3::prelude::*;
 
 use super::errors;
 use super::object::{self, Mode};
-use super::recall::{Distant, Trouble, refusal};
+use super::recall::{Distant, Trouble, refusal, session_of};
 use crate::agent::Batch;
 use crate::agent::wire::{Answer, Ask};
-use crate::model::{Error, Failure};
+use crate::model::Failure;
 
 /// The way of one call to the memory of its run's session.
 #[pyclass(frozen, name = "_DistantMemory", module = "goclaw._goclaw")]
@@ -31,15 +31,10 @@ impl PyDistantMemory {
         batch: &Arc<Batch>,
         child: u32,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Some(session) = &batch.call.session else {
-            let message =
-                format!("run `{}` has no session, so nobody remembers for it", batch.call.run);
-            let help = "submit it with session=\"…\", or use engine.memory and name the session";
-            return Err(errors::raised(py, &Error::new("memory.no_session", message, help)));
-        };
+        let session = session_of(py, batch)?;
         let own = Self { distant: Arc::clone(distant), batch: Arc::clone(batch), child };
         let make = py.import("goclaw._distant")?.getattr(intern!(py, "of_worker"))?;
-        make.call1((own, &**session))
+        make.call1((own, &*session))
     }
 }
 

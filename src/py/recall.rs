@@ -155,6 +155,19 @@ pub(super) fn here(
     Ok(Recalled { memories: memories.unbind(), args })
 }
 
+/// The session of a call's run, whose memory it is given.
+///
+/// # Errors
+/// `memory.no_session`.
+pub(super) fn session_of(py: Python<'_>, batch: &Batch) -> PyResult<Arc<str>> {
+    batch.call.session.clone().ok_or_else(|| {
+        let run = batch.call.run;
+        let message = format!("run `{run}` has no session, so nobody remembers for it");
+        let help = "submit it with session=\"…\", or use engine.memory and name the session";
+        errors::raised(py, &Error::new("memory.no_session", message, help))
+    })
+}
+
 /// The memory of a task, as agents hold it.
 ///
 /// # Errors
@@ -165,12 +178,7 @@ pub(super) fn of_task<'py>(
     batch: &Arc<Batch>,
     child: u32,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let Some(session) = batch.call.session.clone() else {
-        let run = batch.call.run;
-        let message = format!("run `{run}` has no session, so nobody remembers for it");
-        let help = "submit it with session=\"…\", or use engine.memory and name the session";
-        return Err(errors::raised(py, &Error::new("memory.no_session", message, help)));
-    };
+    let session = session_of(py, batch)?;
     let Some(recall) = &core.recall else {
         return Err(pyo3::exceptions::PyRuntimeError::new_err("there is no engine here"));
     };
