@@ -26,6 +26,15 @@ pub use memory::{Copies, Memories, apply, in_force};
 pub use ram::RamStore;
 pub use view::{IndexFile, IndexSource, Outline, Stamp, View, stamp_of_content, stamp_of_vector};
 
+/// Which store this is, for those who keep something of it elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Drawn when the store was made; copies of it have the same.
+    pub id: [u8; 16],
+    /// Where it lies now.
+    pub path: String,
+}
+
 /// One line of a listing of runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
@@ -105,6 +114,10 @@ pub fn compact(path: &Path, options: &Options) -> Result<(u64, u64)> {
 pub trait Store: Send + Sync {
     /// First sequence number not yet used.
     fn next_seq(&self) -> u64;
+    /// Which store it is; `None` for one in RAM, which nobody opens again.
+    fn identity(&self) -> Result<Option<Identity>> {
+        Ok(None)
+    }
     /// Counts openings of this store; fences results of earlier ones.
     fn epoch(&self) -> u64;
     /// Bytes that appends have written since the store was opened.

@@ -32,6 +32,10 @@ pub struct Found {
 pub trait Tier: Send + Sync + fmt::Debug {
     /// Which tier this is; memories that lie there are marked with it.
     fn name(&self) -> &str;
+    /// Whether it is asked without a network: then it is while the engine opens.
+    fn is_near(&self) -> bool {
+        false
+    }
     /// Whether it has room for something as large; what it does not take stays where it is.
     fn takes(&self, session: &str, cold: &Cold) -> bool {
         let _ = (session, cold);

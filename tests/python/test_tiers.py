@@ -91,6 +91,41 @@ def test_a_tier_without_its_options_is_refused(tmp_path: Path) -> None:
             memory.retrieve("tea", session="a", tiers="warm")  # type: ignore[arg-type]
 
 
+def test_a_directory_of_cold_memories_is_one_stores_own(tmp_path: Path) -> None:
+    cold = tiers.Files(tmp_path / "cold")
+    with goclaw.Memory(tmp_path / "first", cold=cold) as memory:
+        tea = memory.memorize("Ada prefers tea", session="ada", vector=[0.6, 0.8])
+        memory.move_cold("ada", keep_max=0)
+    with pytest.raises(goclaw.RecallError) as refused:
+        goclaw.Memory(tmp_path / "second", cold=cold)
+    assert refused.value.code == "memory.tier_owner"
+    assert str(tmp_path / "first") in str(refused.value) and str(tmp_path / "second") in str(refused.value)
+    assert "of its own" in refused.value.help
+    with goclaw.Memory(tmp_path / "second", cold=tiers.Files(tmp_path / "other")) as memory:
+        memory.memorize("Ada prefers milk", session="ada", vector=[0.6, 0.8])
+        assert len(memory.move_cold("ada", keep_max=0)) == 1
+    with goclaw.Memory(tmp_path / "first", cold=cold) as memory:
+        assert memory.get(tea).content == "Ada prefers tea"
+
+
+def test_a_collection_is_one_stores_own(tmp_path: Path) -> None:
+    with qdrant() as (kind, url):
+        cold = tiers.Qdrant(url, api_key="s3cret", timeout="30s")
+        with opened(tmp_path / "first", cold=cold) as memory:
+            memory.memorize_many(FACTS, session="ada")
+            memory.move_cold("ada", keep_max=20)
+        kept = dict(kind.points)
+        with opened(tmp_path / "second", cold=cold) as memory:
+            memory.memorize_many(FACTS, session="ada")
+            for call in (lambda: memory.move_cold("ada", keep_max=0), memory.check_cold):
+                with pytest.raises(goclaw.RecallError) as refused:
+                    call()
+                assert refused.value.code == "memory.tier_owner"
+            assert memory.delete_session("ada") == 30
+            assert memory.settle_cold() == 0
+        assert kind.points == kept
+
+
 class Qdrant(BaseHTTPRequestHandler):
     """As much of Qdrant as one put, one look and one search need; `down` answers 503 to all of it."""
 
@@ -127,6 +162,9 @@ class Qdrant(BaseHTTPRequestHandler):
 
             found = sorted(({**it, "score": score(it)} for it in own), key=score, reverse=True)
             result = {"points": found[: body["limit"]]}
+        elif path == "/points/count":
+            session = body["filter"]["must"][0]["match"]["value"]
+            result = {"count": sum(it["payload"]["session_key"] == session for it in kind.points.values())}
         elif path == "/points/delete":
             for id in body["points"]:
                 kind.points.pop(id, None)
@@ -160,8 +198,8 @@ def test_a_database_that_is_down_is_told_and_catches_up(tmp_path: Path) -> None:
         with opened(tmp_path, cold=tiers.Qdrant(url, api_key="s3cret", timeout="30s")) as memory:
             ids = memory.memorize_many(FACTS, session="ada")
             assert len(memory.move_cold("ada", keep_max=20)) == 10
-            assert len(kind.points) == 10
-            assert {point["payload"]["session"] for point in kind.points.values()} == {"ada"}
+            # Beside the memories the claim of the store.
+            assert sorted(point["payload"]["session"] for point in kind.points.values()) == ["", "", *["ada"] * 10]
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 assert len(memory.retrieve("tea", session="ada", top_k=99)) == 30
@@ -184,7 +222,7 @@ def test_a_database_that_is_down_is_told_and_catches_up(tmp_path: Path) -> None:
         kind.down = False
         with opened(tmp_path, cold=tiers.Qdrant(url, api_key="s3cret", timeout="30s")) as memory:
             memory.settle_cold()
-            assert len(kind.points) == 7
+            assert len(kind.points) == 2 + 7
             assert len(memory.retrieve("tea", session="ada", top_k=99)) == 27
 
 

@@ -20,9 +20,16 @@ impl Memory {
     /// Starts the thread. It ends with the memory, or with `stop_cold`.
     ///
     /// # Errors
-    /// `engine.thread`
+    /// `engine.thread`; `memory.tier_owner` where the tier is on this machine and another store's.
     pub fn start_cold(memory: &Arc<Self>) -> Result<()> {
         let Some(cold) = &memory.cold else { return Ok(()) };
+        if cold.tier().is_near()
+            && let Err(error) = memory.check_owner(cold)
+            && error.code == "memory.tier_owner"
+        {
+            // A tier that fails stands in nobody's way: what is here is found all the same.
+            return Err(error);
+        }
         // What an earlier process could not delete.
         let copied = memory.store.copied()?;
         cold.doomed.state().sessions.extend(copied);

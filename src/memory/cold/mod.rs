@@ -8,6 +8,7 @@
 
 mod keeper;
 mod moving;
+mod owner;
 mod reading;
 mod search;
 #[cfg(test)]
@@ -15,10 +16,11 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use self::moving::arrived;
 pub use self::moving::{Moved, Policy};
 pub use self::search::{Found, Tiers};
 use crate::model::{Error, MemoryOp, Result};
@@ -43,6 +45,8 @@ pub(super) struct Cold {
     /// Held while memories move or copies are deleted: one at a time.
     moving: Mutex<()>,
     pub(super) doomed: Arc<Doomed>,
+    /// Set once the tier has said that it is this store's.
+    is_own: OnceLock<()>,
     /// When searches may ask the tier again.
     rests: Mutex<Option<Instant>>,
     errors: AtomicU64,
@@ -70,6 +74,7 @@ impl Cold {
             cellar,
             moving: Mutex::new(()),
             doomed: Arc::default(),
+            is_own: OnceLock::new(),
             rests: Mutex::new(None),
             errors: AtomicU64::new(0),
             last_error: Mutex::new(None),

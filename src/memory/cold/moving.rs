@@ -136,6 +136,9 @@ impl Memory {
     fn carry(&self, cold: &Cold, session: &str, batch: &[(u64, tier::Cold)]) -> Result<()> {
         let (session, tier): (Arc<str>, Arc<str>) = (session.into(), cold.tier().name().into());
         let ids: Vec<_> = batch.iter().map(|(_, it)| it.id).collect();
+        if let Some((_, first)) = batch.first() {
+            self.claim(cold, first.vector.dimension())?;
+        }
         self.last(MemoryOp::Copy {
             session: Arc::clone(&session),
             ids: ids.clone(),
@@ -217,6 +220,7 @@ impl Memory {
         if doomed.is_empty() {
             return Ok(0);
         }
+        self.check_owner(cold)?;
         // What says that they are doomed must last before they go.
         check::unless_closed(self.store.sync())?;
         let session: Arc<str> = session.into();
@@ -248,7 +252,7 @@ fn as_cold(memorized: &Memorized) -> Option<tier::Cold> {
 }
 
 /// Waits until what was put can be read, and is what was put.
-fn arrived(cold: &Cold, session: &str, things: &[tier::Cold]) -> Result<()> {
+pub(super) fn arrived(cold: &Cold, session: &str, things: &[tier::Cold]) -> Result<()> {
     let ids: Vec<_> = things.iter().map(|it| it.id).collect();
     let mut pause = ARRIVES_FIRST;
     for tried in 1.. {

@@ -98,13 +98,14 @@ impl Memory {
         Ok(Some(stats))
     }
 
-    /// Whether the tier answers.
+    /// Whether the tier answers, and is this store's.
     ///
     /// # Errors
-    /// `memory.tier`
+    /// `memory.tier`, `memory.tier_owner`.
     pub fn cold_health(&self) -> Result<()> {
         let cold = self.cold.as_ref().ok_or_else(without)?;
-        cold.heard(cold.tier().health())
+        cold.heard(cold.tier().health())?;
+        self.check_owner(cold)
     }
 }
 

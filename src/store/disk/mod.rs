@@ -35,7 +35,7 @@ use self::core::Core;
 use self::files::Files;
 #[cfg(test)]
 pub(super) use self::{faults::Faults, layout::FORMAT};
-use super::{Copies, Filter, IndexFile, IndexSource, Options, Store, Summary, View};
+use super::{Copies, Filter, Identity, IndexFile, IndexSource, Options, Store, Summary, View};
 use crate::model::{
     Entry, EntryId, Error, Fact, Forgetting, Record, Result, RunId, Timestamp, VectorModel,
 };
@@ -190,6 +190,11 @@ impl Drop for DiskStore {
 impl Store for DiskStore {
     fn next_seq(&self) -> u64 {
         self.next_seq.load(Ordering::Acquire)
+    }
+
+    fn identity(&self) -> Result<Option<Identity>> {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        self.with(|core| Ok(Some(Identity { id: core.store, path: path.display().to_string() })))
     }
 
     fn epoch(&self) -> u64 {

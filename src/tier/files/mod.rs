@@ -111,6 +111,9 @@ impl Tier for Files {
     fn name(&self) -> &str {
         &self.name
     }
+    fn is_near(&self) -> bool {
+        true
+    }
     fn put(&self, session: &str, batch: &[Cold]) -> Result<()> {
         if batch.is_empty() {
             return Ok(());

@@ -2,6 +2,7 @@
 //! whenever the process died.
 
 mod closing;
+mod owner;
 mod random;
 
 use std::path::Path;
@@ -142,7 +143,11 @@ impl Drop for World {
 }
 
 fn open_as(dir: &Path, name: &str, policy: Option<Policy>) -> World {
-    let store = DiskStore::open(&dir.join("store"), &Options::default()).expect("a store");
+    open_store(dir, "store", name, policy)
+}
+
+fn open_store(dir: &Path, store: &str, name: &str, policy: Option<Policy>) -> World {
+    let store = DiskStore::open(&dir.join(store), &Options::default()).expect("a store");
     let store: Arc<dyn Store> = Arc::new(store);
     let shelves = Arc::new(Shelves::default());
     let journal = Arc::new(Mortal {
