@@ -11,7 +11,6 @@ mod memorized;
 mod pause;
 pub mod wire;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use self::beats::Beats;
 use self::pause::Pause;
 use crate::model::{
-    BatchId, Collect, Failure, Isolation, LaneCard, MemoryAccess, MemoryOp, Millis, NodeIx, Opaque,
-    Payload, RunId, Span, Style, TaskRef, Timestamp,
+    BatchId, Collect, Failure, Isolation, LaneCard, MemoryAccess, Millis, NodeIx, Opaque, Payload,
+    RunId, Span, Style, TaskRef, Timestamp,
 };
 use crate::plan::Plan;
 pub use crate::run::{Outcome, Resolution, TaskResult};
@@ -110,7 +109,7 @@ pub struct Batch {
     /// a later call of the same batch hangs.
     finished: Mutex<Finished>,
     /// What calls under way have memorized: it lasts if they complete, else it is dropped.
-    memory: Mutex<HashMap<u32, Vec<MemoryOp>>>,
+    memory: Mutex<memorized::Kept>,
     /// What was looked up in memory for its calls, once it was.
     pub recalled: OnceLock<Arc<dyn Opaque>>,
     /// A map's items of this span alone: in a worker process, which has no others.

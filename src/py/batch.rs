@@ -34,9 +34,11 @@ struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    fn push(&mut self, outcome: Outcome) {
+    fn push(&mut self, child: u32, outcome: Outcome) {
         if let Outcome::Completed(payload) | Outcome::Memorized { output: payload, .. } = &outcome {
             self.bytes += payload.len();
+        } else {
+            self.batch.drop_memorized(child);
         }
         self.batch.finish(outcome);
     }
@@ -98,7 +100,7 @@ pub(super) fn run(
             outcome = Outcome::Interrupted;
         }
         now = Instant::now();
-        chunk.push(outcome);
+        chunk.push(child, outcome);
         if chunk.is_due(now) {
             chunk.report(now);
         }

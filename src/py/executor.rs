@@ -272,6 +272,7 @@ impl Executor for PythonExecutor {
     }
 
     fn abandon(&self, batch: &Arc<Batch>, span: Span) {
+        batch.give_up_memorized(span);
         let on_loop = batch.style == Style::Loop;
         // The other calls of a loop's batch go on; a thread's batch has one call under way.
         if !on_loop || span == batch.span {

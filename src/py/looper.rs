@@ -313,6 +313,11 @@ impl Feeder {
             return;
         }
         let course = ended.course;
+        for (child, outcome) in &ended.outcomes {
+            if !matches!(outcome, Outcome::Completed(_) | Outcome::Memorized { .. }) {
+                course.batch.drop_memorized(*child);
+            }
+        }
         ended.outcomes.sort_by_key(|(child, _)| *child);
         let count = ended.outcomes.len();
         let mut reports: Vec<Report> = Vec::new();

@@ -11,9 +11,9 @@ use super::asked::{
     AskedDraft, AskedDropping, AskedMemorizing, AskedMoving, AskedSearch, AskedSweep, ColdRow,
     EntryRow, HitRow, StatsRow, entry_of,
 };
-use super::errors;
 use super::forgetting::{self, AskedForgetting, ForgettingRow};
 use super::notes::PyImport;
+use super::{errors, recall};
 use crate::agent::Batch;
 use crate::memory::{self, Draft, Forget, Hit, Memory, Parts, Policy, Sweep, Tally, Tiers};
 use crate::model::{Content, EntryId, Error, Memorized, MemoryOp, Result};
@@ -23,6 +23,8 @@ pub(super) struct Desk {
     pub(super) batch: Arc<Batch>,
     pub(super) child: u32,
     pub(super) task: String,
+    /// False for a look-up: it serves calls that may outlive the one which began it, and writes nothing.
+    pub(super) is_call: bool,
 }
 
 /// The memory of an engine, or of a task in it.
@@ -50,10 +52,9 @@ impl PyMemory {
     fn write(&self, ops: Vec<MemoryOp>) -> Result<()> {
         match &self.desk {
             None => self.memory.commit(ops),
-            Some(desk) => {
-                desk.batch.memorize(desk.child, ops);
-                Ok(())
-            }
+            // Looked at once more: the call may have ended since it was checked.
+            Some(desk) if desk.batch.memorize(desk.child, ops) => Ok(()),
+            Some(desk) => Err(recall::ended(&desk.task)),
         }
     }
 
@@ -68,9 +69,12 @@ impl PyMemory {
         session.map_or_else(Vec::new, |session| self.own(session))
     }
 
-    /// Refuses a task a session that is neither its run's own nor granted to it.
+    /// Refuses a task a session that is neither its run's own nor granted to it; and all, once its call is over.
     fn check(&self, session: &str, writes: bool) -> Result<()> {
         let Some(desk) = &self.desk else { return Ok(()) };
+        if desk.is_call && desk.batch.is_over(desk.child) {
+            return Err(recall::ended(&desk.task));
+        }
         let call = &desk.batch.call;
         let granted =
             if writes { call.memory.may_write(session) } else { call.memory.may_read(session) };

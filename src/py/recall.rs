@@ -135,7 +135,7 @@ pub(super) fn here(
         wanted.set_item("top_k", retrieve.top_k)?;
         wanted.set_item("min_strength", retrieve.min_strength)?;
     }
-    let memory = of_task(py, core, batch, child)?;
+    let memory = memory_of(py, core, batch, child, false)?;
     let look_up = py.import("goclaw._recalling")?.getattr(intern!(py, "look_up"))?;
     let last = call.plan.retrieve_last().into_pyobject(py).map_err(PyErr::from)?;
     let memories = python::call(&look_up, &[&memory, wanted.as_any(), &last])?;
@@ -168,6 +168,13 @@ pub(super) fn session_of(py: Python<'_>, batch: &Batch) -> PyResult<Arc<str>> {
     })
 }
 
+/// A call has ended, or was given up: what it would write could not last with it.
+pub(super) fn ended(task: &str) -> Error {
+    let message = format!("the call of `{task}` is over, and so is its memory");
+    let help = "use ctx.memory before the agent returns, and await or join what it begins";
+    Error::new("memory.ended", message, help)
+}
+
 /// The memory of a task, as agents hold it.
 ///
 /// # Errors
@@ -178,11 +185,22 @@ pub(super) fn of_task<'py>(
     batch: &Arc<Batch>,
     child: u32,
 ) -> PyResult<Bound<'py, PyAny>> {
+    memory_of(py, core, batch, child, true)
+}
+
+/// The memory of a call, or of a look-up that the call began.
+fn memory_of<'py>(
+    py: Python<'py>,
+    core: &Core,
+    batch: &Arc<Batch>,
+    child: u32,
+    is_call: bool,
+) -> PyResult<Bound<'py, PyAny>> {
     let session = session_of(py, batch)?;
     let Some(recall) = &core.recall else {
         return Err(pyo3::exceptions::PyRuntimeError::new_err("there is no engine here"));
     };
-    let desk = Desk { batch: Arc::clone(batch), child, task: batch.name(child) };
+    let desk = Desk { batch: Arc::clone(batch), child, task: batch.name(child), is_call };
     let native = PyMemory::new(Arc::clone(&recall.memory), Some(desk));
     let make = py.import("goclaw.memory")?.getattr(intern!(py, "_of_task"))?;
     let embedder = recall.embedder.as_ref().map(|embedder| embedder.clone_ref(py));

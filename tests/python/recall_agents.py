@@ -94,3 +94,25 @@ def cut(kept: str, ctx: goclaw.Context) -> int:
 @goclaw.workflow(memory=goclaw.MemoryPolicy(retrieve_last=1))
 def crashing() -> int:
     return cut(kept())
+
+
+KEPT: list[Any] = []
+
+
+@goclaw.agent(isolation="process")
+def keep_memory(ctx: goclaw.Context) -> int:
+    KEPT.append(ctx.memory)
+    ctx.memory.memorize("kept")
+    return os.getpid()
+
+
+@goclaw.agent(isolation="process")
+def use_kept_memory(ctx: goclaw.Context) -> list[Any]:
+    (memory,) = KEPT
+    codes = []
+    for late in (lambda: memory.memorize("late"), memory.recent, lambda: memory.retrieve("kept")):
+        try:
+            late()
+        except goclaw.RecallError as error:
+            codes.append(error.code)
+    return [os.getpid(), codes]

@@ -30,7 +30,7 @@ fn remembering(path: Option<&Path>) -> Engine {
             let memory = memory.get().expect("it is set before the engine starts");
             let text = format!("{name} {} in attempt {}", task.index, batch.attempt);
             let (_, ops) = memory.draft("s", vec![fact(&text)]).expect("a draft");
-            batch.memorize(task.index, ops);
+            assert!(batch.memorize(task.index, ops), "its call is under way");
             assert_eq!(batch.memorized(task.index).len(), 1);
             if fails && batch.attempt == 1 {
                 raised("E")

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use super::super::recall::Distant;
+use super::super::recall::{self, Distant};
 use super::super::{batch, errors, failure};
 use super::desk::{Current, lock};
 use super::outbox::Outbox;
@@ -115,9 +115,7 @@ impl Distant for Asks {
 }
 
 fn ended(py: Python<'_>, of: &Batch, child: u32) -> PyErr {
-    let message = format!("the call of `{}` is over, and so is its memory", of.name(child));
-    let help = "use ctx.memory before the agent returns, and await what you begin";
-    errors::raised(py, &Error::new("memory.ended", message, help))
+    errors::raised(py, &recall::ended(&of.name(child)))
 }
 
 /// Looks for signals, and whether the call is to stop.
