@@ -107,7 +107,7 @@ class _Recall:
     def _found(self, session: str, asked: _Asked, search: Retrieving) -> list[Hit]:
         rows, warning = self._native.retrieve(session, asked.text, asked.vector, asked.without, search)
         if warning is not None:
-            warnings.warn(f"searched without the cold tier: {warning}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"searched without all of the cold tier: {warning}", RuntimeWarning, stacklevel=4)
         hits = [_hit(row, search.explain) for row in rows]
         if search.review == "good" and hits:
             self._native.review([hit.entry.id for hit in hits], session, _FEEDBACK["used"])

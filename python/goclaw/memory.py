@@ -544,9 +544,15 @@ class Memory(_Keeping):
             RecallError: `memory.markdown` naming the file that is no UTF-8, larger than 4 MiB, unreadable, or reached
                 by a link that leads out of the workspace; nothing was memorized then. `memory.embedder`.
         """
-        plan = self._native.plan_import(session, os.fspath(folder))
-        vectors = self._embeddings.make(plan.texts())[1] if self._embeddings.when == "now" else []
-        return Imported(*self._native.carry_out(plan, vectors))
+        while True:
+            plan = self._native.plan_import(session, os.fspath(folder))
+            made = self._embeddings.make(plan.texts()) if self._embeddings.when == "now" else None
+            try:
+                return Imported(*self._native.carry_out(plan, made))
+            except RecallError as error:
+                # The store went over to another model between the two: once more, by that.
+                if made is None or error.code != "memory.model" or self._embeddings.generation() == made[0]:
+                    raise
 
     async def aimport_markdown(self, folder: str | os.PathLike[str], *, session: str) -> Imported:
         """`import_markdown`, without blocking the event loop."""

@@ -147,11 +147,21 @@ impl Memory {
         Ok(import)
     }
 
-    /// Carries an import out; `vectors` are of its texts, in order, or none.
+    /// Carries an import out; `made` are the vectors of its texts, in order, and the generation they are of.
+    /// Without them they follow.
     ///
     /// # Errors
-    /// `memory.vector`, `memory.dimension`, `engine.closed`, `store.*`.
-    pub fn carry_out(&self, import: Import, vectors: Vec<Vec<f32>>) -> Result<Imported> {
+    /// `memory.vector`, `memory.dimension`, `engine.closed`, `store.*`; `memory.model` where the store has gone
+    /// over to another model by now.
+    pub fn carry_out(
+        &self,
+        import: Import,
+        made: Option<(u32, Vec<Vec<f32>>)>,
+    ) -> Result<Imported> {
+        let (generation, vectors) = made.unwrap_or_default();
+        if !vectors.is_empty() && generation != self.generation() {
+            return Err(check::model_changed());
+        }
         vectors.iter().try_for_each(|vector| check::vector(vector))?;
         if let Some(vector) = vectors.first() {
             self.settle_model(None, vector.len())?;
@@ -167,16 +177,20 @@ impl Memory {
         };
         let mut ops = Vec::new();
         if !import.gone.is_empty() {
-            ops.push(MemoryOp::Forget { session: import.session, ids: import.gone });
+            let session = Arc::clone(&import.session);
+            ops.push(MemoryOp::Forget { session, ids: import.gone });
         }
         ops.extend(import.moved.into_iter().map(MemoryOp::Put));
-        let (mut vectors, current) = (vectors.into_iter(), self.generation());
+        let mut vectors = vectors.into_iter();
         ops.extend(import.fresh.into_iter().map(|entry| {
             let vector = vectors.next().map(|parts| Vector::new(&parts));
-            let generation = if vector.is_some() { current } else { 0 };
+            // Of the model that made it: where that is void by the commit, so is the vector.
+            let generation = if vector.is_some() { generation } else { 0 };
             MemoryOp::Put(Memorized { entry: Arc::new(entry), vector, generation })
         }));
+        let session = Arc::clone(&import.session);
         self.commit(ops)?;
+        self.replaced([session]);
         Ok(done)
     }
 

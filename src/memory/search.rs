@@ -193,7 +193,7 @@ impl Memory {
     ) -> Result<Vec<Hit>> {
         let found = self.retrieve_over(session, query, Tiers::All, ops)?;
         if let Some(warning) = found.warning {
-            tracing::warn!(target: "goclaw.memory", "searched without the cold tier: {warning}");
+            tracing::warn!(target: "goclaw.memory", "searched without all of the cold tier: {warning}");
         }
         Ok(found.hits)
     }

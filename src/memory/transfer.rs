@@ -1,5 +1,6 @@
 //! Memories as JSON Lines, one memory a line: out of one store and into another.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -177,7 +178,10 @@ impl Memory {
             let generation = if memorized.vector.is_some() { current } else { 0 };
             MemoryOp::Put(Memorized { generation, ..memorized })
         };
+        let sessions: BTreeSet<_> =
+            ops.iter().map(|(_, memorized)| Arc::clone(&memorized.entry.session)).collect();
         self.commit(ops.into_iter().map(put).collect())?;
+        self.replaced(sessions);
         Ok(count)
     }
 }

@@ -410,10 +410,10 @@ impl PyMemory {
         &self,
         py: Python<'_>,
         import: &PyImport,
-        vectors: Vec<Vec<f32>>,
+        made: Option<(u32, Vec<Vec<f32>>)>,
     ) -> PyResult<(u64, u64, u64, u64)> {
         let Some(import) = import.take() else { return Ok((0, 0, 0, 0)) };
-        let done = self.ask(py, |memory| memory.carry_out(import, vectors))?;
+        let done = self.ask(py, |memory| memory.carry_out(import, made))?;
         Ok((done.added, done.moved, done.forgotten, done.unchanged))
     }
 

@@ -93,6 +93,27 @@ def test_meanwhile_searches_go_by_words_and_what_is_memorized_is_of_the_new_mode
         assert fits(memory, new, "s")
 
 
+def test_notes_that_are_imported_meanwhile_are_of_the_new_model(tmp_path: Path) -> None:
+    (tmp_path / "MEMORY.md").write_text("# Ada\n\nShe prefers green tea.\n\n# Bob\n\nHe prefers coffee.\n")
+    gate, called = threading.Event(), threading.Event()
+
+    def before(texts: list[str]) -> None:
+        if any("green tea" in text for text in texts):
+            called.set()
+            gate.wait()
+
+    new = named("new", 8)
+    with goclaw.Memory(embedder=Embedding(named("old", 8, before), vectorize="now")) as memory:
+        imports = threading.Thread(target=lambda: memory.import_markdown(tmp_path, session="s"))
+        imports.start()
+        assert called.wait(30)
+        assert memory.reembed(Embedding(new, vectorize="now")).result(WAIT) == 0
+        gate.set()
+        imports.join()
+        assert memory.count("s") == 2
+        assert fits(memory, new, "s")
+
+
 def test_an_embedder_that_does_not_work_changes_nothing() -> None:
     def broken(texts: list[str]) -> list[list[float]]:
         raise ConnectionError("no route")

@@ -126,6 +126,20 @@ def test_a_collection_is_one_stores_own(tmp_path: Path) -> None:
         assert kind.points == kept
 
 
+def test_a_search_warns_of_what_the_tier_has_lost(tmp_path: Path) -> None:
+    with opened(tmp_path) as memory:
+        memory.memorize_many(FACTS, session="ada")
+        memory.move_cold("ada", keep_max=10)
+    (log,) = [file for file in (tmp_path / "cold").glob("*.cold") if b"tea and boats" in file.read_bytes()]
+    log.unlink()
+    with opened(tmp_path) as memory:
+        with pytest.warns(RuntimeWarning, match="lacks 20 memories of session `ada`"):
+            assert len(memory.retrieve("tea", session="ada", top_k=99)) == 10
+        with pytest.raises(goclaw.RecallError) as refused:
+            memory.list("ada", limit=99)
+        assert refused.value.code == "memory.tier"
+
+
 class Qdrant(BaseHTTPRequestHandler):
     """As much of Qdrant as one put, one look and one search need; `down` answers 503 to all of it."""
 
@@ -205,7 +219,7 @@ def test_a_database_that_is_down_is_told_and_catches_up(tmp_path: Path) -> None:
                 assert len(memory.retrieve("tea", session="ada", top_k=99)) == 30
         with opened(tmp_path, cold=cold) as memory:
             kind.down = True
-            with pytest.warns(RuntimeWarning, match="without the cold tier"):
+            with pytest.warns(RuntimeWarning, match="without all of the cold tier"):
                 assert len(memory.retrieve("tea", session="ada", top_k=99)) == 20
             for call in (lambda: memory.retrieve("tea", session="ada", tiers="cold"), lambda: memory.get(ids[0])):
                 with pytest.raises(goclaw.RecallError) as error:

@@ -7,6 +7,7 @@
 //! memory or a deletion. No lock of a session is held while the tier is asked.
 
 mod keeper;
+mod losses;
 mod moving;
 mod owner;
 mod reading;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 use self::moving::arrived;
 pub use self::moving::{Moved, Policy};
 pub use self::search::{Found, Tiers};
+use super::service::Memory;
 use crate::model::{Error, MemoryOp, Result};
 use crate::tier::Tier;
 
@@ -47,6 +49,7 @@ pub(super) struct Cold {
     pub(super) doomed: Arc<Doomed>,
     /// Set once the tier has said that it is this store's.
     is_own: OnceLock<()>,
+    losses: losses::Losses,
     /// When searches may ask the tier again.
     rests: Mutex<Option<Instant>>,
     errors: AtomicU64,
@@ -75,6 +78,7 @@ impl Cold {
             moving: Mutex::new(()),
             doomed: Arc::default(),
             is_own: OnceLock::new(),
+            losses: losses::Losses::default(),
             rests: Mutex::new(None),
             errors: AtomicU64::new(0),
             last_error: Mutex::new(None),
@@ -130,9 +134,24 @@ struct State {
     stops: bool,
 }
 
+impl Memory {
+    /// Memories of these sessions were put under ids that may be of stubs: what the tier holds of those is to
+    /// be deleted. Only an import does so; other ids are new.
+    pub(super) fn replaced(&self, sessions: impl IntoIterator<Item = Arc<str>>) {
+        if let Some(cold) = &self.cold {
+            cold.doomed.add(sessions);
+        }
+    }
+}
+
 impl Doomed {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, sessions: impl IntoIterator<Item = Arc<str>>) {
+        self.state().sessions.extend(sessions);
+        self.news.notify_all();
     }
 
     /// Notes the sessions of operations after which the tier may hold too much: a move, too, may end
@@ -149,8 +168,7 @@ impl Doomed {
             })
             .collect();
         if !sessions.is_empty() {
-            self.state().sessions.extend(sessions);
-            self.news.notify_all();
+            self.add(sessions);
         }
     }
 }

@@ -8,17 +8,34 @@ use crate::memory::service::Memory;
 use crate::model::{EntryId, Error, Memorized, Result};
 
 impl Memory {
-    /// Fetches contents and vectors of those that lie in the tier. `again` looks the memories up once
-    /// more: what is not in the tier may have come back, or been forgotten, meanwhile.
+    /// Fetches contents and vectors of those that lie in the tier.
     pub(in crate::memory) fn whole(
         &self,
         session: &str,
-        mut found: Vec<Memorized>,
+        found: Vec<Memorized>,
     ) -> Result<Vec<Memorized>> {
-        let Some(gone) = self.fill(session, &mut found)? else { return Ok(found) };
+        let (whole, lost) = self.whole_or_lost(session, found)?;
+        match lost.first() {
+            None => Ok(whole),
+            Some(stub) => {
+                let tier = stub.entry.away.as_ref().map_or("", |away| &away.tier);
+                Err(not_there(stub.entry.id, tier))
+            }
+        }
+    }
+
+    /// As `whole`, and apart from those the stubs that the tier has nothing of.
+    pub(super) fn whole_or_lost(
+        &self,
+        session: &str,
+        mut found: Vec<Memorized>,
+    ) -> Result<(Vec<Memorized>, Vec<Memorized>)> {
+        let Some(gone) = self.fill(session, &mut found)? else { return Ok((found, Vec::new())) };
+        // Looked up once more: what is not in the tier may have come back, or been forgotten, meanwhile.
         let now = self.look(session, |sight| {
             gone.iter().map(|id| Ok((*id, sight.get(*id)?))).collect::<Result<Vec<_>>>()
         })?;
+        let mut lost = Vec::new();
         for (id, memorized) in now {
             match memorized {
                 None => found.retain(|it| it.entry.id != id),
@@ -29,12 +46,12 @@ impl Memory {
                         .for_each(|it| *it = whole.clone());
                 }
                 Some(stub) => {
-                    let tier = stub.entry.away.as_ref().map_or("", |away| &away.tier);
-                    return Err(not_there(id, tier));
+                    found.retain(|it| it.entry.id != id);
+                    lost.push(stub);
                 }
             }
         }
-        Ok(found)
+        Ok((found, lost))
     }
 
     /// Fills in what the tier has; answers the ids of what it has not.
@@ -50,6 +67,8 @@ impl Memory {
         }
         let ids: Vec<_> = away.into_iter().map(|(id, _)| id).collect();
         let Some(cold) = &self.cold else { return Ok(None) };
+        // Before the look: nothing lies there while the store goes over to another model.
+        let generation = self.generation();
         let fetched = cold.heard(cold.tier().fetch(session, &ids))?;
         let mut missing = Vec::new();
         for memorized in found.iter_mut().filter(|it| it.entry.away.is_some()) {
@@ -57,7 +76,7 @@ impl Memory {
                 Some(it) => {
                     Arc::make_mut(&mut memorized.entry).content = it.content.clone();
                     memorized.vector = Some(it.vector.clone());
-                    memorized.generation = self.generation();
+                    memorized.generation = generation;
                 }
                 None => missing.push(memorized.entry.id),
             }

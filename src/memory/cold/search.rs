@@ -38,7 +38,7 @@ pub enum Tiers {
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     pub hits: Vec<Hit>,
-    /// The tier failed, and these are the hits without it.
+    /// The tier failed, or lacks what was moved there: these are the hits without that.
     pub warning: Option<Error>,
 }
 
@@ -76,7 +76,7 @@ impl Memory {
             }
         }
         match self.cold_hits(session, query, tiers, ops) {
-            Ok((cold, elsewhere)) => match elsewhere {
+            Ok((cold, missing)) => match missing {
                 Some(error) if tiers == Tiers::Cold && cold.is_empty() => Err(error),
                 warning => Ok(Found { hits: merged(hits, cold, query.top_k), warning }),
             },
@@ -87,7 +87,7 @@ impl Memory {
         }
     }
 
-    /// The hits of the tier; and what lies elsewhere, if anything does.
+    /// The hits of the tier; and what lies elsewhere or is lost, if anything does.
     fn cold_hits(
         &self,
         session: &str,
@@ -117,12 +117,14 @@ impl Memory {
         let is_down = found.as_ref().is_err_and(|error| error.code == "memory.tier");
         *cold.rests() = is_down.then(|| Instant::now() + REST);
         let mut hits = found?;
-        let whole = self.whole(session, hits.iter().map(|hit| hit.memorized.clone()).collect())?;
+        let stubs = hits.iter().map(|hit| hit.memorized.clone()).collect();
+        let (whole, lost) = self.whole_or_lost(session, stubs)?;
+        let lost = self.lost(cold, session, lost.len() as u64)?;
         hits.retain(|hit| whole.iter().any(|it| it.entry.id == hit.memorized.entry.id));
         for (hit, whole) in hits.iter_mut().zip(whole) {
             hit.memorized = whole;
         }
-        Ok((hits, other))
+        Ok((hits, other.or(lost)))
     }
 
     /// The nearest that may be seen: more is asked for until there are enough or no more.

@@ -2,6 +2,7 @@
 //! whenever the process died.
 
 mod closing;
+mod losses;
 mod owner;
 mod random;
 
