@@ -25,7 +25,13 @@ Kind: TypeAlias = Literal["text", "query"]
 _BATCH_BYTES = 1 << 20
 # A thread that waits looks this often whether it is wanted elsewhere (a signal, a cancellation), in seconds.
 _SLICE = 0.05
-_NEVER_AGAIN = ("memory.embedder_input", "memory.embedder_access", "memory.embedder_vectors", "memory.model")
+_NEVER_AGAIN = (
+    "memory.embedder_input",
+    "memory.embedder_access",
+    "memory.embedder_vectors",
+    "memory.embedder_paused",
+    "memory.model",
+)
 _TOKEN_BYTES = 4
 
 
@@ -60,8 +66,10 @@ class _Calls:
         if batch:
             yield batch
 
-    def call(self, kind: Kind, texts: list[str], deadline: float | None = None) -> list[list[float]]:
-        """Vectors of one batch; calls that fail are repeated.
+    def call(
+        self, kind: Kind, texts: list[str], deadline: float | None = None, *, searches: bool = False
+    ) -> list[list[float]]:
+        """Vectors of one batch; calls that fail are repeated. Who `searches` does not wait for a lane that is paused.
 
         Raises:
             RecallError: `memory.embedder` and what begins so.
@@ -70,11 +78,11 @@ class _Calls:
         failures = 0
         while True:
             try:
-                return self._once(kind, texts, deadline)
+                return self._once(kind, texts, deadline, searches)
             except Exception as error:
                 pause = self._retry_after(error, failures)
                 if pause is None or (deadline is not None and time.monotonic() + pause >= deadline):
-                    told = _told(error)
+                    told = _told(error, searches)
                     if told is error:
                         raise
                     raise told from error
@@ -94,11 +102,11 @@ class _Calls:
         bound = min(to_seconds(retry.initial) * retry.factor**failures, to_seconds(retry.max))
         return bound * _dice() if retry.jitter else bound
 
-    def _once(self, kind: Kind, texts: list[str], deadline: float | None) -> list[list[float]]:
+    def _once(self, kind: Kind, texts: list[str], deadline: float | None, searches: bool) -> list[list[float]]:
         in_loop = _guard.in_own_loop()
         if self._how.local:
             return self._read(self._ask(kind, texts, in_loop, None), texts)[0]
-        held = self._enter(deadline)
+        held = self._enter(deadline, searches)
         context = contextvars.copy_context()
         call = _Call(lambda: context.run(self._ask, kind, texts, in_loop, self._left(deadline)), held)
         try:
@@ -114,9 +122,15 @@ class _Calls:
         finally:
             call.leave()
 
-    def _enter(self, deadline: float | None) -> _goclaw.Pass:
+    def _enter(self, deadline: float | None, searches: bool) -> _goclaw.Pass:
         left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-        held = self._engine()._native.enter_lane(self._how.lane, 1, left)
+        held = self._engine()._native.enter_lane(self._how.lane, 1, left, not searches)
+        if held is None and searches and self._engine().lanes[self._how.lane].paused:
+            raise RecallError(
+                f"lane `{self._how.lane}` is paused, so the query gets no vector",
+                code="memory.embedder_paused",
+                help=f'resume it, engine.lanes["{self._how.lane}"].resume(), or search by words: mode="text"',
+            )
         if held is None:
             raise _late(f"there was no turn in lane `{self._how.lane}` in time")
         return held
@@ -247,7 +261,7 @@ def _late(message: str) -> RecallError:
     )
 
 
-def _told(error: Exception) -> Exception:
+def _told(error: Exception, searches: bool) -> Exception:
     """The error as callers get it; what the embedder itself raised is its cause."""
     code = getattr(error, "code", "")
     if isinstance(error, RecallError) and (code.startswith("memory.embedder") or code == "memory.model"):
@@ -257,5 +271,10 @@ def _told(error: Exception) -> Exception:
     return RecallError(
         f"the embedder failed: {type(error).__name__}: {error}",
         code="memory.embedder",
-        help="see to the embedder; nothing was memorized",
+        help="see to the embedder; "
+        + (
+            'meanwhile mode="text" searches by words'
+            if searches
+            else "what needed its vector at once was not memorized"
+        ),
     )

@@ -115,7 +115,7 @@ class _Embeddings:
             deadline = None if bound is None else time.monotonic() + to_seconds(bound)
             # What a model embeds in one way only may have been kept before.
             kind: Kind = "query" if maker.how.asks_apart else "text"
-            return self._vectors(maker, kind, [text], deadline)[0]
+            return self._vectors(maker, kind, [text], deadline, searches=True)[0]
 
         return self._of_one_model(make)[1]
 
@@ -204,11 +204,13 @@ class _Embeddings:
                 )
             return maker, self._native.model()[2]
 
-    def _vectors(self, maker: _Maker, kind: Kind, texts: list[str], deadline: float | None) -> list[list[float]]:
+    def _vectors(
+        self, maker: _Maker, kind: Kind, texts: list[str], deadline: float | None, *, searches: bool = False
+    ) -> list[list[float]]:
         made = {text: vector for text in texts if (vector := maker.cache.get(kind, text)) is not None}
         missing = [text for text in dict.fromkeys(texts) if text not in made]
         for batch in maker.calls.batches(missing):
-            vectors = maker.calls.call(kind, batch, deadline)
+            vectors = maker.calls.call(kind, batch, deadline, searches=searches)
             self._native.settle_model(maker.how.model, len(vectors[0]))
             for text, vector in zip(batch, vectors, strict=True):
                 made[text] = vector

@@ -57,6 +57,8 @@ class _Recall:
 
     def _memorize(self, session: str, drafts: list[_Draft], task: str | None, how: Memorizing) -> list[str]:
         missing = self._missing(drafts, how)
+        if missing:
+            self._native.check_drafts(session, drafts)
         while missing:
             generation, made = self._embeddings.make([text for _, text in missing])
             for (draft, _), vector in zip(missing, made, strict=True):
@@ -87,6 +89,8 @@ class _Recall:
             asked.text = "\n".join([*turns, query])
         wanted = asked.text is not None and asked.text.strip() and asked.vector is None and search.mode != "text"
         asked.to_embed = asked.text if wanted and self._embeddings.when is not None else None
+        if asked.to_embed is not None:
+            self._native.check_search(session, asked.to_embed, search)
         return asked
 
     def _turns(self, session: str, context: str | Sequence[str] | int) -> tuple[Sequence[str], list[str]]:
@@ -157,6 +161,12 @@ def _drafts(
 ) -> list[_Draft]:
     if isinstance(contents, (str, bytes)):
         raise RecallError("`contents` is one thing", code="memory.content", help="write [content], or use memorize()")
+    if isinstance(metadata, (str, Mapping)):
+        raise RecallError(
+            "`metadata` is one thing, and each content has its own",
+            code="memory.metadata",
+            help="give one mapping, or None, per content: metadata=[{...}, None]; for all the same [{...}] * n",
+        )
     all_contents = list(contents)
     all_metadata = [None] * len(all_contents) if metadata is None else list(metadata)
     all_vectors = [None] * len(all_contents) if vectors is None else list(vectors)
@@ -170,6 +180,12 @@ def _drafts(
 
 
 def _draft(content: Any, metadata: Mapping[str, Any] | None, vector: Sequence[float] | None) -> _Draft:
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise RecallError(
+            f"the metadata is {metadata!r:.80}, no mapping",
+            code="memory.metadata",
+            help='give plain values by names: {"kind": "fact"}',
+        )
     kept = None if not metadata else json_of(dict(metadata), "the metadata", "memory.metadata")
     parts = None if vector is None else numbers(vector)
     if isinstance(content, str):

@@ -21,14 +21,12 @@ pub(super) enum GuestAsk {
     Enter {
         lane: String,
         cost: u32,
-        reply: Reply<Result<Admitted>>,
+        waits_for_resume: bool,
+        reply: Reply<Result<Option<Admitted>>>,
         asker: Weak<()>,
     },
     /// Nothing of the lane begins for a while.
-    Hold {
-        lane: String,
-        pause: Millis,
-    },
+    Hold { lane: String, pause: Millis },
     /// A permit came back.
     Left,
 }
@@ -68,28 +66,27 @@ impl Drop for Pass {
 /// A place in the line for a pass; whoever drops it has left the line.
 pub struct Entrance {
     /// `None` once it has answered.
-    permit: Option<mpsc::Receiver<Result<Admitted>>>,
+    permit: Option<mpsc::Receiver<Result<Option<Admitted>>>>,
     inbox: Arc<Inbox>,
     _asker: Arc<()>,
 }
 
 impl Entrance {
-    /// Waits for the pass. `None` when the time is over first: call again.
+    /// Waits for the pass. `None` when the time is over first: call again. No pass where the lane is paused and
+    /// the asker does not wait for that.
     ///
     /// # Errors
     /// `lane.unknown`, `engine.closed`.
-    pub fn wait(&mut self, timeout: Duration) -> Option<Result<Pass>> {
+    pub fn wait(&mut self, timeout: Duration) -> Option<Result<Option<Pass>>> {
         let permit = match self.permit.as_ref()?.recv_timeout(timeout) {
             Ok(permit) => permit,
             Err(mpsc::RecvTimeoutError::Timeout) => return None,
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(refusal::closed()),
         };
         self.permit = None;
-        Some(permit.map(|(permit, lane)| Pass {
-            permit: Some(permit),
-            lane,
-            inbox: Arc::clone(&self.inbox),
-        }))
+        let inbox = &self.inbox;
+        let pass = |(permit, lane)| Pass { permit: Some(permit), lane, inbox: Arc::clone(inbox) };
+        Some(permit.map(|admitted| admitted.map(pass)))
     }
 }
 
@@ -109,17 +106,19 @@ impl Engine {
         Pass { permit: None, lane, inbox: Arc::clone(&self.shared.inbox) }
     }
 
-    /// Asks for a pass into a lane, for work that takes `cost` units of its rate.
+    /// Asks for a pass into a lane, for work that takes `cost` units of its rate. Without `waits_for_resume` there
+    /// is none while the lane is paused.
     ///
     /// # Errors
     /// `engine.closed`.
-    pub fn enter_lane(&self, lane: &str, cost: u32) -> Result<Entrance> {
+    pub fn enter_lane(&self, lane: &str, cost: u32, waits_for_resume: bool) -> Result<Entrance> {
         let (reply, permit) = mpsc::sync_channel(1);
         let asker = Arc::new(());
         let inbox = Arc::clone(&self.shared.inbox);
         inbox.push(Message::Guest(GuestAsk::Enter {
             lane: lane.into(),
             cost,
+            waits_for_resume,
             reply,
             asker: Arc::downgrade(&asker),
         }))?;

@@ -36,12 +36,12 @@ pub(super) fn content(content: &Content) -> Result<()> {
         let help = "memorize a text, JSON or bytes that say something";
         return Err(Error::new("memory.empty", "there is nothing to memorize", help));
     }
-    size("the content", content.len(), CONTENT_MAX)
+    size("the content", content.len(), CONTENT_MAX, "memorize it in parts, or a summary of it")
 }
 
 pub(super) fn metadata(metadata: Option<&str>) -> Result<()> {
     let Some(text) = metadata else { return Ok(()) };
-    size("the metadata", text.len(), METADATA_MAX)?;
+    size("the metadata", text.len(), METADATA_MAX, "keep what is large in the content")?;
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(serde_json::Value::Object(_)) => Ok(()),
         _ => Err(Error::new(
@@ -52,19 +52,19 @@ pub(super) fn metadata(metadata: Option<&str>) -> Result<()> {
     }
 }
 
-fn size(what: &str, len: usize, max: usize) -> Result<()> {
+fn size(what: &str, len: usize, max: usize, help: &str) -> Result<()> {
     if len <= max {
         return Ok(());
     }
     let message = format!("{what} has {len} bytes, and {max} are allowed");
-    Err(Error::new("memory.too_large", message, "memorize it in parts, or a summary of it"))
+    Err(Error::new("memory.too_large", message, help))
 }
 
 pub(super) fn query(text: &str) -> Result<()> {
     if text.trim().is_empty() {
         return Err(empty_query());
     }
-    size("the query", text.len(), QUERY_MAX)
+    size("the query", text.len(), QUERY_MAX, "search by a part of it, or by a summary")
 }
 
 pub(super) fn empty_query() -> Error {
@@ -72,6 +72,23 @@ pub(super) fn empty_query() -> Error {
         "memory.query",
         "a search needs a query or a vector, and has neither",
         "pass a query; without one, recent(session) answers the latest memories",
+    )
+}
+
+/// Whoever has an embedder has made a vector of the text before.
+pub(super) fn no_vector() -> Error {
+    Error::new(
+        "memory.query",
+        "a search by vector alone has a text and no vector, and no embedder makes one",
+        "open the memory with an embedder, pass vector=, or search by words: mode=\"text\"",
+    )
+}
+
+pub(super) fn no_words() -> Error {
+    Error::new(
+        "memory.query",
+        "a search by words alone has a vector and no query",
+        "pass a query, or search by vector: mode=\"vector\"",
     )
 }
 

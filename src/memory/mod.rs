@@ -9,7 +9,6 @@ mod backlog;
 mod check;
 mod cold;
 mod due;
-mod filter;
 mod forget;
 mod image;
 #[cfg(test)]
@@ -37,7 +36,6 @@ mod vectors;
 mod workspace;
 
 pub use cold::{Cellar, ColdStats, Found, Moved, Policy, Tiers};
-pub use filter::Filter;
 pub use forget::{Forget, Forgotten};
 pub use notes::{Import, Imported};
 pub use query::{Boost, Fusion, Hit, Mode, Parts, Query, Weights};

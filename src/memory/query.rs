@@ -1,11 +1,10 @@
 //! What a search is asked, what it answers, and what it refuses.
 
 use super::check;
-use super::filter::Filter;
 pub use crate::index::adjust::Boost;
 pub use crate::index::fuse::{Fusion, Weights};
 pub use crate::index::search::Mode;
-use crate::model::{EntryId, Error, Memorized, Result};
+use crate::model::{EntryId, Error, Memorized, MetadataFilter, Result};
 
 /// Largest weight of a leg.
 const WEIGHT_MAX: f64 = 1e6;
@@ -25,7 +24,7 @@ pub struct Query {
     /// What each leg counts for. A leg that is asked alone counts 1 where its weight is 0.
     pub weights: Weights,
     /// Only memories whose metadata meets this.
-    pub filter: Filter,
+    pub filter: MetadataFilter,
     /// Only memories that are at least this strong.
     pub min_strength: Option<f64>,
     /// Not these, such as the turns that widened the query.
@@ -66,6 +65,16 @@ pub struct Parts {
 }
 
 impl Query {
+    /// Refuses what a search of the session refuses, before the text has its vector.
+    ///
+    /// # Errors
+    /// `memory.session`, and those of a search.
+    pub fn check_without_vector(mut self, session: &str) -> Result<()> {
+        check::session(session)?;
+        self.mode = Mode::Hybrid;
+        self.check()
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         check::top_k(self.top_k)?;
         if let Some(text) = &self.text {
@@ -77,13 +86,11 @@ impl Query {
         if let Some(threshold) = self.min_strength {
             check::threshold(threshold)?;
         }
-        let has = match self.mode {
-            Mode::Hybrid => self.text.is_some() || self.vector.is_some(),
-            Mode::Vector => self.vector.is_some(),
-            Mode::Text => self.text.is_some(),
-        };
-        if !has {
-            return Err(check::empty_query());
+        match (self.mode, self.text.is_some(), self.vector.is_some()) {
+            (_, false, false) => return Err(check::empty_query()),
+            (Mode::Vector, true, false) => return Err(check::no_vector()),
+            (Mode::Text, false, true) => return Err(check::no_words()),
+            _ => {}
         }
         weights(self.weights)?;
         within("smoothing", self.smoothing, 1.0)?;

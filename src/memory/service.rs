@@ -139,6 +139,22 @@ impl Memory {
         &self.tally
     }
 
+    /// Refuses what `draft` refuses whatever the model; for those who make vectors first, which costs.
+    ///
+    /// # Errors
+    /// `memory.session`, `memory.empty`, `memory.too_large`, `memory.metadata`, `memory.vector`.
+    pub fn check_drafts(session: &str, drafts: &[Draft]) -> Result<()> {
+        check::session(session)?;
+        for draft in drafts {
+            check::content(&draft.content)?;
+            check::metadata(draft.metadata.as_deref())?;
+            if let Some(vector) = &draft.vector {
+                check::vector(vector)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes operations that memorize, and the ids that the entries will have. Nothing is memorized
     /// before they are committed.
     ///
@@ -163,16 +179,9 @@ impl Memory {
         session: &str,
         drafts: Vec<Draft>,
     ) -> Result<(Vec<EntryId>, Vec<MemoryOp>)> {
-        check::session(session)?;
+        Self::check_drafts(session, &drafts)?;
         let (session, now): (Arc<str>, _) = (session.into(), self.now());
         let first = self.fsrs_unseen(&session)?.review(None, Grade::Good, 0.0);
-        for draft in &drafts {
-            check::content(&draft.content)?;
-            check::metadata(draft.metadata.as_deref())?;
-            if let Some(vector) = &draft.vector {
-                check::vector(vector)?;
-            }
-        }
         if let Some(vector) = drafts.iter().find_map(|draft| draft.vector.as_ref()) {
             self.settle_model(None, vector.len())?;
         }

@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod fact;
 mod failure;
+mod filter;
 mod id;
 mod memory;
 mod payload;
@@ -25,6 +26,7 @@ pub use error::{Error, Problem, Result};
 pub use event::{CancelCause, Event, Growth, Record, SkipReason, Submitted};
 pub use fact::{Detail, Fact, FactKind, WHOLE};
 pub use failure::{Failure, FailureKind};
+pub use filter::MetadataFilter;
 pub use id::{BatchId, EntryId, NodeIx, RunId, Span, TaskRef};
 pub use memory::{
     Away, Content, Entry, Forgetting, Grade, Memorized, MemoryOp, NO_RUN, VectorModel,

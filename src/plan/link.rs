@@ -213,6 +213,17 @@ impl<'a> Scope<'a> {
                         findings.add(code::BAD_TEMPLATE, id, message, help);
                     }
                 }
+                None if name == "item"
+                    && matches!(place, Place::Memory(_))
+                    && task.is_some_and(|task| task.each.is_some()) =>
+                {
+                    let message = format!(
+                        "the {noun} in {} refers to `item`, and children of a map share one look-up",
+                        owner(id, place)
+                    );
+                    let help = "search inside of the agent: ctx.memory.retrieve(item)";
+                    findings.add(code::BAD_TEMPLATE, id, message, help);
+                }
                 None => {
                     let message = format!(
                         "the {noun} in {} refers to `{name}`, which is not a task",

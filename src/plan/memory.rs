@@ -1,8 +1,10 @@
 //! Checks of what workflows and tasks say of memory, and what a plan asks of it.
 
+use serde_json::Value;
+
 use super::Plan;
 use super::findings::{Findings, code};
-use crate::model::{MemoryPolicy, NodeIx, RECALLED_MAX, Retrieve};
+use crate::model::{Expr, MemoryPolicy, MetadataFilter, NodeIx, RECALLED_MAX, Retrieve};
 
 /// Checks a workflow's policy.
 pub(super) fn policy(policy: &MemoryPolicy, findings: &mut Findings) {
@@ -46,6 +48,29 @@ pub(super) fn retrieve(task: &str, retrieve: &Retrieve, findings: &mut Findings)
             "`min_strength` of task `{task}` is {least}, and strengths lie between 0 and 1"
         );
         add(message, "0.3 leaves out what is nearly gone");
+    }
+    if let Some(filter) = retrieve.filter.as_ref().and_then(constant)
+        && let Err(error) = MetadataFilter::parse(&filter.to_string())
+    {
+        add(format!("`filter` of task `{task}`: {}", error.message), &error.help);
+    }
+}
+
+/// What is known of a filter before it is evaluated; `None` where that is nothing.
+fn constant(filter: &Expr) -> Option<Value> {
+    match filter {
+        // The same as none.
+        Expr::Value(Value::Null) => None,
+        Expr::Value(value) => Some(value.clone()),
+        // All of its names must fit, so each can be looked at by itself.
+        Expr::Dict(parts) => {
+            let known = parts.iter().filter_map(|(name, part)| match part {
+                Expr::Value(value) => Some((name.clone(), value.clone())),
+                _ => None,
+            });
+            Some(Value::Object(known.collect()))
+        }
+        _ => None,
     }
 }
 

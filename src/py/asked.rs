@@ -4,8 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::errors;
-use crate::memory::{Boost, Duplicates, Filter, Fusion, Mode, Query, Twins, Weights};
-use crate::model::{EntryId, Error, Result};
+use crate::memory::{Boost, Draft, Duplicates, Fusion, Mode, Query, Twins, Weights};
+use crate::model::{Content, EntryId, Error, MetadataFilter, Result};
 
 /// One thing to memorize (`_recall._Draft`).
 #[derive(FromPyObject)]
@@ -14,6 +14,23 @@ pub(super) struct AskedDraft<'py> {
     pub(super) is_json: bool,
     pub(super) metadata: Option<String>,
     pub(super) vector: Option<Vec<f32>>,
+}
+
+/// What is to be memorized, in the core's form.
+pub(super) fn drafts(
+    asked: Vec<AskedDraft<'_>>,
+    task: Option<&str>,
+    pinned: bool,
+) -> PyResult<Vec<Draft>> {
+    let read = |AskedDraft { content, is_json, metadata, vector }| {
+        let content = match content.cast::<PyBytes>() {
+            Ok(bytes) => Content::Bytes(bytes.as_bytes().to_vec()),
+            Err(_) if is_json => Content::Json(content.extract()?),
+            Err(_) => Content::Text(content.extract()?),
+        };
+        Ok(Draft { content, metadata, vector, task: task.map(str::to_owned), pinned })
+    };
+    asked.into_iter().map(read).collect()
 }
 
 /// How to memorize (`_verbs.Memorizing`).
@@ -79,7 +96,10 @@ impl AskedSearch {
             },
             fusion: if self.fusion == "rrf" { Fusion::Rrf } else { Fusion::Score },
             weights: Weights { vector: self.both_weights.0, text: self.both_weights.1 },
-            filter: self.filter_json.as_deref().map_or(Ok(Filter::default()), Filter::parse)?,
+            filter: match &self.filter_json {
+                Some(json) => MetadataFilter::parse(json)?,
+                None => MetadataFilter::default(),
+            },
             min_strength: self.min_strength,
             without,
             smoothing: self.smoothing,

@@ -349,15 +349,17 @@ impl PyEngine {
         PyVectors(Arc::clone(self.engine.memory()))
     }
 
-    /// Waits up to so many seconds for the right to do work of a lane outside of any run.
+    /// Waits up to so many seconds for the right to do work of a lane outside of any run; where it is
+    /// paused, only if told so.
     fn enter_lane(
         &self,
         py: Python<'_>,
         lane: &str,
         cost: u32,
         seconds: Option<f64>,
+        waits_for_resume: bool,
     ) -> PyResult<Option<PyPass>> {
-        guest::enter(py, &self.engine, lane, cost, seconds)
+        guest::enter(py, &self.engine, lane, cost, seconds, waits_for_resume)
     }
 
     fn session(&self, py: Python<'_>, key: &str) -> PyResult<SessionRow> {

@@ -15,25 +15,26 @@ use crate::model::LaneCard;
 #[pyclass(frozen, name = "Pass", module = "goclaw._goclaw")]
 pub(super) struct PyPass(Mutex<Option<Pass>>);
 
-/// Waits for a pass; `None` when the time (seconds) is over first.
+/// Waits for a pass; `None` when the time (seconds) is over first, or the lane is paused and that is not waited for.
 pub(super) fn enter(
     py: Python<'_>,
     engine: &Engine,
     lane: &str,
     cost: u32,
     seconds: Option<f64>,
+    waits_for_resume: bool,
 ) -> PyResult<Option<PyPass>> {
     if let Some(card) = lane_here(py).filter(|card| card.lane == lane) {
         // It holds a permit of this lane: waiting for a second one could last for ever.
         return Ok(Some(PyPass(Mutex::new(Some(engine.pass_of_holder(card))))));
     }
-    let entrance = py.detach(|| engine.enter_lane(lane, cost));
+    let entrance = py.detach(|| engine.enter_lane(lane, cost, waits_for_resume));
     let mut entrance = entrance.map_err(|error| errors::raised(py, &error))?;
     let timeout = seconds.map(|s| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX));
     // The receiver moves into the closure: it may not be shared.
     let pass = wait(py, timeout, move |slice| entrance.wait(slice))?;
     let pass = pass.transpose().map_err(|error| errors::raised(py, &error))?;
-    Ok(pass.map(|pass| PyPass(Mutex::new(Some(pass)))))
+    Ok(pass.flatten().map(|pass| PyPass(Mutex::new(Some(pass)))))
 }
 
 /// The lane that the caller runs in, where it is an agent.

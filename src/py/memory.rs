@@ -13,9 +13,9 @@ use super::asked::{
 };
 use super::forgetting::{self, AskedForgetting, ForgettingRow};
 use super::notes::PyImport;
-use super::{errors, recall};
+use super::{asked, errors, recall};
 use crate::agent::Batch;
-use crate::memory::{self, Draft, Forget, Hit, Memory, Parts, Policy, Sweep, Tally, Tiers};
+use crate::memory::{self, Forget, Hit, Memory, Parts, Policy, Sweep, Tally, Tiers};
 use crate::model::{Content, EntryId, Error, Memorized, MemoryOp, Result};
 
 /// The call of a task that writes: what it writes is kept there until it completes.
@@ -131,19 +131,7 @@ impl PyMemory {
         generation: Option<u32>,
     ) -> PyResult<Vec<String>> {
         let task = task.or_else(|| self.desk.as_ref().map(|desk| desk.task.clone()));
-        let drafts: PyResult<Vec<Draft>> = drafts
-            .into_iter()
-            .map(|AskedDraft { content, is_json, metadata, vector }| {
-                let content = match content.cast::<PyBytes>() {
-                    Ok(bytes) => Content::Bytes(bytes.as_bytes().to_vec()),
-                    Err(_) if is_json => Content::Json(content.extract()?),
-                    Err(_) => Content::Text(content.extract()?),
-                };
-                let (task, pinned) = (task.clone(), how.pinned);
-                Ok(Draft { content, metadata, vector, task, pinned })
-            })
-            .collect();
-        let drafts = drafts?;
+        let drafts = asked::drafts(drafts, task.as_deref(), how.pinned)?;
         let ids = self.ask(py, |memory| {
             self.check(session, true)?;
             let (ids, ops, repeated) = memory.draft_apart_of(
@@ -158,6 +146,34 @@ impl PyMemory {
             Ok(ids)
         })?;
         Ok(ids.iter().map(ToString::to_string).collect())
+    }
+
+    /// Refuses what `memorize` will refuse, before vectors are made of it.
+    fn check_drafts(
+        &self,
+        py: Python<'_>,
+        session: &str,
+        drafts: Vec<AskedDraft<'_>>,
+    ) -> PyResult<()> {
+        let drafts = asked::drafts(drafts, None, false)?;
+        self.ask(py, |_| {
+            self.check(session, true)?;
+            Memory::check_drafts(session, &drafts)
+        })
+    }
+
+    /// Refuses what `retrieve` will refuse, before a vector is made of the text.
+    fn check_search(
+        &self,
+        py: Python<'_>,
+        session: &str,
+        text: Option<String>,
+        search: AskedSearch,
+    ) -> PyResult<()> {
+        self.ask(py, |_| {
+            self.check(session, false)?;
+            search.query(text, None, Vec::new())?.check_without_vector(session)
+        })
     }
 
     fn retrieve<'py>(

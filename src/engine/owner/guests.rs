@@ -12,20 +12,26 @@ pub(super) struct Guest {
     lane: usize,
     cost: u32,
     since: Timestamp,
-    reply: Reply<Result<Admitted>>,
+    /// False: it does not wait for somebody to resume the lane.
+    waits_for_resume: bool,
+    reply: Reply<Result<Option<Admitted>>>,
     asker: Weak<()>,
 }
 
 impl Owner {
     pub(super) fn guest_asked(&mut self, ask: GuestAsk) {
         match ask {
-            GuestAsk::Enter { lane, cost, reply, asker } => match self.lane_named(&lane) {
-                Ok(lane) => {
-                    self.guests.push(Guest { lane, cost, since: self.now, reply, asker });
+            GuestAsk::Enter { lane, cost, waits_for_resume, reply, asker } => {
+                match self.lane_named(&lane) {
+                    Ok(lane) => {
+                        let since = self.now;
+                        let guest = Guest { lane, cost, since, waits_for_resume, reply, asker };
+                        self.guests.push(guest);
+                    }
+                    // The asker may have gone.
+                    Err(error) => drop(reply.send(Err(error))),
                 }
-                // The asker may have gone.
-                Err(error) => drop(reply.send(Err(error))),
-            },
+            }
             GuestAsk::Hold { lane, pause } => {
                 if let Some(lane) = self.lanes.index(&lane) {
                     self.lanes.hold(lane, None, self.now.plus(pause));
@@ -46,6 +52,10 @@ impl Owner {
             if guest.asker.strong_count() == 0 {
                 continue;
             }
+            if !guest.waits_for_resume && self.lanes.is_paused(guest.lane) {
+                drop(guest.reply.send(Ok(None)));
+                continue;
+            }
             let permit = match full.contains(&guest.lane) {
                 true => None,
                 false => self.lanes.guest(guest.lane, guest.cost, guest.since, self.now),
@@ -54,7 +64,7 @@ impl Owner {
                 // One whose asker has gone since comes back with the error, and is free again.
                 Some(permit) => {
                     let card = Arc::clone(self.lanes.lane(guest.lane).card());
-                    drop(guest.reply.send(Ok((permit, card))));
+                    drop(guest.reply.send(Ok(Some((permit, card)))));
                 }
                 None => {
                     full.push(guest.lane);

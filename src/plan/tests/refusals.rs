@@ -248,6 +248,22 @@ fn what_is_said_of_memory_makes_sense() {
         assert!(message.contains(&format!("is {top_k}, and 1 to 1000")), "{message}");
     }
     assert!(bad(json!({"query": query, "min_strength": 1.5})).contains("min_strength"));
+    for filter in [
+        json!({"value": {"year": {"$regex": "x"}}}),
+        json!({"value": ["fact"]}),
+        json!({"dict": [["kind", {"template": "{{ input.kind }}"}], ["$near", {"value": 1}]]}),
+    ] {
+        let message = bad(json!({"query": query, "filter": filter}));
+        assert!(message.starts_with("`filter` of task `sum`: "), "{message}");
+    }
+    for filter in [json!({"value": null}), json!({"template": "{{ input.filter }}"})] {
+        plan(vec![task_from(with(json!({"query": query, "filter": filter})))]);
+    }
+    let mut map = with(json!({"query": {"template": "{{ item }}"}}));
+    map["each"] = json!({"param": "x", "items": {"value": [1]}});
+    let (message, help) = only_of_task(map, "workflow.bad_template");
+    assert!(message.contains("share one look-up"), "{message}");
+    assert!(help.contains("ctx.memory.retrieve"), "{help}");
     let broken = json!({"query": {"template": "{{ fetsh.title }}"}});
     let (message, help) = only_of_task(with(broken), "workflow.bad_template");
     assert!(

@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use serde_json::json;
 
 use super::*;
-use crate::memory::{Draft, Filter, Forget, Journal, Memory, Mode, Query, Shelves};
-use crate::model::{Content, EntryId, Event, Grade, NO_RUN, Record, Timestamp};
+use crate::memory::{Draft, Forget, Journal, Memory, Mode, Query, Shelves};
+use crate::model::{Content, EntryId, Event, Grade, MetadataFilter, NO_RUN, Record, Timestamp};
 use crate::store::{DiskStore, Options, Store};
 use crate::tier::{self, Files, Tag};
 
@@ -313,8 +313,10 @@ fn filters_and_strength_are_those_of_the_stub() {
     });
     let ids = memory.memorize("s", drafts.collect()).expect("it memorizes");
     memory.move_cold("s", &EVERYTHING, 999, false).expect("a move");
-    let with =
-        |filter: &str| Query { filter: Filter::parse(filter).expect("a filter"), ..near(0.0, 3) };
+    let with = |filter: &str| Query {
+        filter: MetadataFilter::parse(filter).expect("a filter"),
+        ..near(0.0, 3)
+    };
     assert_eq!(found(&world, "s", &with(r#"{"kind": "rare"}"#)), ["f 49", "f 99", "f 149"]);
     let before = world.tier.asked.load(Ordering::Relaxed);
     // No tag says so: the tier is asked for more and more.

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Error, Result};
+use super::{Error, Result};
 
 /// Longest filter as JSON, in bytes.
 const FILTER_MAX: usize = 64 << 10;
@@ -17,14 +17,14 @@ const OPERATORS: &str =
 
 /// Conditions that a memory's metadata meets or does not. The default lets everything through.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Filter(Vec<Condition>);
+pub struct MetadataFilter(Vec<Condition>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Condition {
     Field(String, Test),
-    All(Vec<Filter>),
-    Any(Vec<Filter>),
-    Not(Filter),
+    All(Vec<MetadataFilter>),
+    Any(Vec<MetadataFilter>),
+    Not(MetadataFilter),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ enum Test {
     Exists(bool),
 }
 
-impl Filter {
+impl MetadataFilter {
     /// Reads a filter from JSON.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Filter {
 
     /// Names and values that every metadata it lets through has, or has in a list: a coarse filter for
     /// those who know no other. Large numbers are left out, for they are equal to others nearby.
-    pub(super) fn musts(&self) -> Map<String, Value> {
+    pub fn musts(&self) -> Map<String, Value> {
         let mut musts = Map::new();
         for condition in &self.0 {
             match condition {
@@ -198,14 +198,14 @@ fn order(one: &Value, other: &Value) -> Option<Ordering> {
     }
 }
 
-fn filter(operator: &str, value: Value) -> Result<Filter> {
+fn filter(operator: &str, value: Value) -> Result<MetadataFilter> {
     match value {
-        Value::Object(fields) => Filter::of(fields),
+        Value::Object(fields) => MetadataFilter::of(fields),
         _ => Err(refused(format!("`{operator}` is given {value}"), "give it a filter")),
     }
 }
 
-fn filters(operator: &str, value: Value) -> Result<Vec<Filter>> {
+fn filters(operator: &str, value: Value) -> Result<Vec<MetadataFilter>> {
     match value {
         Value::Array(items) if !items.is_empty() => {
             items.into_iter().map(|item| filter(operator, item)).collect()
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     fn shows(filter: &Value, metadata: &Value) -> bool {
-        let filter = Filter::parse(&filter.to_string()).expect("a filter");
+        let filter = MetadataFilter::parse(&filter.to_string()).expect("a filter");
         filter.shows(metadata.as_object())
     }
 
@@ -311,7 +311,7 @@ mod tests {
             json!({"$not": 3}),
             json!({"x": "y".repeat(FILTER_MAX)}),
         ] {
-            let error = Filter::parse(&filter.to_string()).expect_err("a refusal");
+            let error = MetadataFilter::parse(&filter.to_string()).expect_err("a refusal");
             assert_eq!(error.code, "memory.filter", "{filter}");
         }
     }
