@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -246,6 +247,21 @@ fn qdrant_is_a_tier() {
         let made = Box::new(tier(&server));
         servers.lock().expect("sound").push(server);
         made
+    });
+}
+
+/// The server inside this test is a likeness; this is the thing itself. Start one, and
+/// `GOCLAW_TEST_QDRANT=http://127.0.0.1:6333 cargo test --lib real_qdrant -- --ignored`.
+#[test]
+#[ignore = "needs a Qdrant server, which GOCLAW_TEST_QDRANT names"]
+fn a_real_qdrant_is_a_tier() {
+    let url = std::env::var("GOCLAW_TEST_QDRANT").expect("where the server is");
+    let made = AtomicUsize::new(0);
+    suite(&|| {
+        let number = made.fetch_add(1, Ordering::Relaxed);
+        let collection = format!("goclaw-test-{}-{number}", std::process::id());
+        let tier = Qdrant::new("qdrant", remote(&url), &collection);
+        Box::new(tier.expect("a tier"))
     });
 }
 
