@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from types import ModuleType
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, TypeVar, final
 
 from ._embeddings import _Embeddings
 from ._recall import _Draft
@@ -15,6 +15,8 @@ from .forgetting import Forgetting
 from .memory import SessionMemory
 from .recalled import Recalled
 from .session import Signal, Signals
+
+_T = TypeVar("_T")
 
 __all__ = [
     "Context",
@@ -40,6 +42,7 @@ __all__ = [
     "_fsrs_preset",
     "_fsrs_strength",
     "_loan",
+    "_one_wait",
     "_relay",
     "_selftest",
     "_work",
@@ -235,6 +238,7 @@ class _Loan:
     def gives_up(self, returning: bool) -> None: ...
 
 def _loan() -> _Loan | None: ...
+def _one_wait(wait: Callable[[], _T], /) -> _T: ...
 
 @final
 class Tickets:

@@ -7,7 +7,7 @@ is over, and comes back before any of those that waited goes on; others ready in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,47 +19,38 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def lent(future: asyncio.Future[T], *, withdraw: Callable[[], None] | None = None) -> T:
-    """Awaits a future of this loop that the engine settles. Outside of agents it is awaited and no more.
+async def lent(waiting: Awaitable[T], *, withdraw: Callable[[], None] | None = None) -> T:
+    """Awaits what the engine settles, which may take several steps. Outside of agents it is awaited and no more.
 
     Cancelled, too, the coroutine takes its permit before it goes on; where its attempt has been given up it goes on
     without.
 
     Args:
-        future: What to wait for.
-        withdraw: Called where the wait is cancelled, before anything else is waited for.
+        waiting: What to wait for.
+        withdraw: Called where it is cancelled while it waits for its permit, before it waits on.
 
     Returns:
-        What it is settled with.
+        What it results in.
     """
-    loan = None if future.done() else _goclaw._loan()
+    loan = _goclaw._loan()
     if loan is None:
-        return await _withdrawing(future, withdraw)
+        return await waiting
     loop = asyncio.get_running_loop()
     loan.waits()
     loop.call_soon(loan.look)
     try:
-        result = await _withdrawing(future, withdraw)
+        result = await waiting
     except GeneratorExit:
         loan.gives_up(False)
         raise
     except BaseException:
-        await _take_again(loan, loop)
+        await _take_again(loan, loop, None)
         raise
-    await _take_again(loan, loop)
+    await _take_again(loan, loop, withdraw)
     return result
 
 
-async def _withdrawing(future: asyncio.Future[T], withdraw: Callable[[], None] | None) -> T:
-    try:
-        return await future
-    except asyncio.CancelledError:
-        if withdraw is not None:
-            withdraw()
-        raise
-
-
-async def _take_again(loan: _Loan, loop: asyncio.AbstractEventLoop) -> None:
+async def _take_again(loan: _Loan, loop: asyncio.AbstractEventLoop, withdraw: Callable[[], None] | None) -> None:
     loan.returns()
     cancelled: asyncio.CancelledError | None = None
     while not loan.may_go_on():
@@ -70,6 +61,8 @@ async def _take_again(loan: _Loan, loop: asyncio.AbstractEventLoop) -> None:
         except asyncio.CancelledError as error:
             # Cleaning up is going on, too: first the permit.
             cancelled = error
+            if withdraw is not None:
+                withdraw()
         except GeneratorExit:
             loan.gives_up(True)
             raise

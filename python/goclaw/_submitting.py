@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
-from . import _guard
+from . import _goclaw, _guard
 from ._keywords import ManyWords, RunWords, SubmitWords, only, spelled_out
 from ._looking import Looking
 from ._options import DURABILITIES, _priority, one_of
@@ -19,8 +20,6 @@ from .session import _place
 
 if TYPE_CHECKING:
     import asyncio
-
-    from . import _goclaw
 
 R = TypeVar("R")
 _CONFLICTS = ("error", "existing")
@@ -131,10 +130,14 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit`.
         """
+        from . import _lend
+
         only(SubmitWords, options, "asubmit")
-        make = partial(self._tickets, flow, [input], options, block=True, soon=True)
         seconds = None if timeout is None else to_seconds(timeout, what="timeout")
-        return self._started(await _accepted(make, seconds, self._full_lanes))[0]
+        tickets, deadline = await self._asked(flow, input, options, seconds)
+        answers = _answered(tickets, deadline, seconds, self._full_lanes)
+        # Who waits for a place waits for others, who may need this permit.
+        return self._started(await _lend.lent(answers, withdraw=tickets.give_up))[0]
 
     @spelled_out(ManyWords)
     def submit_many(
@@ -187,11 +190,16 @@ class Submitting(Looking):
         """
         only(RunWords, options, "run")
         _guard.refuse_own_loop("run a workflow")
-        started = self.submit(flow, input, **options)
+        tickets = self._tickets(flow, [input], options, block=_blocks(None, None))
+        run: Run[R] = _goclaw._one_wait(partial(self._ran, tickets))
+        return run._outcome()
+
+    def _ran(self, tickets: _goclaw.Tickets) -> Run[Any]:
+        started = self._started(tickets.wait())[0]
         _guard.refuse_own_session(started._handle, started.id)
         # This thread has nothing to do until the run ends, so it works on the run's tasks.
         self._native.help(started._handle)
-        return started.result()
+        return started._until_ended()
 
     @spelled_out(RunWords)
     async def arun(self, flow: Definition[R], input: Any = None, **options: Unpack[RunWords]) -> R:
@@ -208,8 +216,27 @@ class Submitting(Looking):
         Raises:
             GoclawError: as `submit` and `Run.result`.
         """
+        from . import _lend
+
         only(RunWords, options, "arun")
-        return await (await self.asubmit(flow, input, **options))
+        tickets, _ = await self._asked(flow, input, options, None)
+        run: Run[R] = await _lend.lent(self._aran(tickets))
+        return run._outcome()
+
+    async def _aran(self, tickets: _goclaw.Tickets) -> Run[Any]:
+        started = self._started(await _answered(tickets, None, None, self._full_lanes))[0]
+        return await started._ended()
+
+    async def _asked(
+        self, flow: Definition[R], input: Any, options: Mapping[str, Any], seconds: float | None
+    ) -> tuple[_goclaw.Tickets, float | None]:
+        """A submit that is on its way, and when its time is over on the loop's clock."""
+        import asyncio
+
+        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        make = partial(self._tickets, flow, [input], options, block=True, soon=True)
+        async with _in_time(deadline, seconds, self._full_lanes):
+            return await _made(make), deadline
 
     def _tickets(
         self,
@@ -292,47 +319,57 @@ def _blocks(wanted: bool | None, seconds: float | None) -> bool:
     return wanted is not False
 
 
-async def _accepted(
-    make: Callable[[], _goclaw.Tickets], seconds: float | None, full: Callable[[], str]
+async def _answered(
+    tickets: _goclaw.Tickets, deadline: float | None, seconds: float | None, full: Callable[[], str]
 ) -> builtins.list[_goclaw.Run | BaseException]:
-    """The answers to submits that are made on a thread, as values may be large and workflows not compiled yet."""
+    """The answers to submits; where they are not waited for any more they are withdrawn."""
     import asyncio
 
     from . import _lend
 
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[None] = loop.create_future()
+    tickets.on_answer(_lend.waker(loop, answered))
+    async with _in_time(deadline, seconds, full):
+        try:
+            await answered
+        except asyncio.CancelledError:
+            tickets.give_up()
+            raise
+    return tickets.answers()
+
+
+@asynccontextmanager
+async def _in_time(deadline: float | None, seconds: float | None, full: Callable[[], str]) -> AsyncIterator[None]:
+    """Ends what it is around at the deadline: no place came free."""
+    import asyncio
+
     try:
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    tickets = await _made(make)
-                    break
-                except GoclawError as error:
-                    if error.code != "engine.busy":
-                        raise
-                    await asyncio.sleep(_BUSY_PAUSE)
-            loop = asyncio.get_running_loop()
-            answered: asyncio.Future[None] = loop.create_future()
-            tickets.on_answer(_lend.waker(loop, answered))
-            # Who waits for a place waits for others, who may need this permit.
-            await _lend.lent(answered, withdraw=tickets.give_up)
+        async with asyncio.timeout_at(deadline):
+            yield
     except TimeoutError as late:
         raise LaneFull(
             f"no place came free in {await asyncio.to_thread(full)} within {seconds} s",
             help="submit later, wait longer, or give the lane more capacity or concurrency",
         ) from late
-    return tickets.answers()
 
 
 async def _made(make: Callable[[], _goclaw.Tickets]) -> _goclaw.Tickets:
+    """Submits on a thread, as values may be large and workflows not compiled yet."""
     import asyncio
 
-    making = asyncio.ensure_future(asyncio.to_thread(make))
-    try:
-        return await asyncio.shield(making)
-    except asyncio.CancelledError:
-        # The thread goes on: what it makes belongs to nobody.
-        making.add_done_callback(_give_up)
-        raise
+    while True:
+        making = asyncio.ensure_future(asyncio.to_thread(make))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # The thread goes on: what it makes belongs to nobody.
+            making.add_done_callback(_give_up)
+            raise
+        except GoclawError as error:
+            if error.code != "engine.busy":
+                raise
+        await asyncio.sleep(_BUSY_PAUSE)
 
 
 def _give_up(making: asyncio.Future[_goclaw.Tickets]) -> None:

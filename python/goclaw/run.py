@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
-from . import _guard
+from . import _goclaw, _guard
 from ._keywords import TaskWords, only, spelled_out
 from ._stream import EventStream
 from .durations import Duration, to_seconds
@@ -18,7 +18,6 @@ from .views import ChildView, Heartbeat, TaskView
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from . import _goclaw
     from ._looking import Looking
     from .agent import Agent
     from .builder import Workflow
@@ -149,18 +148,23 @@ class Run(Generic[R_co]):
             ResultTimeout: `run.wait_timeout` when the time is over; the run goes on.
             EngineClosed: `engine.closed` when the engine closes first.
         """
-        began = time.monotonic()
-        if not self.wait(timeout):
-            raise ResultTimeout(
-                f"run `{self.id}` is {self.state} and did not end within {timeout}",
-                help="wait longer, or look at run.tasks and run.events() to see where it stands",
-            )
-        into = self.into
-        if into is None:
-            return self._outcome()
-        left = None if timeout is None else to_seconds(timeout, what="timeout") - (time.monotonic() - began)
-        took: Run[R_co] = self._engine.get(into)
-        return took.result(None if left is None else max(0.0, left))
+        ended: Run[R_co] = _goclaw._one_wait(partial(self._until_ended, timeout))
+        return ended._outcome()
+
+    def _until_ended(self, timeout: Duration | None = None) -> Run[R_co]:
+        """Waits for the run whose outcome is this one's: another one where that took its message."""
+        deadline = None if timeout is None else time.monotonic() + to_seconds(timeout, what="timeout")
+        run: Run[R_co] = self
+        while True:
+            if not run.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                raise ResultTimeout(
+                    f"run `{run.id}` is {run.state} and did not end within {timeout}",
+                    help="wait longer, or look at run.tasks and run.events() to see where it stands",
+                )
+            into = run.into
+            if into is None:
+                return run
+            run = self._engine.get(into)
 
     @property
     def results(self) -> dict[str, Any]:
@@ -304,23 +308,32 @@ class Run(Generic[R_co]):
         return self._ended_result().__await__()
 
     async def _ended_result(self) -> R_co:
+        from . import _lend
+
+        if self._native.wait(0.0) and self.into is None:
+            return self._outcome()
+        return (await _lend.lent(self._ended()))._outcome()
+
+    async def _ended(self) -> Run[R_co]:
+        """`_until_ended` for coroutines."""
         import asyncio
 
         from . import _lend
 
-        native = self._native
-        if not native.wait(0.0):
-            _guard.refuse_own_session(native, self.id)
-            loop = asyncio.get_running_loop()
-            ended: asyncio.Future[None] = loop.create_future()
-            native.on_end(_lend.waker(loop, ended))
-            await _lend.lent(ended)
-            native.wait(0.0)
-        into = self.into
-        if into is None:
-            return self._outcome()
-        took: Run[R_co] = self._engine.get(into)
-        return await took
+        run: Run[R_co] = self
+        while True:
+            native = run._native
+            if not native.wait(0.0):
+                _guard.refuse_own_session(native, run.id)
+                loop = asyncio.get_running_loop()
+                ended: asyncio.Future[None] = loop.create_future()
+                native.on_end(_lend.waker(loop, ended))
+                await ended
+                native.wait(0.0)
+            into = run.into
+            if into is None:
+                return run
+            run = self._engine.get(into)
 
     def _outcome(self) -> R_co:
         error = None if self.state == "completed" else self._error()

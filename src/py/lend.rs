@@ -5,7 +5,7 @@
 //! GIL; for coroutines see `python/goclaw/_lend.py`. In a worker process nothing is lent: what an agent
 //! waits for there is another engine, with lanes of its own.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -117,6 +117,14 @@ impl Lending {
 
 thread_local! {
     static ON_LOOP: Cell<bool> = const { Cell::new(false) };
+    /// Waits of this thread that have parts, the innermost last.
+    static WHOLE: RefCell<Vec<Whole>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A wait of an agent that has parts: its permit is lent from the first on, until the whole is over.
+struct Whole {
+    lending: Arc<Lending>,
+    lent: bool,
 }
 
 /// This thread runs the event loop: it never waits for a permit, which one of its own coroutines may have.
@@ -136,12 +144,34 @@ pub(super) struct Lent(Option<Arc<Lending>>);
 
 /// Tells the engine that the agent that this thread works for, if there is one, is about to wait.
 pub(super) fn waits(py: Python<'_>) -> Lent {
-    let lending = if ON_LOOP.get() { None } else { own(py) };
-    if let Some(lending) = &lending {
+    let Some(lending) = own_of_thread(py) else { return Lent(None) };
+    let first = WHOLE.with_borrow_mut(|whole| match whole.last_mut() {
+        Some(whole) if Arc::ptr_eq(&whole.lending, &lending) => {
+            Some(!std::mem::replace(&mut whole.lent, true))
+        }
+        _ => None,
+    });
+    if first != Some(false) {
         lending.waits();
         lending.look();
     }
-    Lent(lending)
+    Lent(first.is_none().then_some(lending))
+}
+
+fn own_of_thread(py: Python<'_>) -> Option<Arc<Lending>> {
+    if ON_LOOP.get() { None } else { own(py) }
+}
+
+/// Calls `wait`, whose waits are parts of one: the permit that the first lends is taken again after the last.
+#[pyfunction]
+fn _one_wait<'py>(py: Python<'py>, wait: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let Some(lending) = own_of_thread(py) else { return wait.call0() };
+    WHOLE.with_borrow_mut(|whole| whole.push(Whole { lending, lent: false }));
+    let waited = wait.call0();
+    let whole = WHOLE.with_borrow_mut(Vec::pop).expect("it was put there");
+    // Whatever ended the wait: the agent runs on, be it to raise.
+    let taken = Lent(whole.lent.then_some(whole.lending)).take_again(py);
+    waited.and_then(|answer| taken.map(|()| answer))
 }
 
 impl Lent {
@@ -207,5 +237,6 @@ fn _loan(py: Python<'_>) -> Option<PyLoan> {
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyLoan>()?;
-    module.add_function(wrap_pyfunction!(_loan, module)?)
+    module.add_function(wrap_pyfunction!(_loan, module)?)?;
+    module.add_function(wrap_pyfunction!(_one_wait, module)?)
 }

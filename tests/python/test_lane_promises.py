@@ -3,39 +3,19 @@
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from pathlib import Path
 
 import goclaw
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from lane_helpers import Gauge, until
+
 pytestmark = pytest.mark.timeout(120)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline, "it never comes"
-        time.sleep(0.002)
-
-
-class Gauge:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.now = self.most = 0
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        with self._lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.now -= 1
 
 
 def test_the_engine_s_own_bound_holds_over_all_lanes_and_styles() -> None:

@@ -1,43 +1,20 @@
 """Async agents that wait for runs lend their permit, and take one again before they go on."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import goclaw
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from lane_helpers import Gauge, flow, is_free, until
+
 pytestmark = pytest.mark.timeout(120)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Asks again until it is so; the bound is for a test that fails."""
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline, "it never comes"
-        time.sleep(0.002)
-
-
-class Gauge:
-    """How many are inside at once, and the most there have been."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.now = self.most = 0
-
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        with self._lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.now -= 1
 
 
 @pytest.fixture
@@ -45,15 +22,6 @@ def narrow() -> Iterator[goclaw.Engine]:
     """An engine whose lane has one permit."""
     with goclaw.Engine(lanes=[goclaw.Lane("one", 1), goclaw.Lane("two", 2), goclaw.Lane("free", 9)]) as engine:
         yield engine
-
-
-def flow(agent: Any, lane: str = "one", **options: Any) -> goclaw.Workflow:
-    return goclaw.Workflow("flow").task("t", agent, lane=lane, **options)
-
-
-def is_free(engine: goclaw.Engine, lane: str = "one") -> bool:
-    stats = engine.lanes[lane].stats
-    return (stats.running, stats.lent) == (0, 0)
 
 
 async def by_run(engine: goclaw.Engine, work: goclaw.Workflow, given: Any) -> Any:
