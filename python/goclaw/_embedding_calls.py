@@ -132,7 +132,7 @@ class _Calls:
                 help=f'resume it, engine.lanes["{self._how.lane}"].resume(), or search by words: mode="text"',
             )
         if held is None:
-            raise _late(f"there was no turn in lane `{self._how.lane}` in time")
+            raise _late(f"there was no turn in lane `{self._how.lane}` in time, or too many wait for theirs")
         return held
 
     def _left(self, deadline: float | None) -> float | None:

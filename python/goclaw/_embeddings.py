@@ -227,6 +227,8 @@ class _Embeddings:
         return engine
 
     def _follow(self) -> None:
+        if self._maker is not None:
+            self._native.watch(self._maker.how.backlog_max)
         if self._follows is None:
             from ._vectorizing import _Vectorizing
 

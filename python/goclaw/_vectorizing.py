@@ -35,7 +35,6 @@ class _Vectorizing:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._helpers = 0
-        native.watch()
         self._thread = threading.Thread(target=self._main, name="goclaw-vectors", daemon=True)
         self._thread.start()
 
@@ -102,11 +101,12 @@ class _Vectorizing:
                 self._native.put_back([id for id, _, _ in rows])
                 return self._failed(error)
             return self._one_by_one(generation, rows, error)
-        self.failing = None
         return True
 
     def _embed(self, generation: int, rows: list[_Row]) -> None:
         made_of, vectors = self._embeddings.make([text for _, _, text in rows])
+        # Before anybody can see the vectors: whoever waited for them may ask.
+        self.failing = None
         if made_of != generation:
             # The store went over to another model meanwhile.
             self._native.put_back([id for id, _, _ in rows])

@@ -120,7 +120,7 @@ class Memory(_Keeping):
             duplicates: What becomes of what is nearly there already, in the same words or with a vector alike:
                 ``"keep"`` memorizes it, too; ``"review"`` reviews the other as good in its place and answers that one's
                 id; ``"refuse"`` raises `memory.duplicate`.
-            alike: Least cosine of vectors that are nearly the same.
+            alike: Least cosine of vectors that are nearly the same; one that follows later is not compared.
             vectorize: ``"now"``: it returns when the vector is there, too. ``"later"``: when the text is durable and
                 found by its words; the vector follows, after a crash as well. By default as the `Embedding`
                 says: now for an embedder that is `local`, later for others.
@@ -172,7 +172,7 @@ class Memory(_Keeping):
             task: Name of the task that memorizes.
             pinned: They are not forgotten by strength.
             duplicates: What becomes of what is nearly there already; see `memorize`.
-            alike: Least cosine of vectors that are nearly the same.
+            alike: Least cosine of vectors that are nearly the same; one that follows later is not compared.
             vectorize: As for `memorize`.
 
         Returns:

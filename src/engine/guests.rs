@@ -72,8 +72,8 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// Waits for the pass. `None` when the time is over first: call again. No pass where the lane is paused and
-    /// the asker does not wait for that.
+    /// Waits for the pass. `None` when the time is over first: call again. No pass where too many wait, or where the
+    /// lane is paused and the asker does not wait for that.
     ///
     /// # Errors
     /// `lane.unknown`, `engine.closed`.

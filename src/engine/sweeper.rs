@@ -4,7 +4,8 @@
 //! with the first question and ends with the owner.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, TrySendError};
 use std::thread::{self, JoinHandle};
 
 use super::inbox::{Inbox, Message};
@@ -13,6 +14,8 @@ use crate::model::RunId;
 
 /// Memories that one run forgets at its end; what is left goes at the end of the next.
 const SWEPT_MAX: usize = 10_000;
+/// Runs that wait to be swept for; of more the sessions forget at the end of their next run.
+const WAITING_MAX: usize = 4_096;
 
 /// A run that ends, and what its session forgets.
 pub(super) struct Sweep {
@@ -25,7 +28,7 @@ pub(super) struct Sweep {
 pub(super) struct Sweeper {
     memory: Arc<Memory>,
     inbox: Arc<Inbox>,
-    thread: Option<(mpsc::Sender<Sweep>, JoinHandle<()>)>,
+    thread: Option<(mpsc::SyncSender<Sweep>, JoinHandle<()>)>,
 }
 
 impl Sweeper {
@@ -36,7 +39,7 @@ impl Sweeper {
     /// Has the run's weak memories found; answered by `Message::Swept`. Never blocks.
     pub(super) fn find(&mut self, sweep: Sweep) {
         if self.thread.is_none() {
-            let (sender, sweeps) = mpsc::channel();
+            let (sender, sweeps) = mpsc::sync_channel(WAITING_MAX);
             let (memory, inbox) = (Arc::clone(&self.memory), Arc::clone(&self.inbox));
             let work = move || sweeps.iter().for_each(|sweep| answer(&memory, &inbox, &sweep));
             match thread::Builder::new().name("goclaw-sweep".into()).spawn(work) {
@@ -46,8 +49,12 @@ impl Sweeper {
         }
         if let Some((sender, _)) = &self.thread {
             let run = sweep.run;
-            if sender.send(sweep).is_err() {
-                tell(&self.inbox, run, Err("the sweeper has ended".into()));
+            if let Err(refused) = sender.try_send(sweep) {
+                let why = match refused {
+                    TrySendError::Full(_) => "too many runs wait to be swept for",
+                    TrySendError::Disconnected(_) => "the sweeper has ended",
+                };
+                tell(&self.inbox, run, Err(why.into()));
             }
         }
     }

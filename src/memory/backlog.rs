@@ -1,13 +1,15 @@
 //! Entries that wait for their vector: those committed without one, in the order of their ids.
 //!
 //! The truth is the store's (`Store::unvectored`). Here is what was committed lately, up to a bound; what is
-//! beyond it, or lies there since before this process, is fetched when the rest is done. Nothing is kept
-//! while nobody makes vectors.
+//! beyond it, or lies there since before this process, is fetched when the rest is done: page by page, in
+//! passes through the store, of which one begins only where something may have been missed. So what nobody
+//! can make a vector of is offered once a pass. Nothing is kept while nobody makes vectors.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::check;
 use crate::model::{Entry, EntryId, MemoryOp, Result};
 use crate::store::Store;
 
@@ -18,7 +20,7 @@ const BYTES_MAX: usize = 32 << 20;
 const PAGE: usize = 256;
 /// Longest wait, so that adding it to the clock cannot overflow: 34 years.
 const PATIENCE_MAX: Duration = Duration::from_secs(1 << 30);
-/// Entries that may be set aside; beyond, they wait like all others.
+/// Entries that are remembered as refused; those beyond are offered again with the next pass.
 const ASIDE_MAX: usize = 10_000;
 
 /// Entries to make vectors for, and the generation that the vectors will be of.
@@ -46,8 +48,18 @@ struct State {
     in_hand: HashSet<EntryId>,
     /// The embedder refuses their texts; with their sessions.
     aside: HashMap<EntryId, Arc<str>>,
-    /// The store may have more than what waits here.
+    /// Those beyond `ASIDE_MAX` that this pass has met.
+    beyond: u64,
+    /// The store may have more than what waits here, and a pass is due.
     spilled: bool,
+    /// How far the pass has come; `None` between two.
+    passed: Option<Arc<Entry>>,
+    /// Entries that may lack a vector at once.
+    max: u64,
+    /// How many do, since somebody had to count.
+    lacking: Option<u64>,
+    /// Fewer may than that.
+    is_stale: bool,
     /// How many look there now.
     fetching: u32,
 }
@@ -70,16 +82,20 @@ impl State {
     }
 
     fn follow(&mut self, op: &MemoryOp) {
+        self.is_stale |= !matches!(op, MemoryOp::Put(_));
         match op {
             MemoryOp::Put(memorized) => {
                 let lacks = memorized.vector_of(self.generation).is_none();
                 if lacks && memorized.entry.wants_vector() {
+                    self.lacking = self.lacking.map(|count| count + 1);
                     self.push(&memorized.entry);
                 } else {
+                    self.is_stale = true;
                     self.drop_waiting(memorized.entry.id);
                 }
             }
             MemoryOp::Vector { id, generation, .. } if *generation == self.generation => {
+                self.lacking = self.lacking.map(|count| count.saturating_sub(1));
                 self.drop_waiting(*id);
             }
             MemoryOp::Forget { ids, .. } => ids.iter().for_each(|id| self.drop_waiting(*id)),
@@ -119,9 +135,23 @@ impl State {
         Work { generation: self.generation, entries }
     }
 
+    /// The store has nothing that is not here.
+    fn is_known(&self) -> bool {
+        !self.spilled && self.passed.is_none() && self.fetching == 0
+    }
+
     fn is_idle(&self) -> bool {
-        let is_known = !self.spilled && self.fetching == 0;
-        is_known && self.waiting.is_empty() && self.in_hand.is_empty()
+        self.is_known() && self.waiting.is_empty() && self.in_hand.is_empty()
+    }
+
+    fn refused(&self) -> u64 {
+        self.aside.len() as u64 + self.beyond
+    }
+
+    /// Entries that lack a vector, as far as that is known without counting.
+    fn lacking(&self) -> Option<u64> {
+        let here = (self.waiting.len() + self.in_hand.len()) as u64 + self.refused();
+        self.lacking.or_else(|| self.is_known().then_some(here))
     }
 }
 
@@ -141,14 +171,38 @@ impl Backlog {
         if state.generation != generation {
             state.generation = generation;
             state.aside.clear();
+            (state.beyond, state.lacking, state.passed) = (0, None, None);
             state.spilled = state.watched;
         }
     }
 
-    /// From now on somebody makes vectors: what the store has without one waits, too.
-    pub(super) fn watch(&self) {
+    /// From now on somebody makes vectors: what the store has without one waits, too. More than `max`
+    /// entries shall not wait at once.
+    pub(super) fn watch(&self, max: u64) {
         let mut state = self.state();
-        (state.watched, state.spilled) = (true, true);
+        (state.watched, state.spilled, state.max) = (true, true, max);
+    }
+
+    /// Refuses `more` entries without a vector where too many wait for theirs. Calls at the same moment may
+    /// pass together.
+    ///
+    /// # Errors
+    /// `memory.backlog`, `store.*`.
+    pub(super) fn admit(&self, more: u64, store: &dyn Store) -> Result<()> {
+        {
+            let state = self.state();
+            let known = state.lacking();
+            if more == 0 || !state.watched || known.is_some_and(|count| count + more <= state.max) {
+                return Ok(());
+            }
+            if let Some(count) = state.lacking.filter(|_| !state.is_stale) {
+                return Err(check::backlog(count, state.max));
+            }
+        }
+        let count = store.unvectored_count()?;
+        let mut state = self.state();
+        (state.lacking, state.is_stale) = (Some(count), false);
+        if count + more <= state.max { Ok(()) } else { Err(check::backlog(count, state.max)) }
     }
 
     /// Nobody makes vectors any more; whoever waits for something here waits no longer.
@@ -192,7 +246,11 @@ impl Backlog {
         let deadline = Instant::now() + patience.min(PATIENCE_MAX);
         loop {
             let mut state = self.state();
-            while state.waiting.is_empty() && !state.spilled && !state.closed {
+            while state.waiting.is_empty()
+                && !state.spilled
+                && state.passed.is_none()
+                && !state.closed
+            {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return Ok(Some(state.take(0, 0)));
@@ -215,8 +273,10 @@ impl Backlog {
     fn fetch(&self, store: &dyn Store) -> Result<()> {
         {
             let mut state = self.state();
-            // Before the store is read: what is committed meanwhile is noted here, or said to be there.
-            state.spilled = false;
+            if state.passed.is_none() {
+                // Before the store is read: what is committed meanwhile is noted here, or said to be there.
+                (state.spilled, state.beyond) = (false, 0);
+            }
             state.fetching += 1;
         }
         let fetched = self.fetch_pages(store);
@@ -228,7 +288,7 @@ impl Backlog {
     }
 
     fn fetch_pages(&self, store: &dyn Store) -> Result<()> {
-        let mut after: Option<Arc<Entry>> = None;
+        let mut after = self.state().passed.clone();
         loop {
             let from = after.as_ref().map(|entry| (&*entry.session, entry.id));
             let found = store.unvectored(from, PAGE)?;
@@ -238,15 +298,12 @@ impl Backlog {
                     state.push(entry);
                 }
             }
-            if found.len() < PAGE || state.closed {
+            after = found.last().filter(|_| found.len() == PAGE && !state.closed).cloned();
+            state.passed = after.clone();
+            if after.is_none() || !state.waiting.is_empty() {
+                // The pass is over, or there is enough for now.
                 return Ok(());
             }
-            if !state.waiting.is_empty() {
-                // Enough for now.
-                state.spilled = true;
-                return Ok(());
-            }
-            after = found.last().cloned();
         }
     }
 
@@ -260,21 +317,21 @@ impl Backlog {
         self.news.notify_all();
     }
 
-    /// The embedder refuses this text: it is not offered again.
+    /// The embedder refuses this text: it is not offered again in this pass, nor in later ones while there is room.
     pub(super) fn set_aside(&self, id: EntryId, session: Arc<str>) {
         let mut state = self.state();
         state.in_hand.remove(&id);
         if state.aside.len() < ASIDE_MAX {
             state.aside.insert(id, session);
         } else {
-            state.spilled = true;
+            state.beyond += 1;
         }
         self.news.notify_all();
     }
 
     /// How many texts the embedder refuses.
     pub(super) fn refused(&self) -> u64 {
-        self.state().aside.len() as u64
+        self.state().refused()
     }
 
     /// Waits until nothing waits and nothing is in hand. False where the time is over first, or some
@@ -283,6 +340,6 @@ impl Backlog {
         let busy = |state: &mut State| !state.is_idle() && !state.closed;
         let waited = self.news.wait_timeout_while(self.state(), timeout.min(PATIENCE_MAX), busy);
         let state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        state.is_idle() && !state.closed && state.aside.is_empty()
+        state.is_idle() && !state.closed && state.refused() == 0
     }
 }

@@ -159,6 +159,15 @@ pub(super) fn model_changed() -> Error {
     )
 }
 
+/// More texts wait for their vectors than shall.
+pub(super) fn backlog(count: u64, max: u64) -> Error {
+    Error::new(
+        "memory.backlog",
+        format!("{count} texts wait for their vectors, and {max} may"),
+        "see to the embedder, wait with memory.vectorized(), or raise Embedding(backlog_max=…)",
+    )
+}
+
 pub(super) fn unknown(id: EntryId) -> Error {
     Error::new(
         "memory.unknown",

@@ -151,7 +151,7 @@ impl Memory {
     /// Without them they follow.
     ///
     /// # Errors
-    /// `memory.vector`, `memory.dimension`, `engine.closed`, `store.*`; `memory.model` where the store has gone
+    /// `memory.vector`, `memory.dimension`, `memory.backlog`, `engine.closed`, `store.*`; `memory.model` where the store has gone
     /// over to another model by now.
     pub fn carry_out(
         &self,
@@ -188,6 +188,7 @@ impl Memory {
             let generation = if vector.is_some() { generation } else { 0 };
             MemoryOp::Put(Memorized { entry: Arc::new(entry), vector, generation })
         }));
+        self.admit(ops.iter().filter_map(MemoryOp::put))?;
         let session = Arc::clone(&import.session);
         self.commit(ops)?;
         self.replaced([session]);

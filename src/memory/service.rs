@@ -160,7 +160,7 @@ impl Memory {
     ///
     /// # Errors
     /// `memory.session`, `memory.empty`, `memory.too_large`, `memory.metadata`, `memory.vector`,
-    /// `memory.dimension`.
+    /// `memory.dimension`, `memory.backlog`.
     pub fn draft(
         &self,
         session: &str,
@@ -216,6 +216,7 @@ impl Memory {
             let entry = Arc::new(entry);
             ops.push(MemoryOp::Put(Memorized { entry, vector, generation }));
         }
+        self.admit(ops.iter().filter_map(MemoryOp::put))?;
         Ok((ids, ops))
     }
 

@@ -146,8 +146,8 @@ impl Memory {
     /// nothing. Answers how many.
     ///
     /// # Errors
-    /// `memory.import` naming the line, before anything is memorized; `memory.*`, `engine.closed`,
-    /// `store.*`.
+    /// `memory.import` naming the line, before anything is memorized; `memory.*` (`memory.backlog` too),
+    /// `engine.closed`, `store.*`.
     pub fn import<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Result<u64> {
         let mut ops = Vec::new();
         for (number, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -173,6 +173,7 @@ impl Memory {
                 })?;
             }
         }
+        self.admit(ops.iter().map(|(_, memorized)| memorized))?;
         let (count, current) = (ops.len() as u64, self.generation());
         let put = |(_, memorized): (usize, Memorized)| {
             let generation = if memorized.vector.is_some() { current } else { 0 };

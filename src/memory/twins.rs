@@ -2,7 +2,8 @@
 //!
 //! Twins have the same words, or vectors whose cosine is at least so much. What one call memorizes is
 //! compared with what is there, and by content with each other. Two calls at the same moment do not see each
-//! other's entries: both may be kept.
+//! other's entries: both may be kept. A vector that follows later is compared with nothing: by then both are
+//! memories that somebody may have been told of.
 
 use std::collections::HashMap;
 
@@ -68,7 +69,7 @@ impl Memory {
             return Ok((ids, drafted, 0));
         }
         check::alike(twins.alike)?;
-        let puts: Vec<&Memorized> = drafted.iter().filter_map(put).collect();
+        let puts: Vec<&Memorized> = drafted.iter().filter_map(MemoryOp::put).collect();
         let there = self.look_with(session, own, |sight| there(sight, &puts, twins.alike))?;
         let mut firsts: HashMap<(u8, &[u8]), EntryId> = HashMap::new();
         let (mut ops, mut reviewed) = (Vec::new(), 0);
@@ -92,13 +93,6 @@ impl Memory {
             }
         }
         Ok((ids, ops, reviewed))
-    }
-}
-
-fn put(op: &MemoryOp) -> Option<&Memorized> {
-    match op {
-        MemoryOp::Put(memorized) => Some(memorized),
-        _ => None,
     }
 }
 

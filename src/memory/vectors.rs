@@ -6,7 +6,7 @@ use std::time::Duration;
 pub use super::backlog::Work;
 use super::check;
 use super::service::Memory;
-use crate::model::{EntryId, MemoryOp, Result, Vector, VectorModel};
+use crate::model::{EntryId, Memorized, MemoryOp, Result, Vector, VectorModel};
 
 /// What is known of texts without a vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,9 +59,19 @@ impl Memory {
         self.vector_model().map_or(Ok(()), |known| check_name(&known, Some(name)))
     }
 
-    /// From now on the caller makes the vectors of what was memorized without one (`vector_work`).
-    pub fn watch_vectors(&self) {
-        self.backlog().watch();
+    /// From now on the caller makes the vectors of what was memorized without one (`vector_work`); more than
+    /// `max` texts shall not wait for theirs.
+    pub fn watch_vectors(&self, max: u64) {
+        self.backlog().watch(max);
+    }
+
+    /// Refuses so many more texts without a vector where too many wait for theirs.
+    ///
+    /// # Errors
+    /// `memory.backlog`, `engine.closed`, `store.*`.
+    pub(super) fn admit<'a>(&self, new: impl Iterator<Item = &'a Memorized>) -> Result<()> {
+        let lack = new.filter(|it| it.vector.is_none() && it.entry.wants_vector());
+        check::unless_closed(self.backlog().admit(lack.count() as u64, &*self.store))
     }
 
     /// Nobody makes vectors any more.

@@ -280,4 +280,12 @@ impl MemoryOp {
             Self::Model(_) => None,
         }
     }
+
+    /// What it memorizes, if it does.
+    pub fn put(&self) -> Option<&Memorized> {
+        match self {
+            Self::Put(memorized) => Some(memorized),
+            _ => None,
+        }
+    }
 }

@@ -15,7 +15,8 @@ use crate::model::LaneCard;
 #[pyclass(frozen, name = "Pass", module = "goclaw._goclaw")]
 pub(super) struct PyPass(Mutex<Option<Pass>>);
 
-/// Waits for a pass; `None` when the time (seconds) is over first, or the lane is paused and that is not waited for.
+/// Waits for a pass; `None` when the time (seconds) is over first, too many wait, or the lane is paused and that is
+/// not waited for.
 pub(super) fn enter(
     py: Python<'_>,
     engine: &Engine,

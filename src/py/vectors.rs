@@ -52,8 +52,8 @@ impl PyVectors {
     }
 
     /// From now on somebody makes vectors of what was memorized without.
-    fn watch(&self, py: Python<'_>) {
-        py.detach(|| self.0.watch_vectors());
+    fn watch(&self, py: Python<'_>, max: u64) {
+        py.detach(|| self.0.watch_vectors(max));
     }
 
     fn close(&self, py: Python<'_>) {

@@ -330,3 +330,51 @@ def test_an_engine_that_is_let_go_ends_its_threads() -> None:
     assert gone() is None
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_what_follows_later_is_compared_by_its_words_alone() -> None:
+    gate = Gate()
+    with goclaw.Memory(embedder=gate) as memory:
+        first = memory.memorize("Ada prefers green tea", session="s")
+        assert memory.vectorized(WAIT)
+        alike = "Ada  prefers green TEA!"
+        # Its vector is alike, and is not there yet.
+        later = memory.memorize(alike, session="s", duplicates="refuse", alike=0.9)
+        assert later != first
+        assert memory.memorize(alike, session="s", duplicates="review", alike=0.9) == later, "the same words"
+        with pytest.raises(goclaw.RecallError) as refused:
+            memory.memorize(alike, session="s", duplicates="refuse")
+        assert refused.value.code == "memory.duplicate"
+        # When it comes both stay: somebody may have been told of either.
+        assert memory.vectorized(WAIT)
+        assert memory.count("s") == 2
+        assert memory.memorize(alike + "!", session="s", duplicates="review", alike=0.9, vectorize="now") in (
+            first,
+            later,
+        )
+        assert memory.count("s") == 2
+
+
+def test_no_more_texts_wait_for_their_vectors_than_the_embedding_allows() -> None:
+    gate = Gate(open=False)
+    with goclaw.Engine(embedder=Embedding(gate, backlog_max=3)) as engine:
+        engine.memory.memorize_many(["a", "b"], session="s")
+        with pytest.raises(goclaw.RecallError) as refused:
+            engine.memory.memorize_many(["c", "d"], session="s")
+        assert refused.value.code == "memory.backlog"
+        assert "backlog_max" in refused.value.help
+        assert engine.memory.count("s") == 2
+
+        @goclaw.agent(name="vectorizing.notes")
+        def notes(ctx: goclaw.Context) -> str:
+            ctx.memory.memorize_many(["c", "d"])
+            return "noted"
+
+        flow = goclaw.Workflow("one").task("notes", notes)
+        with pytest.raises(goclaw.TaskFailed, match="wait for their vectors"):
+            engine.run(flow, session="s")
+        gate.open()
+        assert engine.memory.vectorized(WAIT)
+        assert engine.run(flow, session="s") == "noted"
+    with pytest.raises(goclaw.ConfigError):
+        Embedding(gate, backlog_max=0)

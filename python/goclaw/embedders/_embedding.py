@@ -16,6 +16,7 @@ Vectorize: TypeAlias = Literal["now", "later"]
 
 _BATCH = 256
 _BATCH_MAX = 65_536
+_BACKLOG_MAX = 10**12
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Embedding:
         vectorize: ``"now"``: `memorize` returns when the vector is there, too, and fails where it cannot be made.
             ``"later"``: it returns when the text is durable and found by words; the vector follows. By
             default ``"now"`` for an embedder that says it is `local`, ``"later"`` for all others.
+        backlog_max: How many texts may wait for their vectors at once. What would make them more is refused with
+            `memory.backlog`: nothing of it is memorized.
         lane: The lane whose permits and rate the calls take; those of a `local` embedder take none.
 
     Raises:
@@ -55,6 +58,7 @@ class Embedding:
     timeout: Duration | None = field(default="60s", kw_only=True)
     query_timeout: Duration | None = field(default="10s", kw_only=True)
     vectorize: Vectorize | None = field(default=None, kw_only=True)
+    backlog_max: int = field(default=1_000_000, kw_only=True)
     lane: str = field(default="embed", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -64,6 +68,8 @@ class Embedding:
             raise _refuse(f"the embedder's name is {self.name!r}", "give a text, or leave it out")
         if self.batch_max is not None and whole_number("batch_max", self.batch_max, _BATCH_MAX) < 1:
             raise _refuse("`batch_max` is 0", "give a whole number, 1 or more")
+        if whole_number("backlog_max", self.backlog_max, _BACKLOG_MAX) < 1:
+            raise _refuse("`backlog_max` is 0", "give a whole number, 1 or more")
         if isinstance(self.cache_bytes, bool) or not isinstance(self.cache_bytes, int) or self.cache_bytes < 0:
             raise _refuse(f"`cache_bytes` is {self.cache_bytes!r}", "give a number of bytes, 0 for no cache")
         if not isinstance(self.retry, Retry):

@@ -7,6 +7,9 @@ use crate::engine::guests::{Admitted, GuestAsk};
 use crate::engine::inbox::Reply;
 use crate::model::{Result, Timestamp};
 
+/// Guests who wait at once, over all lanes; each is a thread of its own. More are turned away.
+const GUESTS_MAX: usize = 4_096;
+
 /// Somebody who waits for a permit.
 pub(super) struct Guest {
     lane: usize,
@@ -23,6 +26,7 @@ impl Owner {
         match ask {
             GuestAsk::Enter { lane, cost, waits_for_resume, reply, asker } => {
                 match self.lane_named(&lane) {
+                    Ok(_) if self.guests.len() >= GUESTS_MAX => drop(reply.send(Ok(None))),
                     Ok(lane) => {
                         let since = self.now;
                         let guest = Guest { lane, cost, since, waits_for_resume, reply, asker };

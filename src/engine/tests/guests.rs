@@ -72,3 +72,18 @@ fn who_does_not_wait_for_a_lane_to_be_resumed_is_told_at_once() {
     drop(patient.wait(SOON).expect("an answer").expect("no error").expect("a pass"));
     engine.close(0);
 }
+
+#[test]
+fn more_guests_than_may_wait_are_turned_away() {
+    let engine = engine();
+    engine.pause_lane("embed", true).expect("it pauses");
+    let enter = || engine.enter_lane("embed", 1, true).expect("it is open");
+    let mut waiting: Vec<_> = (0..4_096).map(|_| enter()).collect();
+    assert!(enter().wait(SOON).expect("an answer").expect("no error").is_none());
+    assert!(waiting[0].wait(Duration::ZERO).is_none());
+    drop(waiting.split_off(1));
+    assert!(enter().wait(Duration::ZERO).is_none(), "it waits like the others");
+    engine.pause_lane("embed", false).expect("it goes on");
+    drop(waiting[0].wait(SOON).expect("an answer").expect("no error").expect("a pass"));
+    engine.close(0);
+}

@@ -30,7 +30,7 @@ fn what_was_memorized_without_a_vector_gets_one_later() {
     let world = world();
     let memory = &world.memory;
     let old = memory.memorize("s", vec![draft("before", None)]).expect("it memorizes");
-    memory.watch_vectors();
+    memory.watch_vectors(u64::MAX);
     let bytes = Draft { content: Content::Bytes(vec![1]), ..draft("", None) };
     let drafts = vec![draft("tea", None), bytes, draft("milk", Some(vec![1.0, 0.0]))];
     let new = memory.memorize("s", drafts).expect("it memorizes");
@@ -56,7 +56,7 @@ fn what_was_memorized_without_a_vector_gets_one_later() {
 fn what_comes_back_waits_again_and_what_is_refused_does_not() {
     let world = world();
     let memory = &world.memory;
-    memory.watch_vectors();
+    memory.watch_vectors(u64::MAX);
     let ids = memory.memorize("s", vec![draft("a", None), draft("b", None)]).expect("ids");
     let found = work(memory, 9);
     memory.return_work(&ids_of(&found));
@@ -82,7 +82,7 @@ fn what_comes_back_waits_again_and_what_is_refused_does_not() {
 fn more_than_fits_in_ram_is_fetched_from_the_store() {
     let world = world();
     let memory = &world.memory;
-    memory.watch_vectors();
+    memory.watch_vectors(u64::MAX);
     let drafts = (0..20_000).map(|n| draft(&format!("w{n}"), None)).collect();
     let ids = memory.memorize("s", drafts).expect("it memorizes");
     let mut seen = Vec::new();
@@ -98,12 +98,71 @@ fn more_than_fits_in_ram_is_fetched_from_the_store() {
     assert!(memory.vectorized(std::time::Duration::ZERO).expect("no error"));
 }
 
+/// Beyond what is remembered of refusals, a text is offered once a pass, not again and again.
+#[test]
+fn refused_texts_beyond_the_bound_do_not_keep_anybody_busy() {
+    let world = world();
+    let memory = &world.memory;
+    memory.watch_vectors(u64::MAX);
+    let drafts = (0..10_600).map(|n| draft(&format!("w{n}"), None)).collect();
+    memory.memorize("s", drafts).expect("it memorizes");
+    let refuse_all = || {
+        let mut offered = 0;
+        loop {
+            let found = work(memory, 500);
+            if found.entries.is_empty() {
+                return offered;
+            }
+            offered += found.entries.len();
+            ids_of(&found).into_iter().for_each(|id| memory.refuse_work(id, "s"));
+        }
+    };
+    // The first pass meets the 600 for which there is no room once more.
+    assert_eq!(refuse_all(), 10_600 + 600);
+    assert_eq!(refuse_all(), 0);
+    assert_eq!(memory.unvectored().expect("a count").refused, 10_600);
+    assert!(!memory.vectorized(std::time::Duration::ZERO).expect("no error"), "some are refused");
+    // What comes later gets its vector, and what waited elsewhere is found behind those that are refused.
+    let late = memory.memorize("s", vec![draft("late", None)]).expect("it memorizes");
+    let found = work(memory, 9);
+    assert_eq!(ids_of(&found), late);
+    memory.return_work(&late);
+    assert_eq!(refuse_all(), 600 + 1, "another pass");
+}
+
+#[test]
+fn no_more_than_so_many_texts_wait_for_their_vectors() {
+    let world = world();
+    let memory = &world.memory;
+    memory.memorize("s", vec![draft("before", None)]).expect("nobody makes vectors yet");
+    memory.watch_vectors(3);
+    let two = || vec![draft("a", None), draft("b", None)];
+    memory.memorize("s", two()).expect("there is room");
+    let refused = memory.memorize("s", two()).expect_err("a refusal");
+    assert_eq!(refused.code, "memory.backlog");
+    assert!(refused.message.contains("3 texts wait"), "{}", refused.message);
+    assert_eq!(code(memory.memorize("t", vec![draft("c", None)])), "memory.backlog");
+    let bytes = Draft { content: Content::Bytes(vec![1]), ..draft("", None) };
+    let others = vec![bytes, draft("d", Some(vec![1.0]))];
+    memory.memorize("s", others).expect("these wait for nothing");
+    let (lines, _) = memory.export("s", None, 9).expect("lines");
+    assert_eq!(code(memory.import(lines.iter().map(String::as_str))), "memory.backlog");
+    // Whatever makes room is seen: a vector, a forgetting.
+    let found = work(memory, 1);
+    memory.put_vectors(found.generation, made(&found, &[1.0])).expect("it puts");
+    let late = memory.memorize("s", vec![draft("e", None)]).expect("there is room again");
+    assert_eq!(code(memory.memorize("s", vec![draft("f", None)])), "memory.backlog");
+    memory.forget("s", &Forget::Ids(late), 1).expect("it forgets");
+    memory.memorize("s", vec![draft("g", None)]).expect("there is room again");
+    assert_eq!(memory.unvectored().expect("a count").entries, 3);
+}
+
 #[test]
 fn another_model_voids_every_vector_and_those_on_the_way() {
     let world = world();
     let memory = &world.memory;
     memory.settle_model(Some("one"), 2).expect("the first model");
-    memory.watch_vectors();
+    memory.watch_vectors(u64::MAX);
     let vector = Some(vec![1.0, 0.0]);
     memory.memorize("s", vec![draft("a", vector.clone()), draft("b", None)]).expect("ids");
     let on_the_way = work(memory, 9);
