@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -99,7 +100,7 @@ class SessionMemory(_Recall):
         metadata: Iterable[Mapping[str, Any] | None] | None = None,
         vectors: Iterable[Sequence[float] | None] | None = None,
         **options: Unpack[MemorizeOptions],
-    ) -> list[str]:
+    ) -> builtins.list[str]:
         """Memorizes many things with the task's completion; see `Memory.memorize_many`."""
         how = value_of("memorize_many", Memorizing, options)
         return self._memorize(self._session, _drafts(contents, metadata, vectors), None, how)
@@ -112,25 +113,25 @@ class SessionMemory(_Recall):
         metadata: Iterable[Mapping[str, Any] | None] | None = None,
         vectors: Iterable[Sequence[float] | None] | None = None,
         **options: Unpack[MemorizeOptions],
-    ) -> list[str]:
+    ) -> builtins.list[str]:
         """`memorize_many`, without blocking the event loop."""
         how = value_of("amemorize_many", Memorizing, options)
         return await self._amemorize(self._session, _drafts(contents, metadata, vectors), None, how)
 
     @spelled(Retrieving)
-    def retrieve(self, query: str | None = None, **options: Unpack[RetrieveOptions]) -> list[Hit]:
+    def retrieve(self, query: str | None = None, **options: Unpack[RetrieveOptions]) -> builtins.list[Hit]:
         """Finds the memories that fit best; see `Memory.retrieve`."""
         return self._retrieve(self._session, query, value_of("retrieve", Retrieving, options))
 
     @spelled(Retrieving)
-    async def aretrieve(self, query: str | None = None, **options: Unpack[RetrieveOptions]) -> list[Hit]:
+    async def aretrieve(self, query: str | None = None, **options: Unpack[RetrieveOptions]) -> builtins.list[Hit]:
         """`retrieve`, without blocking the event loop."""
         return await self._aretrieve(self._session, query, value_of("aretrieve", Retrieving, options))
 
     @spelled(Retrieving)
     def retrieve_across(
         self, sessions: Iterable[str], query: str | None = None, **options: Unpack[RetrieveOptions]
-    ) -> list[Hit]:
+    ) -> builtins.list[Hit]:
         """Finds the memories of several sessions that fit best, each searched by itself, in one order by score.
 
         Args:
@@ -160,15 +161,15 @@ class SessionMemory(_Recall):
     @spelled(Retrieving)
     async def aretrieve_across(
         self, sessions: Iterable[str], query: str | None = None, **options: Unpack[RetrieveOptions]
-    ) -> list[Hit]:
+    ) -> builtins.list[Hit]:
         """`retrieve_across`, without blocking the event loop."""
         return await _elsewhere(partial(self.retrieve_across, sessions, query, **options))
 
-    def recent(self, n: int = 10) -> list[Entry]:
+    def recent(self, n: int = 10) -> builtins.list[Entry]:
         """The latest memories, latest first; see `Memory.recent`."""
         return [_entry(row) for row in self._native.recent(self._session, whole("n", n))]
 
-    async def arecent(self, n: int = 10) -> list[Entry]:
+    async def arecent(self, n: int = 10) -> builtins.list[Entry]:
         """`recent`, without blocking the event loop."""
         return await _elsewhere(partial(self.recent, n))
 
@@ -179,6 +180,18 @@ class SessionMemory(_Recall):
     async def aget(self, id: str) -> Entry:
         """`get`, without blocking the event loop."""
         return await _elsewhere(partial(self.get, id))
+
+    def list(self, *, limit: int = 50, after: str | None = None) -> builtins.list[Entry]:
+        """Memories, oldest first; see `Memory.list`."""
+        return [_entry(row) for row in self._native.list(self._session, after, whole("limit", limit))]
+
+    async def alist(self, *, limit: int = 50, after: str | None = None) -> builtins.list[Entry]:
+        """`list`, without blocking the event loop."""
+        return await _elsewhere(partial(self.list, limit=limit, after=after))
+
+    def count(self) -> int:
+        """How many memories there are, with what the task has memorized so far; see `Memory.count`."""
+        return self._native.count(self._session)
 
     def review(self, id: str | Iterable[str], grade: Grade) -> None:
         """Reviews memories with the task's completion; see `Memory.review`."""

@@ -94,6 +94,12 @@ class _Embeddings:
         return None if maker is None else maker.how.when
 
     @property
+    def model(self) -> str | None:
+        """The name of the embedder in use; `None` without one."""
+        maker = self._maker
+        return None if maker is None else maker.how.model
+
+    @property
     def failing(self) -> str | None:
         """Why no vectors are made at the moment."""
         return None if self._follows is None else self._follows.failing

@@ -483,13 +483,13 @@ class Memory(_Keeping):
         self._native.cold_health()
 
     def export(self, session: str | None = None) -> Iterator[str]:
-        """Memories as JSON Lines, without line ends.
+        """Memories as JSON Lines, without line ends; before those of a session how it forgets, where that was set.
 
         Args:
             session: Whose memory; `None` for all sessions, one after the other.
 
         Yields:
-            One line per memory, for `import_`.
+            One line per memory, and one per `set_forgetting` of a session that remembers something, for `import_`.
         """
         for name in self._names() if session is None else [session]:
             after: str | None = None
@@ -509,7 +509,8 @@ class Memory(_Keeping):
             How many were memorized.
 
         Raises:
-            RecallError: `memory.import` naming the line; the thousand lines around it were not memorized.
+            RecallError: `memory.import` naming the line; the thousand lines around it were not memorized. So
+                with `memory.model`, where its vector is of another embedder than this store's.
         """
         if isinstance(lines, (str, bytes, os.PathLike)):
             raise RecallError(
@@ -522,9 +523,9 @@ class Memory(_Keeping):
         for line in lines:
             batch.append(line)
             if len(batch) >= _PAGE:
-                count += self._native.import_lines(batch)
+                count += self._native.import_lines(batch, self._embeddings.model)
                 batch.clear()
-        return count + self._native.import_lines(batch)
+        return count + self._native.import_lines(batch, self._embeddings.model)
 
     def import_markdown(self, folder: str | os.PathLike[str], *, session: str) -> Imported:
         """Memorizes the Markdown memory of an OpenClaw workspace: ``MEMORY.md`` and ``memory/**/*.md``.

@@ -8,6 +8,7 @@
 mod backlog;
 mod check;
 mod cold;
+mod drafts;
 mod due;
 mod forget;
 mod image;
@@ -36,11 +37,12 @@ mod vectors;
 mod workspace;
 
 pub use cold::{Cellar, ColdStats, Found, Moved, Policy, Tiers};
+pub use drafts::Draft;
 pub use forget::{Forget, Forgotten};
 pub use notes::{Import, Imported};
 pub use query::{Boost, Fusion, Hit, Mode, Parts, Query, Weights};
 pub use review::{Fading, strength};
-pub use service::{Draft, Journal, Memory, Stats};
+pub use service::{Journal, Memory, Stats};
 pub use shelves::Shelves;
 pub use slot::Recalled;
 pub use sweep::{Sweep, Swept, Tally};

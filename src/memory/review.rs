@@ -94,11 +94,7 @@ impl Memory {
     /// # Errors
     /// `memory.session`, `memory.forgetting`, `engine.closed`, `store.*`.
     pub fn set_forgetting(&self, session: &str, forgetting: Option<Forgetting>) -> Result<()> {
-        check::session(session)?;
-        if let Some(settings) = &forgetting {
-            Fsrs::of(settings).map_err(|error| refused(&error))?;
-        }
-        self.commit(vec![MemoryOp::Forgetting { session: session.into(), forgetting }])
+        self.commit(vec![set_forgetting(session, forgetting)?])
     }
 
     /// Makes the operation that reviews a memory.
@@ -153,6 +149,18 @@ impl Memory {
 /// How well a memory is still there: FSRS-6's retrievability, 0 to 1.
 pub fn strength(fsrs: &Fsrs, entry: &impl Recalled, now: Timestamp) -> f64 {
     fsrs.strength(&entry.fsrs(), days(entry, now))
+}
+
+/// The operation that sets how the memories of a session are forgotten.
+///
+/// # Errors
+/// `memory.session`, `memory.forgetting`.
+pub(super) fn set_forgetting(session: &str, forgetting: Option<Forgetting>) -> Result<MemoryOp> {
+    check::session(session)?;
+    if let Some(settings) = &forgetting {
+        Fsrs::of(settings).map_err(|error| refused(&error))?;
+    }
+    Ok(MemoryOp::Forgetting { session: session.into(), forgetting })
 }
 
 /// Says which number of FSRS-6 is outside of its bounds.

@@ -1,4 +1,5 @@
-//! Memories as JSON Lines, one memory a line: out of one store and into another.
+//! Memories as JSON Lines, one memory a line: out of one store and into another. Before those of a session that
+//! forgets in its own way stands a line that says how.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::check;
+use super::review::set_forgetting;
 use super::service::Memory;
 use crate::model::{
-    Content, Entry, EntryId, Error, Memorized, MemoryOp, Result, Timestamp, Vector,
+    Content, Entry, EntryId, Error, Forgetting, Memorized, MemoryOp, Result, Timestamp, Vector,
 };
 
 /// A line. Names are the wire's; later versions only add.
@@ -37,10 +39,21 @@ struct Line {
     pinned: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vector: Option<Vec<f32>>,
+    /// Which model made the vector, where that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+}
+
+/// A line that says how a session forgets.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    session: String,
+    forgetting: Forgetting,
 }
 
 impl Line {
-    fn new(memorized: &Memorized) -> Self {
+    fn new(memorized: &Memorized, model: Option<&str>) -> Self {
         let entry = &memorized.entry;
         let (mut text, mut json, mut bytes) = (None, None, None);
         match &entry.content {
@@ -63,6 +76,7 @@ impl Line {
             created: entry.created.0,
             pinned: entry.pinned,
             vector: memorized.vector.as_ref().map(|vector| vector.parts().collect()),
+            model: memorized.vector.as_ref().and(model).map(Into::into),
         }
     }
 
@@ -120,12 +134,16 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
+const OTHER_MODEL: &str = "import into a store that has no embedder yet and call \
+    memory.reembed(embedder), or take `vector` and `model` out of the lines";
+
 fn broken(what: &str) -> Error {
     Error::new("memory.import", what, "import lines that export() wrote")
 }
 
 impl Memory {
-    /// Up to `limit` memories of a session as lines, from behind `after` on, and the last one's id.
+    /// Up to `limit` memories of a session as lines, from behind `after` on, and the last one's id. Before the
+    /// first stands how the session forgets, where that was set.
     ///
     /// # Errors
     /// `memory.session`, `engine.closed`, `store.*`.
@@ -135,27 +153,50 @@ impl Memory {
         after: Option<EntryId>,
         limit: usize,
     ) -> Result<(Vec<String>, Option<EntryId>)> {
+        let model = self.vector_model().and_then(|model| model.name);
         let found = self.list(session, after, limit)?;
-        let line = |it: &Memorized| {
-            serde_json::to_string(&Line::new(it)).expect("plain fields have a form")
-        };
-        Ok((found.iter().map(line).collect(), found.last().map(|last| last.entry.id)))
+        let mut lines = Vec::with_capacity(found.len() + 1);
+        if after.is_none()
+            && let Some(forgetting) = self.forgetting(session)?
+        {
+            let settings = Settings { session: session.into(), forgetting };
+            lines.push(serde_json::to_string(&settings).expect("plain fields have a form"));
+        }
+        lines.extend(found.iter().map(|it| {
+            let line = Line::new(it, model.as_deref());
+            serde_json::to_string(&line).expect("plain fields have a form")
+        }));
+        Ok((lines, found.last().map(|last| last.entry.id)))
     }
 
     /// Memorizes lines that `export` wrote, under the ids that they had: importing them again changes
-    /// nothing. Answers how many.
+    /// nothing. Answers how many. Vectors of another model than the store's, or than `embedder`, are refused.
     ///
     /// # Errors
     /// `memory.import` naming the line, before anything is memorized; `memory.*` (`memory.backlog` too),
     /// `engine.closed`, `store.*`.
-    pub fn import<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Result<u64> {
-        let mut ops = Vec::new();
+    pub fn import<'a>(
+        &self,
+        lines: impl Iterator<Item = &'a str>,
+        embedder: Option<&str>,
+    ) -> Result<u64> {
+        let (mut ops, mut settings) = (Vec::new(), Vec::new());
         for (number, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let at = |mut error: Error| {
                 error.message = format!("line {}: {}", number + 1, error.message);
                 error
             };
-            let line: Line = serde_json::from_str(line).map_err(|e| at(broken(&format!("{e}"))))?;
+            let line: Line = match serde_json::from_str(line) {
+                Ok(line) => line,
+                Err(wrong) => {
+                    let other: Settings =
+                        serde_json::from_str(line).map_err(|_| at(broken(&format!("{wrong}"))))?;
+                    settings
+                        .push(set_forgetting(&other.session, Some(other.forgetting)).map_err(at)?);
+                    continue;
+                }
+            };
+            let model = line.model.clone();
             let memorized = line.memorized().map_err(at)?;
             let (id, session) = (memorized.entry.id, &memorized.entry.session);
             if check::unless_closed(self.store.session_of(id))?
@@ -163,25 +204,32 @@ impl Memory {
             {
                 return Err(at(broken(&format!("memory `{id}` is another session's here"))));
             }
-            ops.push((number, memorized));
+            ops.push((number, model, memorized));
         }
-        for (number, memorized) in &ops {
+        for (number, model, memorized) in &ops {
             if let Some(vector) = &memorized.vector {
-                self.settle_model(None, vector.dimension()).map_err(|mut error| {
+                let settled = match (embedder, model.as_deref()) {
+                    (Some(own), Some(of)) if own != of => Err(check::other_model(own, of)),
+                    (_, model) => self.settle_model(model, vector.dimension()),
+                };
+                settled.map_err(|mut error| {
                     error.message = format!("line {}: {}", number + 1, error.message);
+                    if error.code == "memory.model" {
+                        error.help = OTHER_MODEL.into();
+                    }
                     error
                 })?;
             }
         }
-        self.admit(ops.iter().map(|(_, memorized)| memorized))?;
+        self.admit(ops.iter().map(|(_, _, memorized)| memorized))?;
         let (count, current) = (ops.len() as u64, self.generation());
-        let put = |(_, memorized): (usize, Memorized)| {
+        let put = |(_, _, memorized): (usize, _, Memorized)| {
             let generation = if memorized.vector.is_some() { current } else { 0 };
             MemoryOp::Put(Memorized { generation, ..memorized })
         };
         let sessions: BTreeSet<_> =
-            ops.iter().map(|(_, memorized)| Arc::clone(&memorized.entry.session)).collect();
-        self.commit(ops.into_iter().map(put).collect())?;
+            ops.iter().map(|(_, _, memorized)| Arc::clone(&memorized.entry.session)).collect();
+        self.commit(settings.into_iter().chain(ops.into_iter().map(put)).collect())?;
         self.replaced(sessions);
         Ok(count)
     }

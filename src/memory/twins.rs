@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 
 use super::check;
+use super::drafts::Draft;
 use super::query::{Fusion, Mode};
-use super::service::{Draft, Memory};
+use super::service::Memory;
 use super::sight::Sight;
 use crate::index::search::Options;
 use crate::model::{Content, EntryId, Error, Grade, Memorized, MemoryOp, Result};

@@ -1,11 +1,11 @@
 //! What Python asks of the memory, as its values say it (`goclaw._verbs`), and the rows it gets.
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
 use super::errors;
 use crate::memory::{Boost, Draft, Duplicates, Fusion, Mode, Query, Twins, Weights};
-use crate::model::{Content, EntryId, Error, MetadataFilter, Result};
+use crate::model::{Content, EntryId, Error, Memorized, MetadataFilter, Result};
 
 /// One thing to memorize (`_recall._Draft`).
 #[derive(FromPyObject)]
@@ -126,6 +126,31 @@ pub(super) type EntryRow<'py> = (
     (u64, u64),
     (bool, Option<String>),
 );
+/// A memory as a row.
+pub(super) fn entry_row<'py>(
+    py: Python<'py>,
+    it: &Memorized,
+    strength: f64,
+) -> PyResult<EntryRow<'py>> {
+    let entry = &it.entry;
+    let (content, is_json) = match &entry.content {
+        Content::Text(text) => (PyString::new(py, text).into_any(), false),
+        Content::Json(text) => (PyString::new(py, text).into_any(), true),
+        Content::Bytes(bytes) => (PyBytes::new(py, bytes).into_any(), false),
+    };
+    Ok((
+        entry.id.to_string(),
+        entry.task.clone(),
+        entry.session.to_string(),
+        content,
+        (is_json, entry.metadata.clone()),
+        it.vector.as_ref().map(|vector| PyBytes::new(py, vector.bytes())),
+        (strength, entry.stability, entry.difficulty),
+        (entry.last_review.0, entry.created.0),
+        (entry.pinned, entry.away.as_ref().map(|away| away.tier.to_string())),
+    ))
+}
+
 pub(super) type ColdRow = (String, u64, u64, u64, u64, Option<String>);
 /// Rank, score.
 pub(super) type LegRow = (Option<u32>, Option<f32>);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
 
 use super::asked::{
     AskedDraft, AskedDropping, AskedMemorizing, AskedMoving, AskedSearch, AskedSweep, ColdRow,
@@ -16,7 +15,7 @@ use super::notes::PyImport;
 use super::{asked, errors, recall};
 use crate::agent::Batch;
 use crate::memory::{self, Forget, Hit, Memory, Parts, Policy, Sweep, Tally, Tiers};
-use crate::model::{Content, EntryId, Error, Memorized, MemoryOp, Result};
+use crate::model::{EntryId, Error, Memorized, MemoryOp, Result};
 
 /// The call of a task that writes: what it writes is kept there until it completes.
 pub(super) struct Desk {
@@ -88,32 +87,13 @@ impl PyMemory {
         Err(Error::new("memory.no_grant", message, help))
     }
 
-    fn row<'py>(&self, py: Python<'py>, it: &Memorized, strength: f64) -> PyResult<EntryRow<'py>> {
-        let entry = &it.entry;
-        let (content, is_json) = match &entry.content {
-            Content::Text(text) => (PyString::new(py, text).into_any(), false),
-            Content::Json(text) => (PyString::new(py, text).into_any(), true),
-            Content::Bytes(bytes) => (PyBytes::new(py, bytes).into_any(), false),
-        };
-        Ok((
-            entry.id.to_string(),
-            entry.task.clone(),
-            entry.session.to_string(),
-            content,
-            (is_json, entry.metadata.clone()),
-            it.vector.as_ref().map(|vector| PyBytes::new(py, vector.bytes())),
-            (strength, entry.stability, entry.difficulty),
-            (entry.last_review.0, entry.created.0),
-            (entry.pinned, entry.away.as_ref().map(|away| away.tier.to_string())),
-        ))
-    }
-
     /// Rows of memories of one session.
     fn rows<'py>(&self, py: Python<'py>, found: &[Memorized]) -> PyResult<Vec<EntryRow<'py>>> {
         let Some(first) = found.first() else { return Ok(Vec::new()) };
         let fsrs = self.ask(py, |memory| memory.fsrs(&first.entry.session))?;
         let now = self.memory.now();
-        let row = |it: &Memorized| self.row(py, it, memory::strength(&fsrs, &*it.entry, now));
+        let row =
+            |it: &Memorized| asked::entry_row(py, it, memory::strength(&fsrs, &*it.entry, now));
         found.iter().map(row).collect()
     }
 }
@@ -202,7 +182,13 @@ impl PyMemory {
             let Parts { vector: by_vector, text: by_words, smoothing, strength, recency, place } =
                 hit.parts;
             let parts = (by_vector, by_words, smoothing, strength, recency, place);
-            Ok((self.row(py, &hit.memorized, hit.strength)?, hit.score, vector, text, parts))
+            Ok((
+                asked::entry_row(py, &hit.memorized, hit.strength)?,
+                hit.score,
+                vector,
+                text,
+                parts,
+            ))
         };
         let hits: PyResult<_> = found.hits.into_iter().map(row).collect();
         Ok((hits?, found.warning.map(|warning| warning.message)))
@@ -266,7 +252,7 @@ impl PyMemory {
         let after = after.map(|id| entry_of(py, id)).transpose()?;
         let found = self.ask(py, |memory| {
             self.check(session, false)?;
-            memory.list(session, after, limit)
+            memory.list_with(session, after, limit, &self.own(session))
         })?;
         self.rows(py, &found)
     }
@@ -286,7 +272,10 @@ impl PyMemory {
     }
 
     fn count(&self, py: Python<'_>, session: Option<&str>) -> PyResult<u64> {
-        self.ask(py, |memory| memory.count(session))
+        self.ask(py, |memory| {
+            session.map_or(Ok(()), |session| self.check(session, false))?;
+            memory.count_with(session, &self.own_of(session))
+        })
     }
 
     fn sessions(
@@ -411,8 +400,13 @@ impl PyMemory {
         Ok((lines, last.map(|id| id.to_string())))
     }
 
-    fn import_lines(&self, py: Python<'_>, lines: Vec<String>) -> PyResult<u64> {
-        self.ask(py, |memory| memory.import(lines.iter().map(String::as_str)))
+    fn import_lines(
+        &self,
+        py: Python<'_>,
+        lines: Vec<String>,
+        embedder: Option<&str>,
+    ) -> PyResult<u64> {
+        self.ask(py, |memory| memory.import(lines.iter().map(String::as_str), embedder))
     }
 
     /// Finds what importing the notes of a workspace changes.

@@ -96,6 +96,18 @@ def crashing() -> int:
     return cut(kept())
 
 
+@goclaw.agent(isolation="process")
+def lists(ctx: goclaw.Context) -> list[Any]:
+    ctx.memory.memorize("from a worker")
+    page = ctx.memory.list(limit=1)
+    rest = ctx.memory.list(after=page[0].id)
+    try:
+        ctx.memory.of("team").count()
+    except goclaw.RecallError as error:
+        return [[entry.content for entry in page + rest], ctx.memory.count(), error.code]
+    return []
+
+
 KEPT: list[Any] = []
 
 

@@ -316,6 +316,29 @@ def test_export_and_import_carry_everything(tmp_path: Path) -> None:
         assert memory.retrieve("four", session="t")[0].vector_rank == 1
 
 
+@goclaw.agent(name="memory.lists")
+def lists(ctx: goclaw.Context) -> list[Any]:
+    tea, milk = ctx.memory.memorize_many(["tea", "milk"])
+    ctx.memory.forget(ids=[milk])
+    page = ctx.memory.list(limit=1)
+    rest = ctx.memory.list(after=page[0].id)
+    assert asyncio.run(ctx.memory.alist()) == page + rest
+    assert rest[-1].id == tea
+    granted = ctx.memory.of("team")
+    return [[entry.content for entry in page + rest], ctx.memory.count(), granted.count(), len(granted.list())]
+
+
+def test_a_task_lists_and_counts_its_own_session_as_it_has_made_it() -> None:
+    flow = goclaw.Workflow("one").task("lists", lists)
+    with goclaw.Engine() as engine:
+        engine.memory.memorize("before", session="s")
+        engine.memory.memorize_many(["not", "his"], session="t")
+        engine.memory.memorize("shared", session="team")
+        run = engine.submit(flow, session="s", memory=goclaw.MemoryAccess(read=["team"]))
+        assert run.result() == [["before", "tea"], 2, 1, 1]
+        assert engine.memory.count("s") == 2
+
+
 @goclaw.agent
 def remembers_nothing(ctx: goclaw.Context) -> str:
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import goclaw
 import pytest
-from goclaw.embedders import Hashing
+from goclaw.embedders import Embedding, Hashing
 
 
 def code_of(call: Any, *args: Any, **kwargs: Any) -> str:
@@ -187,6 +187,51 @@ def test_what_was_deleted_is_gone_from_the_disk_after_compacting(tmp_path: Path)
     assert not (tmp_path / "nothing").exists()
 
 
+def test_an_export_carries_how_a_session_forgets(tmp_path: Path) -> None:
+    brief, own = goclaw.Forgetting(time_scale=24), goclaw.Forgetting("anki", half_life="7d")
+    with goclaw.Memory() as memory:
+        for session, forgetting in {"brief": brief, "own": own, "usual": None}.items():
+            memory.memorize_many(["tea", "milk"], session=session)
+            memory.set_forgetting(session, forgetting)
+        lines = list(memory.export())
+        assert len(lines) == 2 * 3 + 2
+        one = list(memory.export("brief"))
+        assert len(one) == 3
+    with goclaw.Memory(tmp_path) as memory:
+        memory.set_forgetting("usual", brief)
+        assert memory.import_(lines) == 6
+        assert (memory.forgetting("brief"), memory.forgetting("own")) == (brief, own)
+        assert memory.forgetting("usual") == brief, "a line says nothing of what was not set"
+        assert sorted(memory.export()) == sorted([*lines, *list(memory.export("usual"))[:1]])
+        broken = one[0].replace('"time_scale":24', '"time_scale":-1')
+        for wrong, code in {one[0].replace('"brief"', '""'): "memory.session", broken: "memory.forgetting"}.items():
+            with pytest.raises(goclaw.RecallError, match="line 1") as caught:
+                memory.import_([wrong])
+            assert caught.value.code == code
+    with goclaw.Memory(tmp_path) as memory:
+        assert memory.forgetting("brief") == brief
+
+
+def test_an_import_does_not_mix_the_vectors_of_two_models(tmp_path: Path) -> None:
+    other = Embedding(Hashing(16), name="another")
+    with goclaw.Memory(embedder=Hashing(16)) as memory:
+        memory.memorize("tea", session="s")
+        memory.memorize("milk", session="s")
+        lines = list(memory.export())
+    with goclaw.Memory(tmp_path / "other", embedder=other) as memory:
+        with pytest.raises(goclaw.RecallError, match="line 1") as caught:
+            memory.import_(lines)
+        assert caught.value.code == "memory.model"
+        assert "reembed" in caught.value.help
+        assert memory.count() == 0
+        memory.memorize("tea", session="s")
+    with goclaw.Memory(tmp_path / "bare") as memory:
+        assert memory.import_(lines) == 2
+        assert memory.stats().embedder == Hashing(16).name
+        assert memory.reembed(other).result("60s") == 0
+        assert memory.stats().embedder == "another"
+
+
 API = """
 memorize memorize_many retrieve recent get list count stats review feedback forget delete_session sessions export
 import_ sweep forgetting set_forgetting close
@@ -194,8 +239,8 @@ import_ sweep forgetting set_forgetting close
 ASYNC = """
 amemorize amemorize_many aretrieve arecent aget alist areview afeedback aforget adelete_session asweep aclose
 """.split()  # noqa: SIM905
-BOUND = "memorize memorize_many retrieve recent get review feedback forget session".split()  # noqa: SIM905
-BOUND_ASYNC = "amemorize amemorize_many aretrieve arecent aforget aget areview afeedback".split()  # noqa: SIM905
+BOUND = "memorize memorize_many retrieve recent get list count review feedback forget session".split()  # noqa: SIM905
+BOUND_ASYNC = "amemorize amemorize_many aretrieve arecent alist aforget aget areview afeedback".split()  # noqa: SIM905
 
 
 def test_every_promised_name_is_there_and_async_ones_are_async() -> None:

@@ -405,6 +405,12 @@ def test_agents_in_processes_remember(engine: goclaw.Engine) -> None:
 
 
 @linux
+def test_agents_in_processes_list_and_count_their_own_session(engine: goclaw.Engine) -> None:
+    engine.memory.memorize("before", session="s")
+    assert engine.run(one(agents.lists), session="s") == [["before", "from a worker"], 2, "memory.no_grant"]
+
+
+@linux
 def test_what_a_failed_or_killed_worker_memorized_is_dropped(engine: goclaw.Engine) -> None:
     with pytest.raises(goclaw.TaskFailed, match="no luck"):
         engine.run(one(agents.note_and_fail, fact="x"), session="s")

@@ -146,7 +146,7 @@ fn no_more_than_so_many_texts_wait_for_their_vectors() {
     let others = vec![bytes, draft("d", Some(vec![1.0]))];
     memory.memorize("s", others).expect("these wait for nothing");
     let (lines, _) = memory.export("s", None, 9).expect("lines");
-    assert_eq!(code(memory.import(lines.iter().map(String::as_str))), "memory.backlog");
+    assert_eq!(code(memory.import(lines.iter().map(String::as_str), None)), "memory.backlog");
     // Whatever makes room is seen: a vector, a forgetting.
     let found = work(memory, 1);
     memory.put_vectors(found.generation, made(&found, &[1.0])).expect("it puts");
@@ -188,6 +188,6 @@ fn another_model_voids_every_vector_and_those_on_the_way() {
     assert_eq!(by_vector(memory, &[0.0, 1.0]), 3);
     assert_eq!(memory.unvectored().expect("a count").entries, 0);
     let lines = memory.export("s", None, 9).expect("lines").0;
-    memory.import(lines.iter().map(String::as_str)).expect("it imports");
+    memory.import(lines.iter().map(String::as_str), None).expect("it imports");
     assert_eq!(by_vector(memory, &[0.0, 1.0]), 3, "imported vectors are of the model in use");
 }

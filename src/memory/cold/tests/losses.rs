@@ -42,7 +42,7 @@ fn a_copy_goes_once_its_memory_is_imported_here() {
     let next = |wanted: &str| while world.news.recv().expect("it goes on") != wanted {};
     Memory::start_cold(&world.memory).expect("a thread");
     let (lines, _) = world.memory.export("s", None, 1).expect("lines");
-    world.memory.import(lines.iter().map(String::as_str)).expect("an import");
+    world.memory.import(lines.iter().map(String::as_str), None).expect("an import");
     next("delete");
     world.memory.stop_cold();
     assert_eq!(world.tier.count("s").expect("a count"), 1);

@@ -376,7 +376,7 @@ fn a_memory_that_was_replaced_on_the_way_stays_here() {
     let line = lines[0].replace("old", "new");
     let memory = Arc::clone(&world.memory);
     *world.tier.on_put.lock().expect("sound") = Some(Box::new(move || {
-        memory.import(std::iter::once(line.as_str())).expect("an import");
+        memory.import(std::iter::once(line.as_str()), None).expect("an import");
     }));
     world.memory.move_cold("s", &EVERYTHING, 9, false).expect("a move");
     let it = world.memory.get(ids[0], None).expect("no error").expect("it is there");
@@ -387,7 +387,7 @@ fn a_memory_that_was_replaced_on_the_way_stays_here() {
     // And one that lies in the tier is replaced here.
     world.memory.move_cold("s", &EVERYTHING, 9, false).expect("a move");
     let (lines, _) = world.memory.export("s", None, 9).expect("lines");
-    world.memory.import(lines.iter().map(String::as_str)).expect("an import");
+    world.memory.import(lines.iter().map(String::as_str), None).expect("an import");
     assert_eq!(found(&world, "s", &near(0.0, 9)), ["new"]);
     world.memory.settle_all().expect("a settling");
     assert_eq!(world.tier.count("s").expect("a count"), 0);
