@@ -55,7 +55,7 @@ class Goclaw(Peer):
     def add(self, first: int, texts: Sequence[str], vectors: np.ndarray) -> None:
         """Adds documents with their numbers as metadata."""
         numbers = [{"n": number} for number in range(first, first + len(texts))]
-        self.memory.memorize_many(texts, session="bench", metadata=numbers, vectors=vectors.tolist())
+        self.memory.memorize_many(texts, session="bench", metadata=numbers, vectors=vectors)
 
     def search(self, mode: str, text: str, vector: np.ndarray | None) -> Keys:
         """Searches in the mode."""

@@ -168,7 +168,8 @@ class Memory(_Keeping):
             contents: What to memorize.
             session: Whose memory it is.
             metadata: One mapping, or `None`, per content.
-            vectors: One vector, or `None`, per content.
+            vectors: One vector, or `None`, per content. Rows of 32-bit floats, such as those of a numpy array, are
+                taken as they lie; lists of floats take Python most of the time of a large import.
             task: Name of the task that memorizes.
             pinned: They are not forgotten by strength.
             duplicates: What becomes of what is nearly there already; see `memorize`.

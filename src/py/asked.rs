@@ -1,5 +1,6 @@
 //! What Python asks of the memory, as its values say it (`goclaw._verbs`), and the rows it gets.
 
+use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -7,13 +8,28 @@ use super::errors;
 use crate::memory::{Boost, Draft, Duplicates, Fusion, Mode, Query, Twins, Weights};
 use crate::model::{Content, EntryId, Error, Memorized, MetadataFilter, Result};
 
+/// A vector. What holds 32-bit floats in a row (`array("f")`, a row of numpy) is copied as a whole; anything else
+/// is asked for one number after the other.
+pub(super) struct Row(pub(super) Vec<f32>);
+
+impl<'py> FromPyObject<'_, 'py> for Row {
+    type Error = PyErr;
+
+    fn extract(parts: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        match PyBuffer::<f32>::get(&parts) {
+            Ok(row) if row.dimensions() == 1 => row.to_vec(parts.py()).map(Self),
+            _ => parts.extract().map(Self),
+        }
+    }
+}
+
 /// One thing to memorize (`_recall._Draft`).
 #[derive(FromPyObject)]
 pub(super) struct AskedDraft<'py> {
     pub(super) content: Bound<'py, PyAny>,
     pub(super) is_json: bool,
     pub(super) metadata: Option<String>,
-    pub(super) vector: Option<Vec<f32>>,
+    pub(super) vector: Option<Row>,
 }
 
 /// What is to be memorized, in the core's form.
@@ -28,6 +44,7 @@ pub(super) fn drafts(
             Err(_) if is_json => Content::Json(content.extract()?),
             Err(_) => Content::Text(content.extract()?),
         };
+        let vector = vector.map(|row| row.0);
         Ok(Draft { content, metadata, vector, task: task.map(str::to_owned), pinned })
     };
     asked.into_iter().map(read).collect()

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::asked::{
     AskedDraft, AskedDropping, AskedMemorizing, AskedMoving, AskedSearch, AskedSweep, ColdRow,
-    EntryRow, HitRow, StatsRow, entry_of,
+    EntryRow, HitRow, Row, StatsRow, entry_of,
 };
 use super::forgetting::{self, AskedForgetting, ForgettingRow};
 use super::notes::PyImport;
@@ -161,7 +161,7 @@ impl PyMemory {
         py: Python<'py>,
         session: &str,
         text: Option<String>,
-        vector: Option<Vec<f32>>,
+        vector: Option<Row>,
         without: Vec<String>,
         search: AskedSearch,
     ) -> PyResult<(Vec<HitRow<'py>>, Option<String>)> {
@@ -171,6 +171,7 @@ impl PyMemory {
             "cold" => Tiers::Cold,
             _ => Tiers::All,
         };
+        let vector = vector.map(|row| row.0);
         let query =
             search.query(text, vector, without).map_err(|error| errors::raised(py, &error))?;
         let found = self.ask(py, |memory| {

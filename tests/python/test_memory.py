@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 import warnings
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,21 @@ def test_sessions_never_see_each_other() -> None:
                 other = next(other for other in names if other != name)
                 assert code_of(memory.get, id, session=other) == "memory.unknown"
                 assert code_of(memory.review, id, "good", session=other) == "memory.unknown"
+
+
+def test_a_vector_is_kept_alike_in_whatever_form_it_comes() -> None:
+    parts = [3.0, 0.0, -4.0]
+    spread = memoryview(array("f", [3, 9, 0, 9, -4, 9]))[::2]
+    forms: list[Any] = [parts, tuple(parts), array("f", parts), array("d", parts), spread, map(float, parts)]
+    with goclaw.Memory() as memory:
+        ids = memory.memorize_many(["x"] * len(forms), session="s", vectors=forms)
+        vectors = {memory.get(id).vector for id in ids}
+        (vector,) = vectors
+        assert vector == pytest.approx((0.6, 0.0, -0.8), abs=1e-3)
+        for form in [parts, array("f", parts), spread]:
+            assert memory.retrieve(session="s", vector=form)[0].vector_score == pytest.approx(1.0, abs=1e-3)
+        square = memoryview(array("f", [1, 2, 3, 4]).tobytes()).cast("f", (2, 2))
+        assert code_of(memory.memorize, "x", session="s", vector=square) == "memory.vector"
 
 
 def test_bad_input_is_refused_with_codes() -> None:
