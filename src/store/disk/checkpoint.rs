@@ -8,18 +8,18 @@ use std::borrow::Cow;
 use heed::{PutFlags, RwTxn};
 
 use super::layout::{self, Line};
-use super::lmdb::{Lmdb, Meta, Tables, WriteError};
+use super::lmdb::{Lmdb, Tables, WriteError};
 use super::segment::{Piece, RunTail, Segment, SegmentFile};
 use super::{body, error, files, memory};
 use crate::model::{Result, RunId};
 use crate::store::Summary;
 use crate::store::summary::{Change, Patch};
 
-/// Moves a segment. With `meta` the transaction writes all of it instead of the position alone.
+/// Moves a segment; `position` is the first that is not in LMDB then.
 ///
 /// # Errors
 /// `store.full`, `store.io`: nothing was moved.
-pub(super) fn move_segment(lmdb: &Lmdb, segment: &Segment, meta: Option<&Meta>) -> Result<()> {
+pub(super) fn move_segment(lmdb: &Lmdb, segment: &Segment, position: u64) -> Result<()> {
     let mut runs: Vec<(&RunId, &RunTail)> = segment.runs.iter().collect();
     runs.sort_unstable_by_key(|(run, _)| **run);
     lmdb.write(|txn, tables| {
@@ -39,11 +39,7 @@ pub(super) fn move_segment(lmdb: &Lmdb, segment: &Segment, meta: Option<&Meta>) 
         for (hash, piece) in &segment.definitions {
             tables.definitions.put(txn, hash, window.get(*piece)?)?;
         }
-        match meta {
-            Some(meta) => tables.put_meta(txn, meta)?,
-            None => tables.put_position(txn, segment.file.number + 1, segment.next_seq)?,
-        }
-        Ok(())
+        Ok(tables.put_position(txn, position, segment.next_seq)?)
     })
 }
 

@@ -115,7 +115,7 @@ impl Core {
     fn move_sealed(&self) -> Result<()> {
         loop {
             let Some(segment) = self.tail().sealed.front().cloned() else { return Ok(()) };
-            checkpoint::move_segment(&self.lmdb, &segment, None)?;
+            checkpoint::move_segment(&self.lmdb, &segment, segment.file.number + 1)?;
             // Not before the commit: readers look here first and into LMDB afterwards.
             self.tail_mut().sealed.pop_front();
             let file = Arc::clone(&segment.file);
@@ -131,15 +131,14 @@ impl Core {
         if writer.offset == 0 { Ok(()) } else { writer.rotate(self, None) }
     }
 
-    /// Moves everything, the active segment too. Only for the end: nothing may be appended after.
+    /// Moves everything, the active segment too. Files that stand ready lie before the position then, so
+    /// that the next opening need not read them to know that they are empty. Only for the end: nothing
+    /// may be appended after.
     pub(super) fn finish(&self) -> Result<()> {
         self.checkpoint()?;
         let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        let tail = self.tail();
-        if tail.active.is_empty() {
-            return Ok(());
-        }
-        checkpoint::move_segment(&self.lmdb, &tail.active, None)
+        let unused = self.stock().unused();
+        checkpoint::move_segment(&self.lmdb, &self.tail().active, unused)
     }
 
     /// Puts a workflow among those that are kept decoded.

@@ -34,6 +34,8 @@ use std::thread::JoinHandle;
 use self::core::Core;
 use self::files::Files;
 #[cfg(test)]
+use self::lmdb::Lmdb;
+#[cfg(test)]
 pub(super) use self::{faults::Faults, layout::FORMAT};
 use super::{Copies, Filter, Identity, IndexFile, IndexSource, Options, Store, Summary, View};
 use crate::model::{
@@ -130,6 +132,17 @@ impl DiskStore {
     #[cfg(test)]
     pub(super) fn checkpoint(&self) -> Result<()> {
         self.with(|core| core.seal_active().and_then(|()| core.checkpoint()))
+    }
+
+    /// How many segment files the next opening of a store would read.
+    #[cfg(test)]
+    pub(super) fn to_be_read(path: &Path) -> Result<usize> {
+        let lmdb = Lmdb::open(&path.join("lmdb"), &Options::default(), Files::default())?;
+        let position = lmdb.meta(&lmdb.read()?.txn)?.map_or(0, |meta| meta.position);
+        let names = std::fs::read_dir(path.join("journal")).expect("it has a journal");
+        let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let numbers = names.filter_map(|name| layout::segment_number(&name));
+        Ok(numbers.filter(|number| *number >= position).count())
     }
 
     /// Pretends that another version wrote this store.

@@ -152,8 +152,8 @@ impl Recovery<'_> {
             }
             let segment = self.index(file, &bytes, &scan.frames, next_seq)?;
             next_seq = segment.next_seq;
-            move_segment(self.lmdb, &segment, None)?;
             number += 1;
+            move_segment(self.lmdb, &segment, number)?;
             if !scan.sealed {
                 return Ok(next_seq);
             }

@@ -97,11 +97,6 @@ impl Segment {
         }
     }
 
-    /// True where a checkpoint has nothing to move.
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.memory.is_empty()
-    }
-
     /// Notes a frame whose body lies at `body`.
     pub(super) fn note(&mut self, what: What, body: Piece) {
         match what {

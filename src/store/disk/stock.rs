@@ -38,6 +38,12 @@ impl Stock {
         Self { dir, files, segment_bytes, ready: None, taken: None, spares: Vec::new() }
     }
 
+    /// The first number that no file was given.
+    pub(super) fn unused(&self) -> u64 {
+        let ready = self.ready.as_ref().map(|ready| ready.number);
+        self.taken.max(ready).map_or(0, |last| last + 1)
+    }
+
     /// The file for segment `number`, at least `need` bytes long (`None`: of any length).
     ///
     /// # Errors

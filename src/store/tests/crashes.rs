@@ -98,6 +98,23 @@ fn reopening_and_checkpoints_change_nothing() {
 }
 
 #[test]
+fn a_store_that_was_closed_leaves_no_segment_to_be_read() {
+    let (batches, all) = tale();
+    let dir = directory();
+    let unread = || DiskStore::to_be_read(dir.path()).expect("a store");
+    let store = DiskStore::open(dir.path(), &tiny()).expect("a store");
+    write(&store, &batches, 3);
+    store.close().expect("a close");
+    assert_eq!(unread(), 0);
+    let store = DiskStore::open(dir.path(), &tiny()).expect("a store");
+    store.close().expect("a close");
+    assert_eq!(unread(), 0, "nothing was appended");
+    drop(DiskStore::open(dir.path(), &tiny()).expect("a store"));
+    assert_eq!(unread(), 1, "only a close knows that its segment is empty");
+    check(dir.path(), &all, all.len(), all.len(), "after all that");
+}
+
+#[test]
 fn loaded_runs_of_one_definition_share_it() {
     let (batches, _) = tale();
     let dir = directory();

@@ -1,5 +1,6 @@
 //! The tables of LMDB that hold what is remembered: written by checkpoints, read by views.
 
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -23,15 +24,26 @@ pub(in crate::store::disk) fn put(
     tail: &MemoryTail,
 ) -> Result<(), WriteError> {
     let mut current = stored_model(txn, tables, lmdb)?.map_or(0, |model| model.generation);
+    let mut entries = Vec::new();
     tail.each(|op| {
         if let MemoryOp::Model(model) = op
             && model.generation != current
         {
+            put_entries(txn, tables, &mut entries)?;
             current = model.generation;
             void_vectors(txn, tables, lmdb)?;
         }
-        in_force(op, current).map_or(Ok(()), |op| put_op(txn, tables, lmdb, &op))
-    })
+        match in_force(op, current).as_deref() {
+            Some(MemoryOp::Put(memorized)) => entries.push(memorized.clone()),
+            Some(op) => {
+                put_entries(txn, tables, &mut entries)?;
+                put_op(txn, tables, lmdb, op)?;
+            }
+            None => {}
+        }
+        Ok::<_, WriteError>(())
+    })?;
+    put_entries(txn, tables, &mut entries)
 }
 
 /// The model that LMDB knows.
@@ -228,27 +240,53 @@ fn put_entry(
     tables: &Tables,
     memorized: &Memorized,
 ) -> Result<(), WriteError> {
-    let entry = &memorized.entry;
-    let key = layout::memory_key(&entry.session, entry.id);
-    let is_known = tables.memories.get(txn, &key)?.is_some();
-    if !is_known {
-        count(txn, tables, &entry.session, 1)?;
+    put_entries(txn, tables, &mut vec![memorized.clone()])
+}
+
+/// Puts entries, in order, and takes them out of `entries`. Table by table: LMDB gives out pages one after the
+/// other, so those of a table lie together, and whoever reads one table touches few others.
+fn put_entries(
+    txn: &mut RwTxn<'_>,
+    tables: &Tables,
+    entries: &mut Vec<Memorized>,
+) -> Result<(), WriteError> {
+    let entries = std::mem::take(entries);
+    let key = |it: &Memorized| layout::memory_key(&it.entry.session, it.entry.id);
+    let mut added: BTreeMap<&Arc<str>, i64> = BTreeMap::new();
+    let mut known = HashSet::new();
+    for (at, memorized) in entries.iter().enumerate() {
+        let (entry, key) = (&memorized.entry, key(memorized));
+        if tables.memories.get(txn, &key)?.is_some() {
+            known.insert(at);
+        } else {
+            *added.entry(&entry.session).or_default() += 1;
+        }
+        tables.memories.put(txn, &key, &write_named(&**entry))?;
     }
-    tables.memories.put(txn, &key, &write_named(&**entry))?;
-    let outline = Outline::of(entry, memorized.vector.as_ref());
-    tables.outlines.put(txn, &key, &layout::write_outline(&outline))?;
-    match &memorized.vector {
-        Some(vector) => tables.vectors.put(txn, &key, vector.bytes())?,
-        None => {
-            tables.vectors.delete(txn, &key)?;
+    for (session, added) in added {
+        count(txn, tables, session, added)?;
+    }
+    for memorized in &entries {
+        let outline = Outline::of(&memorized.entry, memorized.vector.as_ref());
+        tables.outlines.put(txn, &key(memorized), &layout::write_outline(&outline))?;
+    }
+    for (at, memorized) in entries.iter().enumerate() {
+        match &memorized.vector {
+            Some(vector) => tables.vectors.put(txn, &key(memorized), vector.bytes())?,
+            None if known.contains(&at) => drop(tables.vectors.delete(txn, &key(memorized))?),
+            None => {}
         }
     }
-    if memorized.vector.is_none() && entry.wants_vector() {
-        tables.lacking.put(txn, &key, &[])?;
-    } else if is_known {
-        tables.lacking.delete(txn, &key)?;
+    for (at, memorized) in entries.iter().enumerate() {
+        let entry = &memorized.entry;
+        if memorized.vector.is_none() && entry.wants_vector() {
+            tables.lacking.put(txn, &key(memorized), &[])?;
+        } else if known.contains(&at) {
+            tables.lacking.delete(txn, &key(memorized))?;
+        }
+        tables.owners.put(txn, &entry.id.to_bytes(), entry.session.as_bytes())?;
     }
-    Ok(tables.owners.put(txn, &entry.id.to_bytes(), entry.session.as_bytes())?)
+    Ok(())
 }
 
 fn forget(

@@ -84,10 +84,6 @@ impl MemoryTail {
         self.noted.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::store::disk) fn is_empty(&self) -> bool {
-        self.noted().ops.is_empty()
-    }
-
     pub(in crate::store::disk) fn note(&self, ops: Vec<MemoryOp>) {
         if ops.is_empty() {
             return;
