@@ -67,6 +67,24 @@ impl<'a> Top<'a> {
         self.heap.push(Reverse(hit));
     }
 
+    /// Offers what has these scores and at least `least`; `key` names it. Most scores are no good, and
+    /// whole runs of them are passed over at once.
+    pub fn offer_all(&mut self, scores: &[f32], least: f32, key: impl Fn(usize) -> Key) {
+        const RUN: usize = 32;
+        let mut bar = self.bar().max(least);
+        for (run, from) in scores.chunks(RUN).zip((0..).step_by(RUN)) {
+            if !run.iter().fold(false, |any, &score| any | (score >= bar)) {
+                continue;
+            }
+            for (&score, at) in run.iter().zip(from..) {
+                if score >= bar {
+                    self.offer(Hit { key: key(at), score });
+                    bar = self.bar().max(least);
+                }
+            }
+        }
+    }
+
     /// Best first.
     pub fn into_sorted(self) -> Vec<Hit> {
         self.heap.into_sorted_vec().into_iter().map(|Reverse(hit)| hit).collect()
@@ -91,10 +109,20 @@ mod tests {
             let allows = |key: Key| !odd || key % 2 == 1;
             let mut top = Top::new(k, Some(&allows));
             hits.iter().for_each(|&hit| top.offer(hit));
+            let scores: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
+            let all_at_once = |least: f32| {
+                let mut top = Top::new(k, Some(&allows));
+                top.offer_all(&scores, least, |at| hits[at].key);
+                top.into_sorted()
+            };
+            let (all, good) = (all_at_once(f32::NEG_INFINITY), all_at_once(10.0));
             let mut expected: Vec<_> = hits.into_iter().filter(|hit| allows(hit.key)).collect();
             expected.sort_by(|a, b| b.cmp(a));
             expected.truncate(k);
-            prop_assert_eq!(top.into_sorted(), expected);
+            prop_assert_eq!(&all, &expected);
+            prop_assert_eq!(top.into_sorted(), &expected[..]);
+            expected.retain(|hit| hit.score >= 10.0);
+            prop_assert_eq!(good, expected);
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::index::{Filter, Key};
 
 /// Different words of a question that are looked for; those after are left out.
 const TERMS_MAX: usize = 1_024;
+/// Least score of an entry that has a word of the question: anything above 0.
+const LEAST: f32 = f32::from_bits(1);
 
 /// A question to some sessions of a [`TextIndex`], with its statistics.
 pub struct TextQuery<'a> {
@@ -82,20 +84,19 @@ impl<'a> TextQuery<'a> {
 
     /// Term by term over the whole session: every posting is read once, in order.
     fn read_lists(&self, session: &Session, top: &mut Top<'_>) {
-        let mut scores = vec![0f32; session.len()];
+        let lengths = session.lengths();
+        let mut scores = vec![0f32; lengths.len()];
         for &(term, weight) in &self.terms {
             let Some(postings) = session.postings(term) else { continue };
-            for posting in postings.blocks().flatten() {
-                let relative = self.relative(session, posting.doc());
-                scores[posting.doc() as usize] +=
-                    bm25::score(weight, posting.frequency(), relative);
+            for block in postings.blocks() {
+                for posting in block {
+                    let doc = posting.doc() as usize;
+                    let relative = lengths[doc] as f32 * self.inverse_mean;
+                    scores[doc] += bm25::score(weight, posting.frequency(), relative);
+                }
             }
         }
-        for (doc, &score) in scores.iter().enumerate() {
-            if score > 0.0 && score >= top.bar() {
-                top.offer(Hit { key: session.key(doc as Doc), score });
-            }
-        }
+        top.offer_all(&scores, LEAST, |doc| session.key(doc as Doc));
     }
 
     fn read_matches(&self, session: &Session, matches: &[Match], top: &mut Top<'_>) {

@@ -64,6 +64,11 @@ impl Session {
         self.lengths[doc as usize]
     }
 
+    /// Tokens of each entry.
+    pub fn lengths(&self) -> &[u32] {
+        &self.lengths
+    }
+
     /// The terms of an entry, in rising order, with their frequencies.
     pub fn terms(&self, doc: Doc) -> impl Iterator<Item = (TermId, u32)> {
         forward::unpack(&self.packed[doc as usize])

@@ -59,6 +59,10 @@ mod x86 {
 
     use super::Line;
 
+    /// So many lines before they are needed, rows are asked for: the processor itself does not look beyond the
+    /// end of a page, which ten rows fill.
+    const LINES_AHEAD: usize = 192;
+
     pub fn avx2(query: &[Line], rows: &[Line], out: &mut [i32]) {
         // SAFETY: `kernels` offers this only where AVX2 was detected.
         unsafe { avx2_dots(query, rows, out) }
@@ -77,6 +81,7 @@ mod x86 {
         for (row, out) in rows.chunks_exact(query.len()).zip(out) {
             let mut sums = _mm256_setzero_si256();
             for (q, r) in query.iter().zip(row) {
+                ahead(r);
                 for (q, r) in halves(q).into_iter().zip(halves(r)) {
                     let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(r, q));
                     sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, ones));
@@ -88,6 +93,13 @@ mod x86 {
             let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b10_11_00_01>(sums));
             *out = _mm_cvtsi128_si32(sums);
         }
+    }
+
+    #[inline(always)]
+    fn ahead(line: &Line) {
+        let later = std::ptr::from_ref(line).wrapping_add(LINES_AHEAD);
+        // SAFETY: every x86-64 has SSE; a prefetch reads nothing and may be of any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(later.cast()) }
     }
 
     #[target_feature(enable = "avx2")]
@@ -105,6 +117,7 @@ mod x86 {
         for (row, out) in rows.chunks_exact(query.len()).zip(out) {
             let (mut sums, mut lifted) = (zero, zero);
             for (q, r) in query.iter().zip(row) {
+                ahead(r);
                 let (q, r) = (load(q), load(r));
                 // Flipping the sign bit adds 128.
                 sums = _mm512_dpbusd_epi32(sums, _mm512_xor_si512(q, lift), r);

@@ -79,20 +79,16 @@ impl<'a> VectorQuery<'a> {
 
     /// Offers every row of a session, and says the widest step among them.
     fn scan(&self, session: &Session, top: &mut Top<'_>) -> f32 {
-        let mut scores = Vec::new();
+        let (mut products, mut scores) = (Vec::new(), Vec::new());
         let mut widest = 0f32;
         for (lines, keys, steps) in session.blocks() {
-            scores.resize(keys.len(), 0);
-            dots(&self.coarse.lines, lines, &mut scores);
-            let mut bar = top.bar();
-            for ((&dot, &step), &key) in scores.iter().zip(steps).zip(keys) {
-                let score = self.approximate(dot, step);
-                widest = widest.max(step);
-                if score >= bar {
-                    top.offer(Hit { key, score });
-                    bar = top.bar();
-                }
-            }
+            products.resize(keys.len(), 0);
+            dots(&self.coarse.lines, lines, &mut products);
+            let rows = products.iter().zip(steps);
+            scores.clear();
+            scores.extend(rows.map(|(&dot, &step)| self.approximate(dot, step)));
+            widest = widest.max(widest_of(steps));
+            top.offer_all(&scores, f32::NEG_INFINITY, |row| keys[row]);
         }
         widest
     }
@@ -121,4 +117,18 @@ impl<'a> VectorQuery<'a> {
         }
         exact.into_sorted()
     }
+}
+
+/// The widest of some steps: side by side, so that they can share a register.
+fn widest_of(steps: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    let (whole, rest) = steps.as_chunks::<16>();
+    for chunk in whole {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, &step)| {
+            if step > *lane {
+                *lane = step;
+            }
+        });
+    }
+    lanes.iter().chain(rest).fold(0f32, |widest, &step| widest.max(step))
 }
