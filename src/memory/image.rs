@@ -21,6 +21,8 @@ const FORMAT: u32 = 1;
 pub(super) const ROWS: usize = 8_192;
 /// Longest frame, in bytes: a damaged length must not ask for all memory.
 const FRAME_MAX: u64 = 4 << 30;
+/// Room for a frame that is set aside before it is read.
+const ROOM_MAX: u64 = 64 << 20;
 
 const WORDS: u8 = 1;
 const VECTORS: u8 = 2;
@@ -118,12 +120,12 @@ pub(super) fn read(mut source: impl Read) -> Result<Image, Fault> {
     if format != FORMAT {
         return Err(Fault::Version(format));
     }
-    let first = next_frame(&mut source)?;
-    if first.tag != WORDS {
+    let mut first = Vec::new();
+    if next_frame(&mut source, &mut first)? != WORDS {
         return Err(Fault::Damaged("its words are missing"));
     }
     std::thread::scope(|scope| {
-        let words = scope.spawn(move || read_words(&first.bytes));
+        let words = scope.spawn(move || read_words(&first));
         let vectors = read_vectors(&mut source);
         // A panic in there is one of ours: it goes on here.
         let words = words.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -132,7 +134,8 @@ pub(super) fn read(mut source: impl Read) -> Result<Image, Fault> {
     })
 }
 
-fn next_frame(source: &mut impl Read) -> Result<Frame, Fault> {
+/// Reads the next piece into `bytes`; answers its tag.
+fn next_frame(source: &mut impl Read, bytes: &mut Vec<u8>) -> Result<u8, Fault> {
     let mut head = [0; 13];
     source.read_exact(&mut head).map_err(|_| Fault::Damaged("it is cut short"))?;
     let len = u64::from_le_bytes(head[1..9].try_into().expect("eight bytes"));
@@ -140,15 +143,17 @@ fn next_frame(source: &mut impl Read) -> Result<Frame, Fault> {
     if len > FRAME_MAX {
         return Err(Fault::Damaged("a length in it is wrong"));
     }
-    let mut bytes = Vec::new();
-    source.take(len).read_to_end(&mut bytes)?;
+    bytes.clear();
+    // No more room at once than files have as a rule, whatever this one says.
+    bytes.reserve(len.min(ROOM_MAX) as usize);
+    source.take(len).read_to_end(bytes)?;
     if bytes.len() as u64 != len {
         return Err(Fault::Damaged("it is cut short"));
     }
-    if crc32fast::hash(&bytes) != crc {
+    if crc32fast::hash(bytes) != crc {
         return Err(Fault::Damaged("a checksum in it is wrong"));
     }
-    Ok(Frame { tag: head[0], bytes })
+    Ok(head[0])
 }
 
 type Stamped = Vec<(Key, Stamp)>;
@@ -176,14 +181,14 @@ fn read_words(bytes: &[u8]) -> Result<(TextIndex, Stamped), Fault> {
 
 fn read_vectors(source: &mut impl Read) -> Result<(Option<VectorIndex>, Stamped), Fault> {
     let (mut vectors, mut rows) = (None::<VectorIndex>, Vec::new());
+    let mut bytes = Vec::new();
     loop {
-        let frame = next_frame(source)?;
-        match frame.tag {
+        match next_frame(source, &mut bytes)? {
             VECTORS => {}
             END => return Ok((vectors, rows)),
             _ => return Err(Fault::Damaged("it has a part of an unknown kind")),
         }
-        read_rows(&frame.bytes, &mut vectors, &mut rows)
+        read_rows(&bytes, &mut vectors, &mut rows)
             .ok_or(Fault::Damaged("a part of its vectors is wrong"))?;
     }
 }

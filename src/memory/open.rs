@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::image::{self, Frame};
 use super::keeper::{Counts, Desk};
-use super::shelf::Shelf;
+use super::shelf::{Shelf, Slots};
 use super::sight::{Own, Sight};
 use crate::model::{EntryId, Error, Memorized, MemoryOp, Result};
-use crate::store::{Memories, Store, View};
+use crate::store::{IndexSource, Memories, Store, View};
 
 /// Operations that may wait for a session's next reader; beyond, it is loaded anew.
 const PENDING_MAX: usize = 16_384;
@@ -254,27 +254,24 @@ fn seen<R>(
 
 /// Loads a session: from its kept index where there is a sound one, or else from everything.
 fn load(store: &dyn Store, session: &str, counts: &Counts) -> Result<Shelf> {
-    let image = match store.read_index(session) {
+    let mut source = match store.read_index(session) {
         Ok(None) => return seen(store, session, Shelf::build),
-        Ok(Some(source)) => image::read(source).map_err(|fault| fault.to_string()),
+        Ok(Some(source)) => Ok(Some(source)),
         Err(error) if error.code == "store.closed" => return Err(error),
         Err(error) => Err(error.message),
     };
-    let why = match image {
-        Ok(image) => {
-            let mut image = Some(image);
-            let restored = seen(store, session, |view| match image.take() {
-                Some(image) => Shelf::restore(image, view),
-                None => Ok(None),
-            })?;
-            match restored {
-                Some((shelf, behind)) => {
-                    tracing::debug!(target: "goclaw.memory", session, behind, "index read");
-                    Counts::count(&counts.loaded);
-                    return Ok(shelf);
-                }
-                None => "it is far behind".to_owned(),
-            }
+    let restored = match &mut source {
+        Ok(source) => seen(store, session, |view| match source.take() {
+            Some(source) => restore(source, view),
+            None => Ok(Err("it was looked at twice".to_owned())),
+        })?,
+        Err(why) => Err(std::mem::take(why)),
+    };
+    let why = match restored {
+        Ok((shelf, behind)) => {
+            tracing::debug!(target: "goclaw.memory", session, behind, "index read");
+            Counts::count(&counts.loaded);
+            return Ok(shelf);
         }
         Err(why) => why,
     };
@@ -284,6 +281,24 @@ fn load(store: &dyn Store, session: &str, counts: &Counts) -> Result<Shelf> {
     // Whatever is in the file must leave it.
     shelf.unkept.set((shelf.len() as u64, 1));
     Ok(shelf)
+}
+
+/// Reads a kept index, and at the same time what is remembered; answers how many entries it lacked, too.
+/// The inner error says why the index cannot be used.
+fn restore(
+    source: IndexSource,
+    view: &dyn View,
+) -> Result<std::result::Result<(Shelf, u64), String>> {
+    let (image, slots) = std::thread::scope(|scope| {
+        let image = scope.spawn(|| image::read(source));
+        let slots = Slots::of(view);
+        // A panic in there is one of ours: it goes on here.
+        (image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), slots)
+    });
+    Ok(match image {
+        Ok(image) => Shelf::restore(image, slots?, view)?.ok_or("it is far behind".to_owned()),
+        Err(fault) => Err(fault.to_string()),
+    })
 }
 
 /// Reads again what moved to a cold tier or back: only the store knows whether it did.

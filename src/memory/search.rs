@@ -105,7 +105,8 @@ impl<S: Fn(&Slot) -> f64> Search<'_, S> {
         };
         // By vector alone the order is the leg's: the fused score knows no difference below 0.
         let fusion = if self.is_by_vector_alone() { Fusion::Rrf } else { query.fusion };
-        let (mode, filter) = (query.mode, Some(&allows as Filter<'_>));
+        let asks = !without.is_empty() || query.min_strength.is_some() || !query.filter.is_empty();
+        let (mode, filter) = (query.mode, asks.then_some(&allows as Filter<'_>));
         let options = Options { mode, fusion, weights, filter };
         let (vector, text) = (query.vector.as_deref(), query.text.as_deref());
         let mut found = self.sight.search(vector, text, pool, options)?;

@@ -76,18 +76,19 @@ impl Shelf {
 
     /// Takes indexes that were kept, and brings them up to what is remembered. Answers how many entries
     /// had to be read for that; nothing where it would be most of them.
-    pub(super) fn restore(image: Image, view: &dyn View) -> Result<Option<(Self, u64)>> {
-        let mut shelf = Self { words: image.words, vectors: image.vectors, ..Self::default() };
-        let mut slots = Vec::new();
-        view.outlines(&mut |outline| {
-            slots.push((outline.id, Slot::new(&outline, &mut shelf.texts)));
-        })?;
+    pub(super) fn restore(
+        image: Image,
+        Slots { slots, texts }: Slots,
+        view: &dyn View,
+    ) -> Result<Option<(Self, u64)>> {
+        let (words, vectors) = (image.words, image.vectors);
+        let mut shelf = Self { words, vectors, texts, ..Self::default() };
         slots.iter().for_each(|(_, slot)| count_away(&mut shelf.away, slot, true));
-        shelf.slots = slots.into_iter().collect();
-        let (mut behind, gone) = shelf.compare(&image.contents, &image.rows);
-        if behind.len() * 2 > shelf.slots.len() {
+        let (mut behind, gone) = shelf.compare(&slots, &image.contents, &image.rows);
+        if behind.len() * 2 > slots.len() {
             return Ok(None);
         }
+        shelf.slots = slots.into_iter().collect();
         behind.sort_unstable();
         behind.dedup();
         for id in &behind {
@@ -101,22 +102,29 @@ impl Shelf {
         Ok(Some((shelf, behind.len() as u64)))
     }
 
-    /// Takes out of the indexes what is not remembered; answers what they lack or have otherwise, and
+    /// Takes out of the indexes what is not among `slots`; answers what they lack or have otherwise, and
     /// how many were taken out.
-    fn compare(&mut self, contents: &[(Key, u64)], rows: &[(Key, u64)]) -> (Vec<EntryId>, u64) {
+    fn compare(
+        &mut self,
+        slots: &[(EntryId, Slot)],
+        contents: &[(Key, u64)],
+        rows: &[(Key, u64)],
+    ) -> (Vec<EntryId>, u64) {
         let (mut behind, mut gone) = (Vec::new(), 0);
-        let Self { slots, words, vectors, .. } = self;
+        let Self { words, vectors, .. } = self;
+        let mut find = finder(slots);
         for (key, stamp) in contents {
             let id = EntryId::from_u128(*key);
-            match slots.get(&id) {
+            match find(id) {
                 Some(slot) if slot.content == *stamp => {}
                 Some(_) => behind.push(id),
                 None => gone += u64::from(words.delete(*key)),
             }
         }
+        let mut find = finder(slots);
         for (key, stamp) in rows {
             let id = EntryId::from_u128(*key);
-            match slots.get(&id) {
+            match find(id) {
                 Some(slot) if slot.vector == *stamp => {}
                 Some(_) => behind.push(id),
                 None => gone += u64::from(vectors.as_mut().is_some_and(|it| it.delete(*key))),
@@ -279,6 +287,36 @@ impl Shelf {
         if let Some(index) = &mut self.vectors {
             index.delete(id.as_u128());
         }
+    }
+}
+
+/// The slots of a session before it has indexes.
+#[derive(Default)]
+pub(super) struct Slots {
+    /// In order of the ids.
+    slots: Vec<(EntryId, Slot)>,
+    texts: Texts,
+}
+
+impl Slots {
+    pub(super) fn of(view: &dyn View) -> Result<Self> {
+        let mut all = Self::default();
+        view.outlines(&mut |outline| {
+            all.slots.push((outline.id, Slot::new(&outline, &mut all.texts)));
+        })?;
+        Ok(all)
+    }
+}
+
+/// Finds slots by id, at once where they are asked for in order: indexes hold most of them so.
+fn finder<'a>(slots: &'a [(EntryId, Slot)]) -> impl FnMut(EntryId) -> Option<&'a Slot> {
+    let mut next = 0;
+    move |id| {
+        if slots.get(next).is_none_or(|(there, _)| *there != id) {
+            next = slots.binary_search_by_key(&id, |(there, _)| *there).ok()?;
+        }
+        next += 1;
+        Some(&slots[next - 1].1)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a loaded session keeps of an entry: what searching, strength and forgetting need.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use serde_json::{Map, Value};
 
 use super::due;
