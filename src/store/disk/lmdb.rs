@@ -3,7 +3,8 @@
 //! Default sync flags, never `NOSYNC`: a commit that returned is on disk.
 
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
@@ -21,6 +22,8 @@ const READERS_MAX: u32 = 1024;
 const TABLES: u32 = 15;
 /// Bytes that one transaction of a copy writes, roughly.
 const COPY_BYTES: usize = 8 << 20;
+/// Bytes of the file that may stay mapped by what has been read.
+const MAPPED_MAX: u64 = 96 << 20;
 
 /// The tables; `layout` says what is in them.
 pub(super) struct Tables {
@@ -49,6 +52,8 @@ pub(super) struct Lmdb {
     /// Held for reading during every transaction, for writing while the map is replaced.
     gate: RwLock<()>,
     map_bytes_max: usize,
+    /// Bytes of the file that reads have mapped since the map was replaced, roughly.
+    mapped: AtomicU64,
     files: Files,
 }
 
@@ -130,7 +135,8 @@ impl Lmdb {
             lacking,
         };
         let map_bytes_max = options.map_bytes_max;
-        Ok(Self { env, path: path.into(), tables, gate: RwLock::new(()), map_bytes_max, files })
+        let (gate, mapped) = (RwLock::new(()), AtomicU64::new(0));
+        Ok(Self { env, path: path.into(), tables, gate, map_bytes_max, mapped, files })
     }
 
     /// Copies every table into an environment that has nothing yet.
@@ -225,16 +231,40 @@ impl Lmdb {
     }
 
     fn grow(&self) -> Result<()> {
-        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let size = self.env.info().map_size;
         let bigger = size.saturating_mul(2).min(self.map_bytes_max);
         if bigger <= size {
             return Err(error::lmdb("grow", &self.path, &heed::MdbError::MapFull.into()));
         }
+        self.replace_map(&gate, bigger)
+    }
+
+    fn replace_map(&self, _gate: &RwLockWriteGuard<'_, ()>, size: usize) -> Result<()> {
+        self.mapped.store(0, Ordering::Relaxed);
         // SAFETY: no transaction may be open while the map is replaced. Every transaction of this
         // environment is opened under `gate` held for reading and closed before it is released, and
-        // we hold it for writing.
-        unsafe { self.env.resize(bigger) }.map_err(self.fail("grow"))
+        // the caller holds it for writing.
+        unsafe { self.env.resize(size) }.map_err(self.fail("map"))
+    }
+
+    #[cfg(test)]
+    pub(super) fn mapped(&self) -> u64 {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a read which is over has mapped so many bytes, roughly. When it comes to a lot the map is
+    /// replaced by one of the same size, so that a process that looks here and there does not seem to hold
+    /// the whole file: what it had mapped stays in the system's cache. Not while others read or write.
+    pub(super) fn has_mapped(&self, bytes: u64) -> Result<()> {
+        let mapped = self.mapped.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if mapped <= MAPPED_MAX {
+            return Ok(());
+        }
+        match self.gate.try_write() {
+            Ok(gate) => self.replace_map(&gate, self.env.info().map_size),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Reads `meta`; `None` in a store that is being made.

@@ -145,6 +145,12 @@ impl DiskStore {
         Ok(numbers.filter(|number| *number >= position).count())
     }
 
+    /// Bytes that reads have mapped since the map was replaced, roughly.
+    #[cfg(test)]
+    pub(super) fn mapped(&self) -> u64 {
+        self.with(|core| Ok(core.lmdb.mapped())).expect("an open store")
+    }
+
     /// Pretends that another version wrote this store.
     #[cfg(test)]
     pub(super) fn set_format(&self, format: u32) -> Result<()> {

@@ -29,6 +29,42 @@ fn what_an_older_build_remembered_is_outlined_when_the_store_is_opened() {
     assert_same(&dump(&held(&store)), &dump(&fold(&all)), "outlined anew");
 }
 
+/// Looking at entries one by one maps the file bit by bit; now and then the map is replaced.
+#[test]
+fn whoever_looks_for_long_sees_the_same_and_keeps_little_mapped() {
+    const ENTRIES: u128 = 40;
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = DiskStore::open(dir.path(), &tiny()).expect("a store");
+    let mut author = Author::new(store.next_seq());
+    let ops: Vec<MemoryOp> = (0..ENTRIES).map(|n| put("a", n)).collect();
+    let mut append = |ops| {
+        let record = author.record(NO_RUN, vec![Event::Memory(ops)]);
+        store.append(&[record]).expect("an append");
+        store.checkpoint().expect("a checkpoint");
+    };
+    append(ops);
+    let wanted = store.memories("a").expect("a session");
+    let look_at_all = || {
+        let mut found = Vec::new();
+        store
+            .view("a", &mut |view| {
+                found = wanted.keys().map(|id| view.entry(*id)).collect::<Result<_>>()?;
+                Ok(())
+            })
+            .expect("a view");
+        assert!(found.into_iter().eq(wanted.values().cloned().map(Some)));
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..100).for_each(|_| look_at_all()));
+        // Changes of another session, each with a checkpoint, go on meanwhile.
+        (0..20).for_each(|n| append(vec![put("b", n)]));
+    });
+    (0..100).for_each(|_| look_at_all());
+    // 8,000 looks at 64 KB in each of two tables come to a gigabyte.
+    let mapped = store.mapped();
+    assert!(mapped < 128 << 20, "{mapped} bytes");
+}
+
 fn kept(store: &DiskStore) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     store.read_index("a").expect("its own").map(|mut it| it.read_to_end(&mut bytes))?.expect("it");

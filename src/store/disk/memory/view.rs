@@ -1,5 +1,6 @@
 //! A look at a session: LMDB as it is now, under the operations of the tail.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::fate::{Fate, Overlay};
@@ -21,7 +22,12 @@ pub(super) struct DiskView<'a> {
     later: &'a Later,
     snapshot: &'a Snapshot<'a>,
     generations: Generations,
+    /// Bytes of LMDB's file that were looked at, roughly.
+    mapped: Cell<u64>,
 }
+
+/// What one look at a table maps: the system brings in what lies around a page.
+const LOOK_BYTES: u64 = 64 << 10;
 
 /// Of which generation vectors are.
 #[derive(Clone, Copy, Default)]
@@ -58,7 +64,12 @@ impl Core {
     ) -> Result<()> {
         let (later, snapshot) = self.later()?;
         let generations = self.generations(&later, &snapshot)?;
-        look(&DiskView::new(self, session, &later, &snapshot).with(generations))
+        let view = DiskView::new(self, session, &later, &snapshot).with(generations);
+        let outcome = look(&view);
+        let mapped = view.mapped.get();
+        drop(snapshot);
+        self.lmdb.has_mapped(mapped)?;
+        outcome
     }
 
     pub(super) fn generations(
@@ -81,7 +92,12 @@ impl<'a> DiskView<'a> {
         later: &'a Later,
         snapshot: &'a Snapshot<'a>,
     ) -> Self {
-        Self { core, session, later, snapshot, generations: Generations::default() }
+        let (generations, mapped) = (Generations::default(), Cell::new(0));
+        Self { core, session, later, snapshot, generations, mapped }
+    }
+
+    fn count(&self, bytes: u64) {
+        self.mapped.set(self.mapped.get() + bytes);
     }
 
     /// The same, which tells vectors of the model in use from others.
@@ -113,6 +129,7 @@ impl<'a> DiskView<'a> {
     fn stored(&self, id: EntryId) -> Result<Option<Memorized>> {
         let (lmdb, key) = (&self.core.lmdb, layout::memory_key(self.session, id));
         let fail = lmdb.fail("read");
+        self.count(2 * LOOK_BYTES);
         let found = lmdb.tables.memories.get(&self.snapshot.txn, &key).map_err(&fail)?;
         let Some(value) = found else { return Ok(None) };
         let entry = Arc::new(read_entry(lmdb, value)?);
@@ -136,11 +153,13 @@ impl<'a> DiskView<'a> {
         let mut vectors = vectors.map_err(&fail)?.peekable();
         for entry in lmdb.tables.memories.prefix_iter(txn, &prefix).map_err(&fail)? {
             let (key, value) = entry.map_err(&fail)?;
+            self.count((key.len() + value.len()) as u64);
             let entry = Arc::new(read_entry(lmdb, value)?);
             let mut vector = None;
             // Both tables are in the same order.
             while let Some(next) = vectors.next_if(|it| it.as_ref().is_ok_and(|it| it.0 <= key)) {
                 let (of, bytes) = next.map_err(&fail)?;
+                self.count((of.len() + bytes.len()) as u64);
                 vector = (of == key).then(|| Vector::from_bytes(bytes));
             }
             each(self.memorized(entry, vector))?;
@@ -155,6 +174,7 @@ impl<'a> DiskView<'a> {
         let rows = lmdb.tables.outlines.prefix_iter(&self.snapshot.txn, &prefix).map_err(&fail)?;
         for row in rows {
             let (key, value) = row.map_err(&fail)?;
+            self.count((key.len() + value.len()) as u64);
             let outline = layout::memory_id(key).and_then(|id| layout::read_outline(id, value));
             let mut outline = outline.ok_or_else(|| lmdb.corrupt("an outline of a memory"))?;
             if self.generations.are_void() {
@@ -201,6 +221,7 @@ impl View for DiskView<'_> {
             return Ok(false);
         }
         let (lmdb, key) = (&self.core.lmdb, layout::memory_key(self.session, id));
+        self.count(LOOK_BYTES);
         let found = lmdb.tables.vectors.get(&self.snapshot.txn, &key);
         let found = found.map_err(lmdb.fail("read"))?;
         found.into_iter().for_each(show);
