@@ -51,6 +51,28 @@ class _Calls:
         self._engine = engine
         self._sleep = sleep or _pause
         self._timeout = None if embedding.timeout is None else to_seconds(embedding.timeout)
+        self._is_loaded = embedding.local or not hasattr(embedding.embedder, "load")
+
+    def load(self) -> None:
+        """Waits for an embedder that has something to load, before a clock runs that is meant for calls.
+
+        Raises:
+            RecallError: `memory.embedder` and what begins so.
+        """
+        if self._is_loaded:
+            return
+        embedder: Any = self._how.embedder
+        call = _Call(embedder.load, self._enter(None, searches=True))
+        try:
+            call.wait(self._timeout)
+            self._is_loaded = True
+        except Exception as error:
+            told = _told(error, True)
+            if told is error:
+                raise
+            raise told from error
+        finally:
+            call.leave()
 
     def batches(self, texts: list[str]) -> Iterator[list[str]]:
         """Texts in parts that one call takes."""

@@ -117,6 +117,7 @@ class _Embeddings:
         """The vector of a text that is searched by."""
 
         def make(maker: _Maker) -> list[float]:
+            maker.calls.load()
             bound = maker.how.query_timeout
             deadline = None if bound is None else time.monotonic() + to_seconds(bound)
             # What a model embeds in one way only may have been kept before.

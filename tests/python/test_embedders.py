@@ -188,6 +188,42 @@ def test_sentence_transformers_load_when_the_first_text_comes(monkeypatch: pytes
     assert refusal(SentenceTransformers("missing"), ["x"]).code == "memory.embedder_access"
 
 
+class Heavy(Hashing):
+    """An embedder that has something to load, for longer than a search waits for a call."""
+
+    local = False
+    failure: Exception | None = None
+    loads = 0
+
+    def load(self) -> None:
+        self.loads += 1
+        if self.failure is not None:
+            raise self.failure
+        threading.Event().wait(2.2)
+
+
+def test_a_search_waits_for_a_model_to_load_apart_from_its_time(tmp_path: Path) -> None:
+    heavy = Heavy(64)
+    with goclaw.Memory(tmp_path / "store", embedder=Embedding(heavy, query_timeout="2s", vectorize="later")) as memory:
+        memory.memorize("green tea", session="ada", vector=Hashing(64)(["green tea"])[0])
+        for _ in range(2):
+            assert memory.retrieve("green tea", session="ada", mode="vector")[0].entry.content == "green tea"
+        assert heavy.loads == 1
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_words(tmp_path: Path) -> None:
+    heavy = Heavy(64)
+    heavy.failure = OSError("no such model")
+    with goclaw.Memory(tmp_path / "store", embedder=heavy) as memory:
+        memory.memorize("green tea", session="ada", vector=Hashing(64)(["green tea"])[0])
+        error = refusal(memory.retrieve, "tea", session="ada", mode="vector")
+        assert error.code == "memory.embedder"
+        assert "no such model" in str(error)
+        with pytest.warns(RuntimeWarning, match="by words alone.*no such model"):
+            hits = memory.retrieve("tea", session="ada")
+        assert [hit.entry.content for hit in hits] == ["green tea"]
+
+
 def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     error = refusal(SentenceTransformers("mini"), ["x"])

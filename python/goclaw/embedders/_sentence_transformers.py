@@ -9,7 +9,7 @@ from ..errors import RecallError
 
 
 class SentenceTransformers:
-    """A model of the package sentence-transformers; it is loaded when the first text comes.
+    """A model of the package sentence-transformers; it is loaded when the first text comes, or by `load`.
 
     Queries and what is kept are embedded each in its own way, where the model has two.
 
@@ -43,6 +43,14 @@ class SentenceTransformers:
         self._options = dict(options or {})
         self._lock = threading.Lock()
         self._model: Any = None if isinstance(model, str) else model
+
+    def load(self) -> None:
+        """Loads the model, which takes seconds; a search waits for it apart from its time limit.
+
+        Raises:
+            RecallError: `memory.embedder_access` where the package or the model is not there.
+        """
+        self._loaded()
 
     def __call__(self, texts: list[str]) -> Any:
         """Vectors of texts to be kept."""
