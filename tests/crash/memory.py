@@ -1,13 +1,17 @@
 """kill -9 while an agent memorizes, forgets, sweeps, and while indexes are written: a ledger of its own.
 
-The child tells what it is about to do and what was acknowledged; the driver keeps the books and kills it. In
-its next life the child lists everything and searches for words that only one memory has. What was
-acknowledged must be there, what was forgotten must not, and of the one operation that was under way all or nothing.
+The child tells what it is about to do and what was acknowledged; the driver keeps the books and kills it, in turns
+at a random moment and in the middle of what it aims at. In its next life the child lists everything, searches for
+words that only one memory has, and holds searches by vector against all vectors. What was acknowledged must be there,
+what was forgotten must not, and of the one operation that was under way all or nothing (of a sweep over all sessions,
+which is many commits, a part).
 """
 
 from __future__ import annotations
 
+import heapq
 import json
+import math
 import os
 import random
 import signal
@@ -23,6 +27,12 @@ from .driver import Life
 SESSIONS = ("ada", "ada:b", "bob")
 BATCH = 400
 SWEPT = 50
+SWEPT_EVERYWHERE = 2_500
+"""Of a sweep over all sessions, which commits every 1,000."""
+AIMS = ("sweep everywhere", "delete", "index", "sweep", None)
+"""What is under way when a life ends, in turns; `None`: whatever it is."""
+AIMED_S = 20.0
+"""A life that does not come to its aim within this ends at a random moment."""
 OPEN_S = 120.0
 LOOKED_UP = 40
 """Memories that are searched for in each life."""
@@ -43,30 +53,42 @@ def _child(store: str, pipe: int, seed: int) -> None:
     order = json.loads(sys.stdin.readline())
     memory = goclaw.Memory(store)
     known: dict[str, list[str]] = {session: [] for session in SESSIONS}
+    rows: dict[str, dict[str, list[float]]] = {session: {} for session in SESSIONS}
     for session in memory.sessions():
         after = None
         while page := memory.list(session, limit=1_000, after=after):
             known[session].extend(entry.id for entry in page)
+            rows[session].update((entry.id, list(entry.vector or ())) for entry in page)
             after = page[-1].id
     found = []
     for session, word in order["words"]:
         hits = memory.retrieve(word, session=session, mode="text", top_k=3)
         found.append([session, word, [hit.entry.id for hit in hits]])
-    rows = [0.0] * 16
     for session in SESSIONS:
-        rows = [dice.uniform(-1, 1) for _ in rows]
-        near = memory.retrieve(session=session, vector=rows, top_k=5, mode="vector") if known[session] else []
-        if not {hit.entry.id for hit in near} <= set(known[session]):
-            tell("stray", session)
+        asked = [dice.uniform(-1, 1) for _ in range(16)]
+        near = memory.retrieve(session=session, vector=asked, top_k=5, mode="vector") if known[session] else []
+        cosines = {id: _cosine(asked, row) for id, row in rows[session].items()}
+        wanted = heapq.nlargest(5, cosines, key=cosines.__getitem__)
+        pairs = zip((cosines.get(hit.entry.id, -2.0) for hit in near), wanted, strict=False)
+        # Two that are as near as rounding can tell may stand in any order.
+        if len(near) != len(wanted) or any(abs(one - cosines[id]) > 1e-5 for one, id in pairs):
+            tell("stray", session, wanted, [hit.entry.id for hit in near])
+    rows.clear()
     stats = memory.stats()
     tell("opened", known, found, [stats.indexes_loaded, stats.indexes_rebuilt])
     if not order["load"]:
         memory.close()
         return
+    aim = order["aim"]
     while True:
         session = dice.choice(SESSIONS)
         own = known[session]
-        match dice.randrange(40):
+        roll = dice.randrange(40)
+        if aim == "index" and roll < 7:
+            roll = 40
+        elif own and dice.random() < 0.1:
+            roll = {"delete": 0, "sweep": 5, "sweep everywhere": 9}.get(aim, roll)
+        match roll:
             case 0:
                 tell("begin", "delete", session)
                 memory.delete_session(session)
@@ -83,6 +105,13 @@ def _child(store: str, pipe: int, seed: int) -> None:
                 ids = memory.forget(session, below=1.0, limit=SWEPT).ids
                 known[session] = [id for id in own if id not in set(ids)]
                 tell("done", list(ids))
+            case 9 if aim == "sweep everywhere":
+                tell("begin", "sweep everywhere", session)
+                memory.sweep(below=1.0, limit=SWEPT_EVERYWHERE)
+                there = {name: _ids(memory, name) for name in SESSIONS}
+                gone = [id for name in SESSIONS for id in known[name] if id not in there[name]]
+                known = {name: [id for id in known[name] if id in there[name]] for name in SESSIONS}
+                tell("done", gone)
             case 7 | 8 if own:
                 memory.feedback(dice.choice(own), "used")
             case _:
@@ -95,6 +124,19 @@ def _child(store: str, pipe: int, seed: int) -> None:
                 tell("done", ids)
 
 
+def _cosine(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True)) / math.sqrt(sum(b * b for b in other))
+
+
+def _ids(memory: Any, session: str) -> set[str]:
+    ids: set[str] = set()
+    after = None
+    while page := memory.list(session, limit=1_000, after=after):
+        ids.update(entry.id for entry in page)
+        after = page[-1].id
+    return ids
+
+
 @dataclass
 class MemoryDriver:
     """A number of lives on one store."""
@@ -105,6 +147,8 @@ class MemoryDriver:
     acknowledged: int = 0
     searched: int = 0
     indexes: list[int] = field(default_factory=lambda: [0, 0])
+    hits: dict[str, int] = field(default_factory=dict)
+    """Kills in the middle of what was aimed at."""
     violations: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -112,6 +156,8 @@ class MemoryDriver:
         self.book: Book = {session: {} for session in SESSIONS}
         self.under_way: list[Any] | None = None
         self.opened = threading.Event()
+        self.aim: str | None = None
+        self.aimed = threading.Event()
 
     def _broken(self, what: str) -> None:
         self.violations.append(f"life {self.kills}: {what}")
@@ -124,11 +170,13 @@ class MemoryDriver:
             return
         if kind == "begin":
             self.under_way = rest
+            if rest[0] == self.aim:
+                self.aimed.set()
         elif kind == "done":
             self._book(rest[0])
             self.acknowledged += 1
         elif kind == "stray":
-            self._broken(f"a search in {rest[0]} found what is not there")
+            self._broken(f"a search by vector in {rest[0]} found {rest[2]}, and the nearest are {rest[1]}")
         elif kind == "opened":
             self._compare(*rest)
             self.opened.set()
@@ -141,17 +189,25 @@ class MemoryDriver:
             own.update(zip(ids, rest[0], strict=True))
         elif what == "delete":
             own.clear()
+        elif what == "sweep everywhere":
+            for all_of in self.book.values():
+                for id in ids:
+                    all_of.pop(id, None)
         else:
             for id in rest[0] if what == "forget" else ids:
                 own.pop(id, None)
         self.under_way = None
 
     def _compare(self, known: dict[str, list[str]], found: list[Any], indexes: list[int]) -> None:
+        swept = 0
         for session, own in self.book.items():
             there = set(known.get(session, []))
             lost, more = set(own) - there, there - set(own)
             what, of, *rest = self.under_way or [None, None]
-            if of != session:
+            if what == "sweep everywhere":
+                swept += len(lost)
+                allowed = not more and swept <= SWEPT_EVERYWHERE
+            elif of != session:
                 allowed = not lost and not more
             elif what == "put":
                 allowed = not lost and len(more) in (0, len(rest[0]))
@@ -174,14 +230,19 @@ class MemoryDriver:
 
     def _start(self, *, load: bool) -> Life:
         words = [(session, word) for session, own in self.book.items() for word in own.values() if word]
-        order = {"words": self.dice.sample(words, min(len(words), LOOKED_UP)), "load": load}
+        self.aim = AIMS[self.kills % len(AIMS)] if load else None
+        order = {"words": self.dice.sample(words, min(len(words), LOOKED_UP)), "load": load, "aim": self.aim}
         self.opened.clear()
+        self.aimed.clear()
         return Life(self.folder / "store", self.dice.getrandbits(32), order, self.take, module="tests.crash.memory")
 
     def one_life(self) -> None:
-        """A child under load until a random moment."""
+        """A child under load until a random moment, or one in the middle of what is aimed at."""
         life = self._start(load=True)
-        if self.dice.random() > 0.2:
+        if self.aim is not None and self._comes_to_its_aim():
+            # Some way into it: what is written first, and what comes after.
+            time.sleep(self.dice.choice([0.0, 0.0005, 0.002, 0.008]))
+        elif self.dice.random() > 0.2:
             if not self.opened.wait(OPEN_S):
                 self._broken(f"the store did not open within {OPEN_S} s")
             time.sleep(self.dice.expovariate(1.0) + 0.05)
@@ -189,8 +250,27 @@ class MemoryDriver:
             time.sleep(self.dice.uniform(0.1, 0.9))
         self.kills += 1
         code = life.end(lambda: life.process.send_signal(signal.SIGKILL))
+        was_in = bool(self._half_written()) if self.aim == "index" else (self.under_way or [None])[0] == self.aim
+        if self.aim is not None and was_in:
+            self.hits[self.aim] = self.hits.get(self.aim, 0) + 1
         if code != -signal.SIGKILL:
             self._broken(f"the child ended by itself with {code}")
+
+    def _comes_to_its_aim(self) -> bool:
+        if not self.opened.wait(OPEN_S):
+            return False
+        if self.aim != "index":
+            return self.aimed.wait(AIMED_S)
+        until = time.monotonic() + AIMED_S
+        # Without a pause: the file is there for some milliseconds.
+        while time.monotonic() < until:
+            if self._half_written():
+                return True
+        return False
+
+    def _half_written(self) -> list[Path]:
+        """Files of indexes that have their temporary name."""
+        return list((self.folder / "store" / "indexes").glob("*.tmp"))
 
     def last_life(self) -> None:
         """A child that only looks."""
@@ -202,6 +282,7 @@ class MemoryDriver:
         return {
             "seed": self.seed,
             "kills": self.kills,
+            "kills_in_the_middle_of": self.hits,
             "operations_acknowledged": self.acknowledged,
             "memories_at_the_end": sum(len(own) for own in self.book.values()),
             "searches_checked": self.searched,

@@ -50,6 +50,8 @@ def test_five_kills_of_one_who_memorizes_lose_and_keep_nothing_they_should_not(t
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(report.read_text())
     assert found["kills"] == 5 and found["violations"] == []
+    # One kill each in a sweep over all sessions, a delete, the writing of an index file, a sweep, anywhere.
+    assert sum(found["kills_in_the_middle_of"].values()) >= 2, found
     assert found["operations_acknowledged"] > 0
 
 
@@ -71,6 +73,11 @@ def test_the_bookkeeper_of_memories_sees_what_is_lost_kept_and_half_done(tmp_pat
     assert after(*put, forget, there("B")) == after(*put, forget, there("A", "B")) == []
     assert after(*put, forget, ["done", []], there("A", "B")) != [], "what was forgotten came back"
     assert after(*put, ["opened", {"bob": ["A", "B"]}, [["bob", "wa", []]], [0, 0]]) != [], "not found any more"
+    sweep = ["begin", "sweep everywhere", "ada"]
+    assert after(*put, sweep, there("A")) == after(*put, sweep, there()) == [], "a part of it"
+    assert after(*put, sweep, ["done", ["A"]], there()) != [], "more than it said"
+    assert after(*put, sweep, ["done", ["A"]], there("A", "B")) != [], "what was swept came back"
+    assert after(*put, ["stray", "bob", ["A"], ["B"]]) != [], "not the nearest"
 
 
 def test_the_judge_accepts_an_honest_log() -> None:
