@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from .errors import AgentError, WouldDeadlock
-
-if TYPE_CHECKING:
-    from . import _goclaw
 
 
 def refuse_own_loop(what: str) -> None:
@@ -32,35 +29,6 @@ def refuse(what: str) -> NoReturn:
         f"an async agent cannot block to {what}: it would stop the event loop that it waits for",
         help="use `await`: `await run`, `await engine.arun(...)`, `await agent.fn(...)`",
     )
-
-
-def refuse_own_session(run: _goclaw.Run, id: str) -> None:
-    """Refuses an agent that waits for a run which cannot begin before the agent's own run ends.
-
-    Raises:
-        WouldDeadlock: `engine.own_session`.
-    """
-    session = run.waits_for_caller()
-    if session is not None:
-        raise WouldDeadlock(
-            f"run `{id}` waits for session `{session}`, which the run of the agent that waits for it holds",
-            code="engine.own_session",
-            help="submit it without waiting for it, or without a session, or under a key of its own",
-        )
-
-
-def refuse_own_lane(lanes: _goclaw.Lanes, name: str) -> None:
-    """Refuses an agent that waits until nothing of its own lane runs: it runs there itself.
-
-    Raises:
-        WouldDeadlock: `engine.own_lane`.
-    """
-    if lanes.runs_caller(name):
-        raise WouldDeadlock(
-            f"an agent of lane `{name}` waits until nothing of that lane runs, itself included",
-            code="engine.own_lane",
-            help="call lane.pause(), or drain it from outside of the lane",
-        )
 
 
 def refuse_main_replay() -> None:

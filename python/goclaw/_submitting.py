@@ -196,7 +196,6 @@ class Submitting(Looking):
 
     def _ran(self, tickets: _goclaw.Tickets) -> Run[Any]:
         started = self._started(tickets.wait())[0]
-        _guard.refuse_own_session(started._handle, started.id)
         # This thread has nothing to do until the run ends, so it works on the run's tasks.
         self._native.help(started._handle)
         return started._until_ended()

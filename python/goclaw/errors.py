@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ._transient import passes
+
 if TYPE_CHECKING:
     from .run import Run
 
@@ -43,6 +45,11 @@ class GoclawError(Exception):
         if help:
             self.help = help
             self.add_note(f"help: {help}")
+
+    @property
+    def transient(self) -> bool:
+        """True where trying again can help; by its `code`. An agent that fails with another one is not retried."""
+        return passes(self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +157,9 @@ class TaskFailed(GoclawError):
 
     Args:
         message: What happened, naming the task.
-        code: Stable name of the reason, such as ``task.exception``.
-        help: What to do about it.
+        code: Stable name of the reason, such as ``task.exception``; where the agent failed with an error of goclaw's
+            own, the code of that.
+        help: What to do about it; of an error of goclaw's own, the help of that.
         task: Id of the task.
         attempts: How often it was tried.
     """
@@ -393,7 +401,7 @@ class EngineForked(GoclawError):
 
 
 class WouldDeadlock(GoclawError):
-    """A call would wait for itself: `engine.own_loop`, `engine.own_session`, `engine.own_lane`."""
+    """A call would wait for itself: `engine.own_loop`, `engine.own_run`, `engine.own_session`, `engine.own_lane`."""
 
     code = "engine.own_loop"
 
@@ -437,6 +445,7 @@ _CLASSES: tuple[type[GoclawError], ...] = (
 _BY_CODE: dict[str, type[GoclawError]] = {
     **{cls.code: cls for cls in _CLASSES},
     "lane.charge": ChargeRefused,
+    "engine.own_run": WouldDeadlock,
     "engine.own_session": WouldDeadlock,
     "engine.own_lane": WouldDeadlock,
     "session.merge_timeout": MergeFailed,

@@ -116,6 +116,7 @@ class Running:
         timeout: How long an attempt may take, in seconds.
         lent: How many wait for a run of their own, and have lent their permits.
         returning: Of those, how many have what they waited for, and go on when there is a permit again.
+        awaits: Ids of the runs that they wait for; of many, some.
         names: Which calls they are; of many, some.
         told: How they were told to stop, where they were.
     """
@@ -127,6 +128,7 @@ class Running:
     timeout: float | None
     lent: int = 0
     returning: int = 0
+    awaits: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     told: Told | None = None
 
@@ -137,6 +139,8 @@ class Running:
         waits = self.lent - self.returning
         if waits > 0:
             said += f", {self._of(waits)} for a run of its own, its permit lent meanwhile"
+        if self.awaits:
+            said += f" (for {', '.join(self.awaits)})"
         if self.returning > 0:
             said += f", {self._of(self.returning)} for a permit to go on"
         if self.told is not None:
@@ -352,9 +356,9 @@ def _task(found: dict[str, Any]) -> TaskExplanation:
         elif kind == "queued":
             places.append(LanePlace(seconds=why.pop("for"), **why))
         elif kind == "running":
-            names, stop = tuple(why.pop("names")), why.pop("told")
+            names, awaits, stop = tuple(why.pop("names")), tuple(why.pop("awaits")), why.pop("told")
             stop = None if stop is None else Told(**stop)
-            told["running"] = Running(seconds=why.pop("for"), names=names, told=stop, **why)
+            told["running"] = Running(seconds=why.pop("for"), names=names, awaits=awaits, told=stop, **why)
         elif kind == "retry":
             told["retry_in"], told["error"] = why["in"], why["error"]
         elif kind in ("agent", "lane"):

@@ -176,12 +176,12 @@ class LiveLane(_LooksLike):
 
         Raises:
             EngineClosed: `engine.closed`.
-            WouldDeadlock: `engine.own_loop` on goclaw's own event loop; `engine.own_lane` in an agent of the lane.
+            WouldDeadlock: `engine.own_loop` on goclaw's own event loop; `engine.own_lane` in an agent that would wait
+                for itself.
         """
         from . import _guard
 
         _guard.refuse_own_loop("drain a lane")
-        _guard.refuse_own_lane(self._lanes._native, self._name)
         return self._lanes._native.drain(self._name, None if timeout is None else to_seconds(timeout, what="timeout"))
 
     async def adrain(self, timeout: Duration | None = None) -> bool:  # noqa: ASYNC109
@@ -195,13 +195,10 @@ class LiveLane(_LooksLike):
 
         Raises:
             EngineClosed: `engine.closed`.
-            WouldDeadlock: `engine.own_lane` in an agent of the lane.
+            WouldDeadlock: `engine.own_lane` in an agent that would wait for itself.
         """
         import asyncio
 
-        from . import _guard
-
-        _guard.refuse_own_lane(self._lanes._native, self._name)
         pause = 0.001
         until = None if timeout is None else time.monotonic() + to_seconds(timeout, what="timeout")
         native = self._lanes._native

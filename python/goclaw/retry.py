@@ -26,6 +26,9 @@ class Retry:
         never: Exceptions that are not, even where `on` names a base of them. By default `TypeError`
             and `ValueError` (validation errors are `ValueError`), unless `on` names them or a subclass.
 
+    Errors of goclaw's own that are not `transient`, such as `memory.filter` or `engine.own_session`, are never
+    retried, whatever `on` says: they would be raised again.
+
     Raises:
         ConfigError: `config.retry`, `config.duration`.
 

@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from . import _goclaw, _guard
+from ._failed import task_failed
 from ._keywords import TaskWords, only, spelled_out
 from ._stream import EventStream
 from .durations import Duration, to_seconds
-from .errors import GoclawError, IncompatibleRun, RemoteError, ResultTimeout, TaskFailed, class_of
+from .errors import GoclawError, IncompatibleRun, ResultTimeout, class_of
 from .policy import MemoryAccess
 from .views import ChildView, Heartbeat, TaskView
 
@@ -113,13 +114,12 @@ class Run(Generic[R_co]):
 
         Raises:
             EngineClosed: `engine.closed` when the engine closes first.
-            WouldDeadlock: `engine.own_loop` on goclaw's own event loop; `engine.own_session` in an agent that
-                waits for a run behind its own in the same session.
+            WouldDeadlock: `engine.own_loop` on goclaw's own event loop; `engine.own_session` and `engine.own_run` in
+                an agent that would wait for itself.
         """
         if self._native.wait(0.0):
             return True
         _guard.refuse_own_loop("wait for a run")
-        _guard.refuse_own_session(self._native, self.id)
         deadline = None if timeout is None else time.monotonic() + to_seconds(timeout, what="timeout")
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -324,11 +324,13 @@ class Run(Generic[R_co]):
         while True:
             native = run._native
             if not native.wait(0.0):
-                _guard.refuse_own_session(native, run.id)
                 loop = asyncio.get_running_loop()
                 ended: asyncio.Future[None] = loop.create_future()
-                native.on_end(_lend.waker(loop, ended))
-                await ended
+                wake = _lend.waker(loop, ended)
+                native.on_end(wake)
+                with native.awaited(wake) as waiting:
+                    await ended
+                    waiting.check()
                 native.wait(0.0)
             into = run.into
             if into is None:
@@ -357,7 +359,7 @@ class Run(Generic[R_co]):
             reason, code = "", "run.cancelled"
         failure = self._native.failure() if code is None else None
         if failure is not None:
-            return _task_failed(failure)
+            return task_failed(failure)
         said = f"run `{self.id}` {_ENDED.get(self.state, self.state)}" + (f": {reason}" if reason else "")
         return class_of(code or "run.failed")(said, code=code or "run.failed")
 
@@ -372,41 +374,4 @@ class Run(Generic[R_co]):
         return {"text/plain": repr(self), "text/html": _notebook.run_html(self)}
 
 
-def _task_failed(failure: _goclaw._FailureRow) -> TaskFailed:
-    task, attempts, kind, code, types, message, traceback, origin = failure
-    cause: BaseException
-    if isinstance(origin, BaseException):
-        cause = origin
-    elif kind in ("timeout", "dropped"):
-        cause = class_of(code)(message, code=code)
-    else:
-        cause = RemoteError(message, types=types, traceback=traceback, code=code)
-    name = types[0].removeprefix("builtins.") if types else code
-    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-    error = TaskFailed(
-        f"task `{task}` failed after {tries}: {name}: {message}",
-        code=code,
-        help=_HELP.get(code)
-        or _HELP.get(kind)
-        or "the cause is above; `run.tasks` and `run.events()` tell what led to it",
-        task=task,
-        attempts=attempts,
-    )
-    error.__cause__ = cause
-    return error
-
-
 _ENDED = {"cancelled": "was cancelled", "quarantined": "was quarantined"}
-_HELP = {
-    "agent.process_main": 'put what the script does under `if __name__ == "__main__":`',
-    "agent.not_importable": "define the agent at the top of an importable module, or `pip install cloudpickle`",
-    "agent.isolation": 'leave isolation="auto", or run where there are worker processes',
-    "agent.unknown": "import the module that registers the agent before the run is submitted",
-    "task.queue_timeout": "give the lane more concurrency, or the task a longer `queue_timeout`",
-    "task.idle_timeout": "call `ctx.heartbeat()` while the agent works, or raise the task's `idle_timeout`",
-    "task.total_timeout": "raise the task's `total_timeout`, or allow fewer retries",
-    "timeout": "raise the task's `timeout`, or make the agent faster",
-    "payload": "return values that can travel, or use an engine without a path",
-    "dropped": "give the lane more capacity or concurrency, or another `on_full`",
-    "binding": "check the agent's parameters and what the task gives them",
-}

@@ -98,6 +98,8 @@ pub enum Why {
         lent: u32,
         /// Of those, the ones whose wait is over: they go on when there is a permit.
         returning: u32,
+        /// The runs that they wait for; of many, some.
+        awaits: Vec<RunId>,
         /// They were told to stop, and have not.
         told: Option<Told>,
         /// Who runs, by name; of many, some.

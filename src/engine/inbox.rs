@@ -12,6 +12,7 @@ use super::lanes::LaneAsk;
 use super::options::{Closed, Submit};
 use super::refusal;
 use super::sessions::SessionAsk;
+use super::waits::{Refusal, Waiter};
 use crate::agent::{Report, Reports};
 use crate::lane::LaneView;
 use crate::memory::Journal;
@@ -120,6 +121,17 @@ pub(super) enum Message {
     },
     /// A submit that may wait for a place was withdrawn.
     Withdrawn,
+    /// An agent is about to wait for a run.
+    Awaits {
+        by: Waiter,
+        on: RunId,
+        refusal: Arc<Refusal>,
+    },
+    /// A wait is over, or given up.
+    AwaitsNoMore {
+        by: Waiter,
+        on: RunId,
+    },
     /// Agents were registered: look again at what is parked.
     Wake,
     Close {

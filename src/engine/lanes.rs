@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::handle::Engine;
 use super::inbox::{Message, Reply};
 use super::refusal;
+use super::waits::Waiter;
 use crate::agent::Reports;
 use crate::model::{LaneSpec, Result};
 
@@ -32,6 +33,8 @@ pub(super) enum LaneAsk {
     /// Pauses the lane and tells when nothing of it runs any more.
     Drain {
         lane: String,
+        /// The agent that asks, where one does.
+        by: Option<Waiter>,
         quiet: Quiet,
         reply: Reply<Result<()>>,
     },
@@ -123,13 +126,13 @@ impl Engine {
     /// Pauses a lane; the answer tells when nothing of it runs any more.
     ///
     /// # Errors
-    /// `lane.unknown`, `engine.closed`.
-    pub fn drain_lane(&self, lane: &str) -> Result<Draining> {
+    /// `lane.unknown`, `engine.own_lane`, `engine.closed`.
+    pub fn drain_lane(&self, lane: &str, by: Option<Waiter>) -> Result<Draining> {
         let (tell, quiet) = mpsc::sync_channel(1);
         let asker = Arc::new(());
         let waits = Quiet { tell, asker: Arc::downgrade(&asker) };
         let lane = lane.to_owned();
-        self.ask(|reply| Message::Lane(LaneAsk::Drain { lane, quiet: waits, reply }))??;
+        self.ask(|reply| Message::Lane(LaneAsk::Drain { lane, by, quiet: waits, reply }))??;
         Ok(Draining { quiet, _asker: asker })
     }
 }

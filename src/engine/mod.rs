@@ -22,6 +22,7 @@ mod sessions;
 mod shared;
 mod sweeper;
 mod ticket;
+mod waits;
 mod watch;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use options::{
 };
 pub use sessions::{SessionInfo, SessionSetup};
 pub use ticket::{Handle, Ticket};
+pub use waits::{Awaited, Waiter};
 
 /// Reasons that several places give in the same words.
 mod refusal {

@@ -20,6 +20,8 @@ pub enum FailureKind {
     Payload,
     /// Its lane was full and dropped it; never retried.
     Dropped,
+    /// Goclaw refused what the agent asked for, and would again; never retried.
+    Refused,
     /// The agent is not registered, or its call could not be bound; never retried.
     Binding,
 }
@@ -39,6 +41,9 @@ pub struct Failure {
     pub traceback: Option<String>,
     /// The agent asked for this pause before the next attempt (`RetryAfter`).
     pub retry_after: Option<Millis>,
+    /// What to do about it, where the exception said; else empty.
+    #[serde(default)]
+    pub help: String,
     /// The live exception, kept so that it can become the `__cause__` in the same process.
     #[serde(skip)]
     pub origin: Option<Arc<dyn Opaque>>,
@@ -53,6 +58,7 @@ impl Failure {
             message: message.into(),
             traceback: None,
             retry_after: None,
+            help: String::new(),
             origin: None,
         }
     }

@@ -17,6 +17,7 @@ use super::lend::Lending;
 use super::session::PyLetters;
 use super::{errors, failure, object, recall};
 use crate::agent::{Batch, Report};
+use crate::engine::Waiter;
 use crate::model::{Error, Span, Style};
 
 /// Shortest time between two progress reports of one call; what comes sooner is left out, save
@@ -125,6 +126,11 @@ impl Context {
     pub(super) fn lending(&self) -> Option<Arc<Lending>> {
         let make = || Lending::new(&self.batch, &self.core, self.child);
         self.core.recall.as_ref().map(|_| Arc::clone(self.lending.get_or_init(make)))
+    }
+
+    /// The call, as the engine knows it.
+    pub(super) fn waiter(&self) -> Waiter {
+        Waiter { run: self.batch.call.run, batch: self.batch.id, child: self.child }
     }
 
     fn stopped(&self) -> bool {

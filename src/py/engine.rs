@@ -29,7 +29,7 @@ use super::{
     errors, explain, guest, health, incidents, logging, registry, session, tiers, watchdog,
 };
 use crate::agent::Executor;
-use crate::engine::{self, Engine, OnConflict, Options, Submit, all_lanes};
+use crate::engine::{self, Awaited, Engine, OnConflict, Options, Submit, all_lanes};
 use crate::model::{Error, LaneSpec, RunId, Style, Task, Timestamp};
 use crate::plan::Plan;
 use crate::store::Filter;
@@ -250,7 +250,11 @@ impl PyEngine {
             }
         }));
         // An error is an end too: the engine closed first. Whoever reads the result is told.
-        self.executor.help_until(py, id, || run.handle.wait(Some(Duration::ZERO)).unwrap_or(true))
+        let awaited = run.awaited_by_caller(py, Box::new(|| ()));
+        let refusal = || awaited.as_ref().and_then(Awaited::refusal);
+        let ended = || run.handle.wait(Some(Duration::ZERO)).unwrap_or(true);
+        self.executor.help_until(py, id, || ended() || refusal().is_some())?;
+        refusal().map_or(Ok(()), |error| Err(errors::raised(py, error)))
     }
 
     fn get(&self, py: Python<'_>, run: &str) -> PyResult<PyRun> {

@@ -60,7 +60,18 @@ fn reason(why: &Why, now: Timestamp) -> Value {
             told["held"] = json!(held);
             told
         }
-        Why::Running { calls, attempt, since, style, timeout_ms, lent, returning, told, names } => {
+        Why::Running {
+            calls,
+            attempt,
+            since,
+            style,
+            timeout_ms,
+            lent,
+            returning,
+            awaits,
+            told,
+            names,
+        } => {
             json!({
                 "kind": "running",
                 "calls": calls,
@@ -70,6 +81,7 @@ fn reason(why: &Why, now: Timestamp) -> Value {
                 "timeout": timeout_ms.map(|ms| ms as f64 / 1000.0),
                 "lent": lent,
                 "returning": returning,
+                "awaits": awaits.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "names": names,
                 "told": told.map(|told| json!({
                     "rung": rung(told.rung, *style),

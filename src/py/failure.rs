@@ -15,6 +15,8 @@ use crate::model::{Failure, FailureKind, Millis};
 
 /// Bound of an exception's text, bytes.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Bound of an exception's code, bytes.
+const CODE_BYTES_MAX: usize = 128;
 /// Bound of a traceback's text, bytes. The end is kept: it names the guilty line.
 const TRACEBACK_BYTES_MAX: usize = 32 << 10;
 /// Classes that name themselves to retry rules; a deeper hierarchy is cut.
@@ -43,8 +45,38 @@ pub(crate) fn from_exception(py: Python<'_>, raised: PyErr) -> Box<Failure> {
     let code = if !ordinary && leaves { "task.exit" } else { "task.exception" };
     let mut failure = of_error(py, &raised, FailureKind::Exception, code);
     failure.retry_after = retry_after(py, &raised);
+    if let Some(refusal) = Refusal::of(py, &raised) {
+        let passes = refusal.transient;
+        failure.kind = if passes { FailureKind::Exception } else { FailureKind::Refused };
+        (failure.code, failure.help) = (refusal.code, refusal.help);
+    }
     failure.origin = Some(Arc::new(PyObj(raised.into_value(py).into_any())));
     failure
+}
+
+/// What goclaw's own exceptions say beside their text.
+struct Refusal {
+    code: String,
+    help: String,
+    transient: bool,
+}
+
+impl Refusal {
+    fn of(py: Python<'_>, raised: &PyErr) -> Option<Self> {
+        let (class, value) = (class_of(py, "goclaw.errors", "GoclawError")?, raised.value(py));
+        if !value.is_instance(&class).unwrap_or(false) {
+            return None;
+        }
+        // A class of the user's own may have made anything of these.
+        let code: String = value.getattr(intern!(py, "code")).ok()?.extract().ok()?;
+        let help: String = value.getattr(intern!(py, "help")).ok()?.extract().ok()?;
+        let transient = value.getattr(intern!(py, "transient")).ok()?.extract().ok()?;
+        Some(Self {
+            code: bounded(code, CODE_BYTES_MAX),
+            help: bounded(help, MESSAGE_BYTES_MAX),
+            transient,
+        })
+    }
 }
 
 /// A failure of another kind that an exception caused: an adapter or an iterable that raised.

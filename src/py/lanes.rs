@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyString};
 use super::plan::parse;
 use super::run::wait;
 use super::{context, errors};
-use crate::engine::Engine;
+use crate::engine::{Engine, Waiter};
 use crate::lane::LaneView;
 use crate::model::{LaneSpec, OnFull, Result};
 
@@ -73,6 +73,13 @@ impl PyLanes {
     ) -> PyResult<T> {
         py.detach(|| ask(&self.engine)).map_err(|error| errors::raised(py, &error))
     }
+
+    /// The calling agent, where it is one of this engine.
+    fn caller(&self, py: Python<'_>) -> Option<Waiter> {
+        let caller = context::current(py).ok()?;
+        let caller = caller.cast::<context::Context>().ok()?.get();
+        self.engine.takes(&caller.core.reports).then(|| caller.waiter())
+    }
 }
 
 #[pymethods]
@@ -107,19 +114,11 @@ impl PyLanes {
         self.ask(py, |engine| engine.pause_lane(lane, paused))
     }
 
-    /// True where the calling agent runs in that lane of this engine.
-    fn runs_caller(&self, py: Python<'_>, lane: &str) -> bool {
-        let Ok(caller) = context::current(py) else { return false };
-        let Ok(caller) = caller.cast::<context::Context>() else { return false };
-        let (batch, core) = (&caller.get().batch, &caller.get().core);
-        self.engine.takes(&core.reports)
-            && batch.lane.as_ref().is_some_and(|card| card.lane == lane)
-    }
-
     /// Pauses the lane and waits until nothing of it runs; false when the time (seconds) is over first.
     #[pyo3(signature = (lane, timeout=None))]
     fn drain(&self, py: Python<'_>, lane: &str, timeout: Option<f64>) -> PyResult<bool> {
-        let draining = self.ask(py, |engine| engine.drain_lane(lane))?;
+        let by = self.caller(py);
+        let draining = self.ask(py, |engine| engine.drain_lane(lane, by))?;
         let timeout =
             timeout.map(|s| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX));
         // The receiver moves into the closure: it may not be shared.

@@ -76,7 +76,7 @@ mod _goclaw {
     #[pymodule_export]
     use super::plan::{PyPlan, compile, lane_sizes};
     #[pymodule_export]
-    use super::run::PyRun;
+    use super::run::{PyRun, PyWaiting};
     #[pymodule_export]
     use super::session::PyLetters;
     #[pymodule_export]

@@ -1,11 +1,11 @@
 //! Runs as Python sees them: state, waiting, results.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::lanes::LaneBook;
 use super::notify::Notifier;
@@ -13,10 +13,10 @@ use super::object::{self, Mode, PyObj};
 use super::output::{self, Wanted};
 use super::plan::{World, parse, payloads};
 use super::{context, errors, lend};
-use crate::engine::Handle;
+use crate::agent::Waker;
+use crate::engine::{Awaited, Handle};
 use crate::model::{
-    Admission, CancelCause, Durability, Error, FailureKind, Growth, Payload, Task, TaskRef,
-    TaskState,
+    CancelCause, Durability, Error, FailureKind, Growth, Payload, Task, TaskRef, TaskState,
 };
 use crate::plan::Plan;
 use crate::run;
@@ -72,14 +72,71 @@ pub(super) struct PyRun {
     pub(super) lanes: Arc<LaneBook>,
 }
 
+/// An agent waits for a run, for as long as this is entered.
+#[pyclass(frozen, name = "_Waiting", module = "goclaw._goclaw")]
+pub(super) struct PyWaiting(Mutex<Option<Awaited>>);
+
+impl PyWaiting {
+    fn awaited(&self) -> MutexGuard<'_, Option<Awaited>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl PyWaiting {
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    #[pyo3(signature = (*_error))]
+    fn __exit__(&self, _error: &Bound<'_, PyTuple>) {
+        *self.awaited() = None;
+    }
+    /// Raises where the engine refuses the wait.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        let refusal = self.awaited().as_ref().and_then(|awaited| awaited.refusal().cloned());
+        refusal.map_or(Ok(()), |error| Err(errors::raised(py, &error)))
+    }
+}
+
 type TaskRow = (String, String, String, &'static str, u32, Option<u32>, Option<String>);
 type PlaceRow = (Option<String>, &'static str, Option<String>);
 type ChildRow = (&'static str, u32, Option<Py<PyAny>>, Option<String>);
 type BeatRow = (f64, Option<String>);
-type FailureRow =
-    (String, u32, &'static str, String, Vec<String>, String, Option<String>, Option<Py<PyAny>>);
+type FailureRow = (
+    String,
+    u32,
+    &'static str,
+    String,
+    Vec<String>,
+    String,
+    String,
+    Option<String>,
+    Option<Py<PyAny>>,
+);
 
 impl PyRun {
+    /// The calling agent, where it is one of this engine, is about to wait for the run.
+    pub(super) fn awaited_by_caller(&self, py: Python<'_>, wake: Waker) -> Option<Awaited> {
+        let caller = context::current(py).ok()?;
+        let caller = caller.cast::<context::Context>().ok()?.get();
+        let own = self.handle.is_of(&caller.core.reports);
+        own.then(|| self.handle.awaited(caller.waiter(), wake))
+    }
+
+    fn waited(
+        &self,
+        py: Python<'_>,
+        timeout: Option<Duration>,
+        awaited: Option<&Awaited>,
+    ) -> PyResult<bool> {
+        let refused = || awaited.and_then(Awaited::refusal).map(|error| Err(error.clone()));
+        let ended = wait(py, timeout, |slice| match self.handle.wait(Some(slice)) {
+            Ok(false) => refused(),
+            ended => Some(ended),
+        })?;
+        ended.transpose().map(|ended| ended.is_some()).map_err(|error| errors::raised(py, &error))
+    }
+
     fn inspect<T: Send + 'static>(
         &self,
         py: Python<'_>,
@@ -150,30 +207,24 @@ impl PyRun {
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let timeout =
             timeout.map(|s| Duration::try_from_secs_f64(s.max(0.0)).unwrap_or(Duration::MAX));
-        let ended = wait(py, timeout, |slice| match self.handle.wait(Some(slice)) {
-            Ok(false) => None,
-            ended => Some(ended),
-        })?;
-        ended.transpose().map(|ended| ended.is_some()).map_err(|error| errors::raised(py, &error))
+        if timeout == Some(Duration::ZERO) {
+            return self.waited(py, timeout, None);
+        }
+        match self.handle.wait(Some(Duration::ZERO)) {
+            Ok(false) => {
+                let awaited = self.awaited_by_caller(py, Box::new(|| ()));
+                self.waited(py, timeout, awaited.as_ref())
+            }
+            ended => ended.map_err(|error| errors::raised(py, &error)),
+        }
     }
 
-    /// The session that the calling agent's run holds and this run waits for: it cannot begin before its
-    /// caller ends.
-    fn waits_for_caller(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let Ok(caller) = context::current(py) else { return Ok(None) };
-        let Ok(caller) = caller.cast::<context::Context>() else { return Ok(None) };
-        let (batch, core) = (&caller.get().batch, &caller.get().core);
-        let Some(own) = batch.call.session.clone() else { return Ok(None) };
-        if !self.handle.is_of(&core.reports) || batch.call.run == self.handle.id() {
-            return Ok(None);
-        }
-        self.inspect(py, move |run| {
-            let submitted = run.submitted();
-            // A message that was put before the session's run may be read by another agent of it.
-            let steered = submitted.conduct.admission == Admission::Steered;
-            let waits = submitted.session.as_ref() == Some(&own) && !steered;
-            (waits && !run.state().is_terminal()).then(|| own.to_string())
-        })
+    /// Tells the engine, until it is left, that the calling agent waits for the run. Where the engine refuses,
+    /// `callback` is called, on a thread of its own, and `check` raises.
+    fn awaited(&self, py: Python<'_>, callback: Py<PyAny>) -> PyWaiting {
+        let notifier = Arc::clone(&self.notifier);
+        let awaited = self.awaited_by_caller(py, Box::new(move || notifier.call(callback)));
+        PyWaiting(Mutex::new(awaited))
     }
 
     /// Calls `callback` without arguments, on a thread of its own, when the run or the engine ends.
@@ -247,6 +298,7 @@ impl PyRun {
                 failure.code.clone(),
                 failure.types.clone(),
                 failure.message.clone(),
+                failure.help.clone(),
                 failure.traceback.clone(),
                 origin.map(|origin| origin.clone_ref(py)),
             )
@@ -340,6 +392,7 @@ fn kind(kind: FailureKind) -> &'static str {
         FailureKind::Crash => "crash",
         FailureKind::Payload => "payload",
         FailureKind::Binding => "binding",
+        FailureKind::Refused => "refused",
         FailureKind::Dropped => "dropped",
     }
 }

@@ -524,13 +524,19 @@ def test_a_function_in_a_function_is_no_import_path(memory: goclaw.Engine, monke
 
 
 ORPHAN = """
-    import ctypes, os, sys
+    import ctypes, os, signal, subprocess, sys
     import goclaw
 
     @goclaw.agent(isolation="process")
     def hold() -> None:
+        forked = os.fork()
+        if forked == 0:
+            signal.pause()
+        started = subprocess.Popen(["sleep", "1000"])
         with open(sys.argv[1], "w") as fifo:
-            fifo.write(str(os.getpid()))
+            fifo.write(f"{os.getpid()} {forked} {started.pid}")
+        if sys.argv[2] == "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
         ctypes.PyDLL(None).pause()
 
     @goclaw.workflow
@@ -542,10 +548,12 @@ ORPHAN = """
 """
 
 
-def test_workers_die_with_the_engine_even_when_it_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("worker", ["busy", "stopped"])
+def test_workers_and_what_they_start_die_with_the_engine_even_when_it_is_killed(tmp_path: Path, worker: str) -> None:
+    """The agent keeps the GIL, or its whole process is stopped: neither can be asked."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    with subprocess.Popen([sys.executable, str(script(tmp_path, ORPHAN)), str(fifo)]) as engine:
-        worker = int(fifo.read_text())
+    with subprocess.Popen([sys.executable, str(script(tmp_path, ORPHAN)), str(fifo), worker]) as engine:
+        pids = [int(pid) for pid in fifo.read_text().split()]
         engine.kill()
-    assert is_gone(worker)
+    assert [is_gone(pid) for pid in pids] == [True] * 3

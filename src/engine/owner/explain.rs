@@ -5,6 +5,7 @@ use super::session::Seat;
 use super::{Owner, Slot};
 use crate::engine::explain::{Explanation, SessionPlace, Standing, TaskPlace, Why};
 use crate::engine::refusal;
+use crate::engine::waits::Waiter;
 use crate::model::{NodeIx, Result, RunId, Span, Style, Task, TaskRef};
 
 /// Tasks that the explanation of a whole run tells about; of more it tells the number.
@@ -153,7 +154,7 @@ impl Owner {
             let waits = meant().filter(|child| flight.lent.contains_key(child)).count() as u32;
             let own_of = |(id, child): &&_| *id == batch.id && asked.means(batch.span.node, *child);
             let back = self.returning.iter().filter(own_of).count();
-            let Why::Running { calls, since, lent, returning, told, .. } = found
+            let Why::Running { calls, since, lent, returning, awaits, told, .. } = found
                 .get_or_insert_with(|| Why::Running {
                     calls: 0,
                     attempt: batch.attempt,
@@ -162,6 +163,7 @@ impl Owner {
                     timeout_ms: batch.timeout,
                     lent: 0,
                     returning: 0,
+                    awaits: Vec::new(),
                     told: None,
                     names: Vec::new(),
                 })
@@ -171,6 +173,10 @@ impl Owner {
             *calls += own;
             *lent += waits;
             *returning += back as u32;
+            let own_wait =
+                |by: &Waiter| by.batch == batch.id && asked.means(batch.span.node, by.child);
+            let own_waits = self.waits.of(run).filter(|(by, _)| own_wait(by)).map(|(_, on)| on);
+            awaits.extend(own_waits.take(PLACES_MAX.saturating_sub(awaits.len())));
             *since = (*since).min(flight.since());
             // Those that were told first are given up first.
             *told = [*told, flight.told].into_iter().flatten().min_by_key(|told| told.until);

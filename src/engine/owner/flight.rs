@@ -202,6 +202,7 @@ impl Owner {
         let counts = (lo..lo + n).filter(|child| !flight.given_up.remove(child)).count() as u32;
         // An agent may end while a part of it still waits.
         flight.lent.retain(|child, _| !(lo..lo + n).contains(child));
+        self.waits.forget(batch.call.run, id, lo, lo + n);
         flight.left = flight.left.saturating_sub(counts);
         flight.settle();
         if flight.left == 0 {
@@ -225,6 +226,7 @@ impl Owner {
     pub(super) fn landed(&mut self, id: BatchId) {
         if let Some(flight) = self.flights.out.remove(&id) {
             self.paces.came_back(&flight.agent, flight.style, flight.batch.span.len);
+            self.waits.forget(flight.batch.call.run, id, 0, u32::MAX);
         }
     }
 
@@ -338,6 +340,7 @@ impl Owner {
     fn give_up_call(&mut self, id: BatchId, child: u32) {
         let Some(flight) = self.flights.out.get_mut(&id) else { return };
         flight.lent.remove(&child);
+        self.waits.forget(flight.batch.call.run, id, child, child + 1);
         flight.left -= 1;
         flight.given_up.insert(child);
         flight.settle();

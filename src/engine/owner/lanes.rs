@@ -1,12 +1,16 @@
 //! Lanes as users handle them: pause, drain, new limits, new lanes.
 
 use super::Owner;
+use super::circle::Goal;
 use crate::engine::lanes::{LaneAsk, Quiet};
+use crate::engine::waits::Waiter;
 use crate::model::{Error, LaneSpec, Result};
 
 /// Somebody who waits until nothing of a lane runs.
 pub(super) struct Draining {
-    lane: usize,
+    pub(super) lane: usize,
+    /// The agent that waits, where one does.
+    pub(super) by: Option<Waiter>,
     quiet: Quiet,
 }
 
@@ -24,18 +28,24 @@ impl Owner {
             LaneAsk::Pause { lane, paused, reply } => {
                 drop(reply.send(self.lane_named(&lane).map(|lane| self.pause_lane(lane, paused))));
             }
-            LaneAsk::Drain { lane, quiet, reply } => {
-                let found = self.lane_named(&lane).map(|lane| {
-                    self.pause_lane(lane, true);
-                    // Before the answer, so that one who does not wait at all learns it, too.
-                    match self.lanes.lane(lane).is_quiet() {
-                        true => quiet.tell(),
-                        false => self.drains.push(Draining { lane, quiet }),
-                    }
-                });
-                drop(reply.send(found));
+            LaneAsk::Drain { lane, by, quiet, reply } => {
+                drop(reply.send(self.drain_lane(&lane, by, quiet)));
             }
         }
+    }
+
+    fn drain_lane(&mut self, name: &str, by: Option<Waiter>, quiet: Quiet) -> Result<()> {
+        let lane = self.lane_named(name)?;
+        if let Some(error) = by.and_then(|by| self.refused_wait(by, Goal::Lane(lane))) {
+            return Err(error);
+        }
+        self.pause_lane(lane, true);
+        // Before the answer, so that one who does not wait at all learns it, too.
+        match self.lanes.lane(lane).is_quiet() {
+            true => quiet.tell(),
+            false => self.drains.push(Draining { lane, by, quiet }),
+        }
+        Ok(())
     }
 
     pub(super) fn lane_named(&self, name: &str) -> Result<usize> {

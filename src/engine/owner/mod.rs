@@ -7,6 +7,7 @@
 mod accept;
 mod act;
 mod blocked;
+mod circle;
 mod close;
 mod commit;
 mod dispatch;
@@ -34,6 +35,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use self::blocked::BlockedSubmits;
+use self::circle::Waits;
 use self::commit::Staged;
 use self::flight::Flights;
 use self::guests::Guest;
@@ -130,6 +132,8 @@ pub(super) struct Owner {
     closing: Option<close::Closing>,
     /// Who waits until nothing of a lane runs.
     drains: Vec<Draining>,
+    /// Agents that wait for runs.
+    waits: Waits,
     /// Who waits for a permit for work outside of runs, first come first.
     guests: Vec<Guest>,
 }
@@ -184,6 +188,7 @@ impl Owner {
             dice: now.0 ^ (store.epoch() << 48),
             closing: None,
             drains: Vec::new(),
+            waits: Waits::default(),
             inbox,
             guests: Vec::new(),
             store,
@@ -256,6 +261,8 @@ impl Owner {
             }
             Message::Sessions(ask) => self.answer(ask),
             Message::Withdrawn => self.blocked.withdrawn = true,
+            Message::Awaits { by, on, refusal } => self.awaits(by, on, &refusal),
+            Message::AwaitsNoMore { by, on } => self.waits.remove(by, on),
             Message::Forget { run, before } => self.forget(run, before),
             Message::Memory { ops, reply } => self.memorize(ops, reply),
             Message::Swept { run, ids, left, failure } => {

@@ -178,7 +178,7 @@ fn a_drain_is_answered_when_nothing_that_will_go_on_is_left() {
     let engine = open(&local, None, vec![lane(1)]);
     let run = start(&engine, &plan(vec![in_narrow("waits", None)]));
     until(|| view(&engine).lent == 1);
-    let drain = engine.drain_lane("narrow").expect("declared");
+    let drain = engine.drain_lane("narrow", None).expect("declared");
     assert_eq!(view(&engine).running, 0);
     assert!(drain.wait(Duration::ZERO).is_none(), "its agent will go on");
     drop(go);

@@ -68,6 +68,9 @@ fn _work(
         Reader { desk: Arc::clone(&desk), socket, framer, nodes: VecDeque::new(), sender, parent };
     let thread = thread::Builder::new().name("goclaw-in".into());
     thread.spawn(move || reader.run()).map_err(failed)?;
+    // From here on the reader ends the worker, and what its agents start: the signal must not be faster. It
+    // wakes a worker that was stopped, so that its reader can.
+    set_parent_process_death_signal(Some(Signal::CONT)).map_err(io::Error::from).map_err(failed)?;
     desk.outbox.tell(&News::Ready);
     work(py, &desk, &Mutex::new(tasks), &Mutex::new(outcomes), load);
     py.detach(|| desk.executor.close(0));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use rustix::net::{SendFlags, send};
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_group};
 
 use crate::agent::wire::{News, seal};
 use crate::agent::{Outcome, Report, Reports};
@@ -30,6 +30,15 @@ pub(super) fn die(why: &str) -> ! {
     let _ = writeln!(std::io::stderr(), "{LAST_WORDS} {why}");
     let _ = kill_process(getpid(), Signal::KILL);
     std::process::abort()
+}
+
+/// Ends this process since the engine is gone, with all that its agents have started: nobody else can.
+pub(super) fn die_with_all() -> ! {
+    // Only where the worker leads its group: nobody else's processes are in it.
+    if getpgrp() == getpid() {
+        let _ = kill_process_group(getpid(), Signal::KILL);
+    }
+    die(ENGINE_GONE)
 }
 
 impl Outbox {

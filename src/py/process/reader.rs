@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::RecvFlags;
@@ -13,16 +15,23 @@ use rustix::process::{Pid, getppid};
 use super::super::failure;
 use super::super::object::Withheld;
 use super::desk::{Desk, Node, Task, give_back, report_finished};
-use super::outbox::{ENGINE_GONE, SOCKET_GONE, die};
+use super::outbox::{SOCKET_GONE, die, die_with_all};
 use crate::agent::wire::{Call, Framer, NODES_KEPT, Order, Work};
 use crate::agent::{Batch, Executor, Letter, Letters, NodeCall, Rung};
 use crate::model::{BatchId, Failure, MemoryAccess, Payload, RunId, Span, Style, Workflow};
 use crate::plan;
 
 /// How often the reader looks whether the engine is still there.
-const LOOK_MS: i64 = 250;
+const LOOK: Duration = Duration::from_millis(250);
 /// How long one call may hold up those behind it before they go back to the lane.
 const HOLD_UP_MS: u64 = 5;
+
+/// Ends the worker, and what its agents have started, where the engine is gone.
+fn refuse_to_be_orphaned(engine: i32) {
+    if getppid().map(Pid::as_raw_pid) != Some(engine) {
+        die_with_all();
+    }
+}
 
 /// The thread that hears the engine.
 pub(super) struct Reader {
@@ -43,27 +52,32 @@ impl Reader {
                 continue;
             }
             match rustix::net::recv(&*self.socket, &mut bytes[..], RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => die(ENGINE_GONE),
+                Ok((_, 0)) => die_with_all(),
                 Ok((_, n)) => self.framer.feed(&bytes[..n]),
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 Err(_) => die(SOCKET_GONE),
             }
+        }
+        let parent = self.parent;
+        // No more work will come. What is under way may take its time, as long as the engine is there.
+        drop(self);
+        loop {
+            thread::sleep(LOOK);
+            refuse_to_be_orphaned(parent);
         }
     }
 
     /// Waits for the socket; meanwhile looks after the batch under way and the engine.
     fn wait(&self) -> bool {
         let behind = self.desk.current().as_ref().is_some_and(|(batch, _)| batch.span.len > 1);
-        let ms = if behind { HOLD_UP_MS as i64 } else { LOOK_MS };
+        let ms = if behind { HOLD_UP_MS } else { LOOK.as_millis() as u64 };
         let mut fds = [PollFd::new(&*self.socket, PollFlags::IN)];
-        let wait = Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 };
+        let wait = Timespec { tv_sec: 0, tv_nsec: ms as i64 * 1_000_000 };
         let heard = poll(&mut fds, Some(&wait)).unwrap_or(0) > 0;
         if fds[0].revents().contains(PollFlags::NVAL) {
             die(SOCKET_GONE);
         }
-        if getppid().map(Pid::as_raw_pid) != Some(self.parent) {
-            die(ENGINE_GONE);
-        }
+        refuse_to_be_orphaned(self.parent);
         if behind {
             self.look_after();
         }

@@ -73,7 +73,10 @@ impl Node {
 /// Whether the policy wants this failure repeated, retries left or not.
 pub fn retryable(policy: &Retry, failure: &Failure) -> bool {
     match failure.kind {
-        FailureKind::Payload | FailureKind::Binding | FailureKind::Dropped => false,
+        FailureKind::Payload
+        | FailureKind::Binding
+        | FailureKind::Dropped
+        | FailureKind::Refused => false,
         FailureKind::Crash => true,
         FailureKind::Exception | FailureKind::Timeout => {
             let named = |class: &&String| policy.on.contains(class) || policy.never.contains(class);
