@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import _goclaw
+from ._keywords import spelled_out, value_of
 from ._plain import whole
 from ._recall import Feedback, Grade, _draft, _drafts, _Recall
 from ._threads import elsewhere as _elsewhere
@@ -19,8 +20,6 @@ from ._verbs import (
     Memorizing,
     RetrieveOptions,
     Retrieving,
-    spelled,
-    value_of,
 )
 from .entry import Entry, Forgotten, Hit, _entry, _known
 from .errors import RecallError
@@ -66,7 +65,7 @@ class SessionMemory(_Recall):
         self._native.check_grant(session)
         return SessionMemory(self._native, session, self._embeddings)
 
-    @spelled(Memorizing)
+    @spelled_out(Memorizing)
     def memorize(
         self,
         content: Any,
@@ -79,7 +78,7 @@ class SessionMemory(_Recall):
         how = value_of("memorize", Memorizing, options)
         return self._memorize(self._session, [_draft(content, metadata, vector)], None, how)[0]
 
-    @spelled(Memorizing)
+    @spelled_out(Memorizing)
     async def amemorize(
         self,
         content: Any,
@@ -92,7 +91,7 @@ class SessionMemory(_Recall):
         how = value_of("amemorize", Memorizing, options)
         return (await self._amemorize(self._session, [_draft(content, metadata, vector)], None, how))[0]
 
-    @spelled(Memorizing)
+    @spelled_out(Memorizing)
     def memorize_many(
         self,
         contents: Iterable[Any],
@@ -105,7 +104,7 @@ class SessionMemory(_Recall):
         how = value_of("memorize_many", Memorizing, options)
         return self._memorize(self._session, _drafts(contents, metadata, vectors), None, how)
 
-    @spelled(Memorizing)
+    @spelled_out(Memorizing)
     async def amemorize_many(
         self,
         contents: Iterable[Any],
@@ -118,17 +117,17 @@ class SessionMemory(_Recall):
         how = value_of("amemorize_many", Memorizing, options)
         return await self._amemorize(self._session, _drafts(contents, metadata, vectors), None, how)
 
-    @spelled(Retrieving)
+    @spelled_out(Retrieving)
     def retrieve(self, query: str | None = None, **options: Unpack[RetrieveOptions]) -> builtins.list[Hit]:
         """Finds the memories that fit best; see `Memory.retrieve`."""
         return self._retrieve(self._session, query, value_of("retrieve", Retrieving, options))
 
-    @spelled(Retrieving)
+    @spelled_out(Retrieving)
     async def aretrieve(self, query: str | None = None, **options: Unpack[RetrieveOptions]) -> builtins.list[Hit]:
         """`retrieve`, without blocking the event loop."""
         return await self._aretrieve(self._session, query, value_of("aretrieve", Retrieving, options))
 
-    @spelled(Retrieving)
+    @spelled_out(Retrieving)
     def retrieve_across(
         self, sessions: Iterable[str], query: str | None = None, **options: Unpack[RetrieveOptions]
     ) -> builtins.list[Hit]:
@@ -158,7 +157,7 @@ class SessionMemory(_Recall):
                 memory.feedback(used, "used")
         return best
 
-    @spelled(Retrieving)
+    @spelled_out(Retrieving)
     async def aretrieve_across(
         self, sessions: Iterable[str], query: str | None = None, **options: Unpack[RetrieveOptions]
     ) -> builtins.list[Hit]:
@@ -209,12 +208,12 @@ class SessionMemory(_Recall):
         """`feedback`, without blocking the event loop."""
         await _elsewhere(partial(self.feedback, id, feedback))
 
-    @spelled(Dropping)
+    @spelled_out(Dropping)
     def forget(self, **options: Unpack[ForgetOptions]) -> Forgotten:
         """Forgets memories with the task's completion; see `Memory.forget`."""
         return self._forget(self._session, value_of("forget", Dropping, options))
 
-    @spelled(Dropping)
+    @spelled_out(Dropping)
     async def aforget(self, **options: Unpack[ForgetOptions]) -> Forgotten:
         """`forget`, without blocking the event loop."""
         return await _elsewhere(partial(self._forget, self._session, value_of("aforget", Dropping, options)))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _schema
+from ._codes import from_code
 from ._suggest import suggest
 from .durations import to_text
-from .errors import ConfigError, GoclawError, Problem, WorkflowError, from_code
+from .errors import ConfigError, GoclawError, Problem, WorkflowError
 from .lane import Lane, redirect
 from .policy import policy_of, retrieve_of
 from .rate import text as rate_text

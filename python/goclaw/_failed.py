@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import RemoteError, TaskFailed, class_of
+from ._codes import class_of
+from .errors import RemoteError, TaskFailed
 
 if TYPE_CHECKING:
     from ._goclaw import _FailureRow

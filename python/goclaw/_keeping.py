@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ._keywords import spelled_out, value_of
 from ._recall import Feedback, Grade, _Recall
 from ._threads import elsewhere as _elsewhere
-from ._verbs import Dropping, ForgetOptions, Sweeping, SweepOptions, spelled, value_of
+from ._verbs import Dropping, ForgetOptions, Sweeping, SweepOptions
 from .entry import Forgotten, Swept
 from .errors import ConfigError
 from .forgetting import Forgetting, _read
@@ -46,7 +47,7 @@ class _Keeping(_Recall):
         """
         self._feedback(id, session, feedback)
 
-    @spelled(Dropping)
+    @spelled_out(Dropping)
     def forget(self, session: str, **options: Unpack[ForgetOptions]) -> Forgotten:
         """Forgets memories of a session: these, or those that are nearly gone.
 
@@ -66,7 +67,7 @@ class _Keeping(_Recall):
         """
         return self._forget(session, value_of("forget", Dropping, options))
 
-    @spelled(Dropping)
+    @spelled_out(Dropping)
     async def aforget(self, session: str, **options: Unpack[ForgetOptions]) -> Forgotten:
         """`forget`, without blocking the event loop."""
         return await _elsewhere(partial(self._forget, session, value_of("aforget", Dropping, options)))
@@ -94,7 +95,7 @@ class _Keeping(_Recall):
         """`delete_session`, without blocking the event loop."""
         return await _elsewhere(partial(self.delete_session, session))
 
-    @spelled(Sweeping)
+    @spelled_out(Sweeping)
     def sweep(self, *, below: float, **options: Unpack[SweepOptions]) -> Swept:
         """Forgets what is weak in every session: the weakest of a session first, one commit for every 1,000.
 
@@ -112,7 +113,7 @@ class _Keeping(_Recall):
         """
         return self._sweep(value_of("sweep", Sweeping, {"below": below, **options}))
 
-    @spelled(Sweeping)
+    @spelled_out(Sweeping)
     async def asweep(self, *, below: float, **options: Unpack[SweepOptions]) -> Swept:
         """`sweep`, without blocking the event loop."""
         return await _elsewhere(partial(self._sweep, value_of("asweep", Sweeping, {"below": below, **options})))

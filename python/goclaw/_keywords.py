@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from ._suggest import suggest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .session import OnRetry, WhenBusy
 
 F = TypeVar("F", bound=Callable[..., Any])
+V = TypeVar("V")
 OnConflict = Literal["error", "existing"]
 
 
@@ -95,26 +97,49 @@ class SubmitWords(RunWords, total=False):
 def only(words: type, given: Mapping[str, Any], caller: str) -> None:
     """Refuses a keyword that the call does not take, as Python does.
 
+    Args:
+        words: A typed dict of the options, or the dataclass that they become.
+        given: What the call was given.
+        caller: Its name.
+
     Raises:
         TypeError: it names the keyword, and the one that was probably meant.
     """
+    known = [option.name for option in _options(words)]
     for name in given:
-        if name not in words.__annotations__:
-            hint = suggest(name, words.__annotations__)
-            raise TypeError(f"{caller}() got an unexpected keyword argument '{name}'; {hint}")
+        if name not in known:
+            raise TypeError(f"{caller}() got an unexpected keyword argument '{name}'; {suggest(name, known)}")
+
+
+def value_of(caller: str, kind: type[V], given: Mapping[str, Any]) -> V:
+    """The options as the value that checks them and has their defaults.
+
+    Raises:
+        TypeError: as `only`.
+    """
+    only(kind, given, caller)
+    return kind(**given)
 
 
 def spelled_out(words: type) -> Callable[[F], F]:
-    """Shows ``**options`` of a function as the keywords that they are."""
+    """Shows ``**options`` of a function as the keywords that they are, as `help` and notebooks ask for them."""
 
     def spell(function: F) -> F:
         plain = inspect.signature(function)
         kept = [one for one in plain.parameters.values() if one.kind is not one.VAR_KEYWORD]
-        options = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=..., annotation=hint.__forward_arg__)
-            for name, hint in words.__annotations__.items()
-        ]
+        options = [option for option in _options(words) if option.name not in plain.parameters]
         function.__signature__ = plain.replace(parameters=[*kept, *options])  # type: ignore[attr-defined]
         return function
 
     return spell
+
+
+def _options(words: type) -> list[inspect.Parameter]:
+    def option(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+    if is_dataclass(words):
+        empty = inspect.Parameter.empty
+        all_of = fields(words)
+        return [option(it.name, empty if it.default is MISSING else it.default, it.type) for it in all_of]
+    return [option(name, ..., hint.__forward_arg__) for name, hint in words.__annotations__.items()]

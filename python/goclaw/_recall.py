@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -25,6 +25,8 @@ Feedback: TypeAlias = Literal["used", "useful", "wrong"]
 
 _GRADES: dict[object, int] = {"again": 1, "hard": 2, "good": 3, "easy": 4, 1: 1, 2: 2, 3: 3, 4: 4}
 _FEEDBACK = {"used": 3, "useful": 4, "wrong": 1}
+PAGE = 1_000
+"""Entries, or names of sessions, that are read at once."""
 # Characters of a turn that widen a query.
 _TURN_MAX = 1_000
 
@@ -145,6 +147,16 @@ class _Recall:
     def _feedback(self, id: str | Iterable[str], session: str | None, feedback: Feedback) -> None:
         number = _FEEDBACK[one_of("feedback", feedback, tuple(_FEEDBACK))]
         self._native.review([id] if isinstance(id, str) else list(id), session, number)
+
+
+def _sessions_of(native: _goclaw.Memory) -> Iterator[str]:
+    after: str | None = None
+    while True:
+        names = native.sessions(after, PAGE)
+        yield from (name for name, _ in names)
+        if len(names) < PAGE:
+            return
+        after = names[-1][0]
 
 
 def _grade(grade: Grade) -> int:

@@ -7,9 +7,10 @@ import builtins
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._codes import from_code
 from ._threads import elsewhere
 from .entry import Hit
-from .errors import RecallError, from_code
+from .errors import RecallError
 from .recalled import Recalled
 
 if TYPE_CHECKING:

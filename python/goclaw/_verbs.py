@@ -7,25 +7,18 @@ in the typed dict, a line in the value, and a line in the core's `Asked…` (`sr
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from ._options import one_of
 from ._plain import json_of, number, pair, whole
-from ._suggest import suggest
 from .durations import Duration, to_ms
 from .errors import RecallError
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from .embedders import Vectorize
 
-    V = TypeVar("V", bound=DataclassInstance)
-
-F = TypeVar("F", bound=Callable[..., Any])
 Duplicates: TypeAlias = Literal["keep", "review", "refuse"]
 Mode: TypeAlias = Literal["hybrid", "vector", "text"]
 Fusion: TypeAlias = Literal["score", "rrf"]
@@ -238,39 +231,3 @@ class Sweeping:
     @property
     def grace_ms(self) -> int:
         return to_ms(self.grace, what="grace")
-
-
-def value_of(verb: str, kind: type[V], options: Mapping[str, Any]) -> V:
-    """The options as a value.
-
-    Raises:
-        TypeError: for an option that the verb does not have, as a call would.
-    """
-    known = [field.name for field in fields(kind)]
-    for name in options:
-        if name not in known:
-            raise TypeError(f"{verb}() got an unexpected keyword argument `{name}`: {suggest(name, known)}")
-    return kind(**options)
-
-
-def spelled(kind: type[DataclassInstance]) -> Callable[[F], F]:
-    """Spells the options out where the signature is asked for at run time, as `help` and notebooks do."""
-
-    def spell(method: F) -> F:
-        signature = inspect.signature(method)
-        own = [it for it in signature.parameters.values() if it.kind is not inspect.Parameter.VAR_KEYWORD]
-        options = [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=field.type,
-            )
-            for field in fields(kind)
-            if field.name not in signature.parameters
-        ]
-        spelled_out = signature.replace(parameters=[*own, *options])
-        method.__signature__ = spelled_out  # type: ignore[attr-defined]
-        return method
-
-    return spell

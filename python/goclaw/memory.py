@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._bound import SessionMemory, _of_task
+from ._cold import _Cold
 from ._keeping import _Keeping
+from ._keywords import spelled_out, value_of
 from ._options import Durability
 from ._plain import whole
 from ._recall import _draft, _drafts
 from ._threads import elsewhere as _elsewhere
+from ._transfer import _Transfer
 from ._verbs import (
     MemorizeOptions,
     Memorizing,
-    MoveOptions,
-    Moving,
     RetrieveOptions,
     Retrieving,
-    spelled,
-    value_of,
 )
 from .durations import Duration, to_seconds
-from .entry import ColdStats, Entry, Hit, Imported, MemoryStats, Moved, _entry, _known
-from .errors import RecallError
+from .entry import ColdStats, Entry, Hit, MemoryStats, _entry, _known
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -41,10 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Memory", "SessionMemory", "_of_task"]
 
-_PAGE = 1_000
 
-
-class Memory(_Keeping):
+class Memory(_Keeping, _Cold, _Transfer):
     """The memory of an engine: `engine.memory`, or stand-alone with an engine of its own inside.
 
     Args:
@@ -96,7 +91,7 @@ class Memory(_Keeping):
         self._embeddings = engine._embeddings
         self._native = engine._alive().memory()
 
-    @spelled(Memorizing)
+    @spelled_out(Memorizing)
     def memorize(
         self,
         content: Any,
@@ -136,7 +131,7 @@ class Memory(_Keeping):
         how = value_of("memorize", Memorizing, options)
         return self._memorize(session, [_draft(content, metadata, vector)], task, how)[0]
 
-    @spelled(Memorizing)
+    @spelled_out(Memorizing)
     async def amemorize(
         self,
         content: Any,
@@ -151,7 +146,7 @@ class Memory(_Keeping):
         how = value_of("amemorize", Memorizing, options)
         return (await self._amemorize(session, [_draft(content, metadata, vector)], task, how))[0]
 
-    @spelled(Memorizing)
+    @spelled_out(Memorizing)
     def memorize_many(
         self,
         contents: Iterable[Any],
@@ -185,7 +180,7 @@ class Memory(_Keeping):
         how = value_of("memorize_many", Memorizing, options)
         return self._memorize(session, _drafts(contents, metadata, vectors), task, how)
 
-    @spelled(Memorizing)
+    @spelled_out(Memorizing)
     async def amemorize_many(
         self,
         contents: Iterable[Any],
@@ -200,7 +195,7 @@ class Memory(_Keeping):
         how = value_of("amemorize_many", Memorizing, options)
         return await self._amemorize(session, _drafts(contents, metadata, vectors), task, how)
 
-    @spelled(Retrieving)
+    @spelled_out(Retrieving)
     def retrieve(
         self,
         query: str | None = None,
@@ -247,7 +242,7 @@ class Memory(_Keeping):
         """
         return self._retrieve(session, query, value_of("retrieve", Retrieving, options))
 
-    @spelled(Retrieving)
+    @spelled_out(Retrieving)
     async def aretrieve(
         self,
         query: str | None = None,
@@ -398,186 +393,6 @@ class Memory(_Keeping):
         """
         return dict(self._native.sessions(after, whole("limit", limit)))
 
-    @spelled(Moving)
-    def move_cold(self, session: str | None = None, **options: Unpack[MoveOptions]) -> Moved:
-        """Moves memories to the cold tier, weakest first: those that any of the options names.
-
-        Pinned ones stay, and those without a vector.
-
-        Args:
-            session: Whose memories; `None` for all sessions, one after the other.
-            below: Those weaker than this, 0 to 1.
-            unused_for: Those neither memorized nor reviewed for this long.
-            keep_max: The weakest, where a session has more than this many in the store.
-            limit: How many at most.
-            dry_run: Only say what would move.
-
-        Returns:
-            What moved. Without any of the first three options, by what `move=` was given when it was opened.
-
-        Raises:
-            RecallError: `memory.tier` where there is no tier, or it fails: what moved until then has moved.
-        """
-        asked = self._moving(value_of("move_cold", Moving, options))
-        ids: builtins.list[str] = []
-        size = left = refused = 0
-        for name in self._names() if session is None else [session]:
-            some, more, beyond, large = self._native.move_cold(name, replace(asked, limit=asked.limit - len(ids)))
-            ids += some
-            size, left, refused = size + more, left + beyond, refused + large
-        return Moved(tuple(ids), size, left, refused)
-
-    @spelled(Moving)
-    async def amove_cold(self, session: str | None = None, **options: Unpack[MoveOptions]) -> Moved:
-        """`move_cold`, without blocking the event loop."""
-        value_of("amove_cold", Moving, options)
-        return await _elsewhere(lambda: self.move_cold(session, **options))
-
-    def _moving(self, asked: Moving) -> Moving:
-        if asked.below is asked.unused_for is asked.keep_max is None:
-            usual = self._engine._move
-            if usual is None:
-                raise RecallError(
-                    "move_cold() is not told what is cold",
-                    code="memory.threshold",
-                    help='move_cold(session, below=0.5), unused_for="30d" or keep_max=100_000',
-                )
-            return replace(asked, below=usual.below, unused_for=usual.unused_for, keep_max=usual.keep_max)
-        return asked
-
-    def bring_back(self, session: str, ids: str | Iterable[str]) -> int:
-        """Brings memories back from the cold tier into the store.
-
-        Args:
-            session: Whose memories.
-            ids: Which; those that do not lie in the tier stay as they are.
-
-        Returns:
-            How many came back.
-
-        Raises:
-            RecallError: `memory.tier`.
-        """
-        return self._native.bring_back(session, [ids] if isinstance(ids, str) else [*ids])
-
-    async def abring_back(self, session: str, ids: str | Iterable[str]) -> int:
-        """`bring_back`, without blocking the event loop."""
-        return await _elsewhere(partial(self.bring_back, session, ids))
-
-    def settle_cold(self) -> int:
-        """Deletes from the cold tier what was forgotten, now; it happens by itself, too.
-
-        Returns:
-            How many copies went.
-
-        Raises:
-            RecallError: `memory.tier`; the deletions are kept and tried again.
-        """
-        return self._native.settle_cold()
-
-    def check_cold(self) -> None:
-        """Asks the cold tier whether it is there.
-
-        Raises:
-            RecallError: `memory.tier` where it is not.
-        """
-        self._native.cold_health()
-
-    def export(self, session: str | None = None) -> Iterator[str]:
-        """Memories as JSON Lines, without line ends; before those of a session how it forgets, where that was set.
-
-        Args:
-            session: Whose memory; `None` for all sessions, one after the other.
-
-        Yields:
-            One line per memory, and one per `set_forgetting` of a session that remembers something, for `import_`.
-        """
-        for name in self._names() if session is None else [session]:
-            after: str | None = None
-            while True:
-                lines, after = self._native.export(name, after, _PAGE)
-                yield from lines
-                if len(lines) < _PAGE:
-                    break
-
-    def import_(self, lines: Iterable[str]) -> int:
-        """Memorizes lines that `export` wrote, under their own ids: importing again changes nothing.
-
-        Args:
-            lines: The lines; an open file will do.
-
-        Returns:
-            How many were memorized.
-
-        Raises:
-            RecallError: `memory.import` naming the line; the thousand lines around it were not memorized. So
-                with `memory.model`, where its vector is of another embedder than this store's.
-        """
-        if isinstance(lines, (str, bytes, os.PathLike)):
-            raise RecallError(
-                f"{lines!r} is not lines but one thing",
-                code="memory.import",
-                help="pass the lines: with open(path) as lines: memory.import_(lines)",
-            )
-        count = 0
-        batch: builtins.list[str] = []
-        for line in lines:
-            batch.append(line)
-            if len(batch) >= _PAGE:
-                count += self._native.import_lines(batch, self._embeddings.model)
-                batch.clear()
-        return count + self._native.import_lines(batch, self._embeddings.model)
-
-    def import_markdown(self, folder: str | os.PathLike[str], *, session: str) -> Imported:
-        """Memorizes the Markdown memory of an OpenClaw workspace: ``MEMORY.md`` and ``memory/**/*.md``.
-
-        Each heading makes a memory, a longer section several of about 400 tokens. Its metadata names `file`, `heading`,
-        `lines` and, where the file's name says one, `date`, which is also when it was created. Importing again changes
-        nothing; of a file that has changed, what it says no more is forgotten, and the rest stays as it is.
-
-        Args:
-            folder: The workspace.
-            session: Whose memory it becomes.
-
-        Returns:
-            What was changed.
-
-        Raises:
-            RecallError: `memory.markdown` naming the file that is no UTF-8, larger than 4 MiB, unreadable, or reached
-                by a link that leads out of the workspace; nothing was memorized then. `memory.embedder`.
-        """
-        while True:
-            plan = self._native.plan_import(session, os.fspath(folder))
-            made = self._embeddings.make(plan.texts()) if self._embeddings.when == "now" else None
-            try:
-                return Imported(*self._native.carry_out(plan, made))
-            except RecallError as error:
-                # The store went over to another model between the two: once more, by that.
-                if made is None or error.code != "memory.model" or self._embeddings.generation() == made[0]:
-                    raise
-
-    async def aimport_markdown(self, folder: str | os.PathLike[str], *, session: str) -> Imported:
-        """`import_markdown`, without blocking the event loop."""
-        return await _elsewhere(partial(self.import_markdown, folder, session=session))
-
-    def export_markdown(self, folder: str | os.PathLike[str], *, session: str) -> int:
-        """Writes a session as the Markdown memory of an OpenClaw workspace.
-
-        What was imported goes back into its files; other texts and values go into the notes of the days that they were
-        memorized on. Bytes and vectors stay behind; `export` takes everything.
-
-        Args:
-            folder: The workspace, which is made where there is none.
-            session: Whose memory.
-
-        Returns:
-            How many memories were written.
-
-        Raises:
-            RecallError: `memory.markdown` where one of the files is there already: none was written then.
-        """
-        return self._native.export_notes(session, os.fspath(folder))
-
     def close(self) -> None:
         """Closes the engine inside."""
         self._engine.close()
@@ -600,12 +415,3 @@ class Memory(_Keeping):
 
     def __repr__(self) -> str:
         return f"<Memory {self._engine.path or 'in RAM'}>"
-
-    def _names(self) -> Iterator[str]:
-        after: str | None = None
-        while True:
-            names = self._native.sessions(after, _PAGE)
-            yield from (name for name, _ in names)
-            if len(names) < _PAGE:
-                return
-            after = names[-1][0]

@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from . import _goclaw, _guard
+from ._codes import class_of
 from ._failed import task_failed
 from ._keywords import TaskWords, only, spelled_out
 from ._stream import EventStream
 from .durations import Duration, to_seconds
-from .errors import GoclawError, IncompatibleRun, ResultTimeout, class_of
+from .errors import GoclawError, IncompatibleRun, ResultTimeout
 from .policy import MemoryAccess
 from .views import ChildView, Heartbeat, TaskView
 

@@ -63,7 +63,7 @@ impl Due {
         self.bands.iter().flat_map(move |(number, band)| {
             let weakest = Memory { stability: lowest(*number), difficulty: 5.0 };
             let may_be = move |(review, _): &&(Timestamp, EntryId)| {
-                fsrs.strength(&weakest, days(*review, now)) < threshold + ROUNDING
+                fsrs.strength(&weakest, now.days_since(*review)) < threshold + ROUNDING
             };
             band.iter().take_while(may_be).map(|(_, id)| *id)
         })
@@ -84,11 +84,6 @@ fn lowest(band: u16) -> f64 {
     }
 }
 
-/// Days from one time to another; a clock that went back counts as no time.
-pub(super) fn days(from: Timestamp, to: Timestamp) -> f64 {
-    to.since(from) as f64 / 86_400_000.0
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -98,7 +93,7 @@ mod tests {
     use super::*;
     use crate::model::{Content, Entry};
 
-    const DAY: u64 = 86_400_000;
+    use crate::model::DAY_MS as DAY;
 
     fn entry(id: u128, stability: f64, review: u64, pinned: bool) -> Entry {
         Entry {
@@ -118,7 +113,7 @@ mod tests {
 
     fn strength(fsrs: &Fsrs, entry: &Entry, now: Timestamp) -> f64 {
         let memory = Memory { stability: entry.stability, difficulty: entry.difficulty };
-        fsrs.strength(&memory, days(entry.last_review, now))
+        fsrs.strength(&memory, now.days_since(entry.last_review))
     }
 
     proptest! {

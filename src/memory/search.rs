@@ -18,12 +18,11 @@ use crate::index::adjust::{State, diversify, overlap, smooth};
 use crate::index::fuse::{Candidate, Fused};
 use crate::index::search::Options;
 use crate::index::{Filter, Key};
-use crate::model::{EntryId, MemoryOp, Millis, Result, Timestamp};
+use crate::model::{EntryId, MemoryOp, Result, Timestamp};
 
 /// So many results per hit have exact scores where the order is changed afterwards, and at least so many.
 const POOL_PER_HIT: usize = 4;
 const POOL_MIN: usize = 40;
-const DAY_MS: f64 = 86_400_000.0;
 
 /// A search under way: the query, the session, and how strong its memories are now.
 struct Search<'a, S> {
@@ -143,8 +142,8 @@ impl<S: Fn(&Slot) -> f64> Search<'_, S> {
 
     fn state(&self, key: Key) -> State {
         let slot = self.sight.at(key);
-        let age: Millis = self.now.since(slot.created);
-        State { strength: (self.strength)(slot), age_days: age as f64 / DAY_MS }
+        let age_days = self.now.days_since(slot.created);
+        State { strength: (self.strength)(slot), age_days }
     }
 
     /// Two memories are as alike as their vectors are, or where one has none, as their words.

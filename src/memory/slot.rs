@@ -5,7 +5,6 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use serde_json::{Map, Value};
 
-use super::due;
 use crate::math::fsrs;
 use crate::model::{Entry, MemoryOp, Timestamp};
 use crate::store::{Outline, Stamp};
@@ -100,7 +99,7 @@ impl Recalled for Entry {
 
 /// Days between a review and now; a clock that went back counts as no time.
 pub(super) fn days(entry: &impl Recalled, now: Timestamp) -> f64 {
-    due::days(entry.last_review(), now)
+    now.days_since(entry.last_review())
 }
 
 /// Texts that are kept once, however many entries have them.

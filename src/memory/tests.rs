@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::store::{RamStore, Store};
 
-pub(super) const DAY: u64 = 86_400_000;
+pub(super) use crate::model::DAY_MS as DAY;
 
 /// A journal that is a store and nothing else.
 struct Direct {

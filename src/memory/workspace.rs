@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::markdown::{Chunk, chunks};
-use crate::model::{Error, Result, Timestamp};
+use crate::model::{DAY_MS, Error, Result, Timestamp};
 
 /// Largest file that is read, in bytes.
 const FILE_MAX: u64 = 4 << 20;
@@ -21,7 +21,6 @@ const FILE_MAX: u64 = 4 << 20;
 const FILES_MAX: usize = 10_000;
 /// How deep folders may lie in `memory/`.
 const DEPTH_MAX: usize = 8;
-const DAY_MS: u64 = 86_400_000;
 
 /// One file of a workspace, cut.
 pub(super) struct Notes {

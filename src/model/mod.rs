@@ -38,7 +38,7 @@ pub use session::{
 };
 pub use state::{RunState, TaskState};
 pub use stats::Stats;
-pub use time::{Millis, Timestamp};
+pub use time::{DAY_MS, Millis, Timestamp};
 pub use vector::Vector;
 pub use workflow::{
     AgentInfo, Delivery, Durability, Each, Expr, Isolation, LaneSpec, OnFailure, OnFull, Param,

@@ -38,7 +38,7 @@ fn from_code(
     problems: Option<Bound<'_, PyTuple>>,
 ) -> PyResult<PyErr> {
     static FROM_CODE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let from_code = FROM_CODE.import(py, "goclaw.errors", "from_code")?;
+    let from_code = FROM_CODE.import(py, "goclaw._codes", "from_code")?;
     let problems = problems.unwrap_or_else(|| PyTuple::empty(py));
     let exception = from_code.call1((code, message, help, problems))?;
     Ok(PyErr::from_value(exception))

@@ -81,11 +81,11 @@ impl Tier for Pinecone {
             let reply = self.http.look(Method::GET, &path, None, &[404])?;
             for (id, vector) in reply.json["vectors"].as_object().into_iter().flatten() {
                 let fields = &vector["metadata"];
-                let cold = id.parse().ok().filter(|_| fields["session_key"] == key.as_str());
-                let cold = cold.and_then(|id| wire::cold(id, fields, &vector["values"]));
-                let cold =
-                    cold.ok_or_else(|| failed(&self.name, format!("memory `{id}` is damaged")))?;
-                found.push(cold);
+                let entry = wire::entry(&self.name, &key, fields)?;
+                if entry.to_string() != *id {
+                    return Err(failed(&self.name, format!("`{id}` says that it is `{entry}`")));
+                }
+                found.push(wire::cold(&self.name, entry, fields, &vector["values"])?);
             }
         }
         Ok(found)
@@ -112,15 +112,11 @@ impl Tier for Pinecone {
         let body = body.to_string();
         let reply = self.http.look(Method::POST, "/query", Some(&body), &[404])?.json;
         let matches = reply["matches"].as_array();
-        matches
-            .into_iter()
-            .flatten()
-            .map(|found| {
-                let id = found["id"].as_str().and_then(|id| id.parse().ok());
-                let id = id.ok_or_else(|| failed(&self.name, "a match without an id of ours"))?;
-                Ok(Found { id, cosine: found["score"].as_f64().unwrap_or_default() as f32 })
-            })
-            .collect()
+        wire::nearest(&self.name, matches.into_iter().flatten(), |found| {
+            let id = found["id"].as_str().and_then(|id| id.parse().ok());
+            let id = id.ok_or_else(|| failed(&self.name, "a match without an id of ours"))?;
+            Ok((id, found["score"].as_f64()))
+        })
     }
 
     fn delete(&self, session: &str, ids: &[EntryId]) -> Result<()> {

@@ -110,15 +110,6 @@ impl Qdrant {
         all.extend(tags.iter().map(|tag| must("tags", tag.hex())));
         json!({"must": all})
     }
-
-    /// The memory of a point, which must be this session's.
-    fn entry(&self, session_key: &str, point: &Value) -> Result<EntryId> {
-        let payload = &point["payload"];
-        let id = payload["entry"].as_str().and_then(|id| id.parse().ok());
-        id.filter(|_| payload["session_key"] == session_key).ok_or_else(|| {
-            failed(&self.name, format!("point {} is not the session's", point["id"]))
-        })
-    }
 }
 
 impl Tier for Qdrant {
@@ -148,11 +139,8 @@ impl Tier for Qdrant {
             let body = json!({"ids": ids, "with_payload": true, "with_vector": true}).to_string();
             let reply = self.look(Method::POST, "/points", Some(&body))?;
             for point in reply.json["result"].as_array().into_iter().flatten() {
-                let id = self.entry(&key, point)?;
-                let cold = wire::cold(id, &point["payload"], &point["vector"]);
-                found.push(
-                    cold.ok_or_else(|| failed(&self.name, format!("memory `{id}` is damaged")))?,
-                );
+                let id = wire::entry(&self.name, &key, &point["payload"])?;
+                found.push(wire::cold(&self.name, id, &point["payload"], &point["vector"])?);
             }
         }
         Ok(found)
@@ -174,14 +162,10 @@ impl Tier for Qdrant {
         });
         let reply = self.look(Method::POST, "/points/query", Some(&body.to_string()))?;
         let points = reply.json["result"]["points"].as_array();
-        points
-            .into_iter()
-            .flatten()
-            .map(|point| {
-                let cosine = point["score"].as_f64().unwrap_or_default() as f32;
-                Ok(Found { id: self.entry(&key, point)?, cosine })
-            })
-            .collect()
+        wire::nearest(&self.name, points.into_iter().flatten(), |point| {
+            let id = wire::entry(&self.name, &key, &point["payload"])?;
+            Ok((id, point["score"].as_f64()))
+        })
     }
 
     fn delete(&self, session: &str, ids: &[EntryId]) -> Result<()> {

@@ -155,12 +155,6 @@ impl Weaviate {
         format!("where:{{operator:And,operands:[{}]}}", all.join(","))
     }
 
-    fn entry(&self, session_key: &str, object: &Value) -> Result<EntryId> {
-        let id = object["entry"].as_str().and_then(|id| id.parse().ok());
-        id.filter(|_| object["session_key"] == session_key)
-            .ok_or_else(|| failed(&self.name, "an object is not the session's"))
-    }
-
     /// Deletes what a filter matches, a server's greatest number at a time.
     fn erase(&self, filter: &Value) -> Result<()> {
         if !self.exists()? {
@@ -233,11 +227,9 @@ impl Tier for Weaviate {
             let fields = "session_key entry kind content tags _additional{vector}";
             let rest = format!("(limit:{},{filter}){{{fields}}}", ids.len());
             for object in self.query("Get", &rest)? {
-                let id = self.entry(&key, &object)?;
-                let cold = wire::cold(id, &object, &object["_additional"]["vector"]);
-                found.push(
-                    cold.ok_or_else(|| failed(&self.name, format!("memory `{id}` is damaged")))?,
-                );
+                let id = wire::entry(&self.name, &key, &object)?;
+                let vector = &object["_additional"]["vector"];
+                found.push(wire::cold(&self.name, id, &object, vector)?);
             }
         }
         Ok(found)
@@ -256,13 +248,11 @@ impl Tier for Weaviate {
             "(limit:{limit},nearVector:{{vector:{vector}}},{filter}){{session_key entry _additional{{distance}}}}"
         );
         let found = self.query("Get", &rest)?;
-        found
-            .iter()
-            .map(|object| {
-                let distance = object["_additional"]["distance"].as_f64().unwrap_or(1.0);
-                Ok(Found { id: self.entry(&key, object)?, cosine: (1.0 - distance) as f32 })
-            })
-            .collect()
+        wire::nearest(&self.name, &found, |object| {
+            let distance = object["_additional"]["distance"].as_f64();
+            let id = wire::entry(&self.name, &key, object)?;
+            Ok((id, distance.map(|distance| 1.0 - distance)))
+        })
     }
 
     fn delete(&self, session: &str, ids: &[EntryId]) -> Result<()> {

@@ -217,7 +217,7 @@ def test_every_option_is_seen_in_the_signature_and_a_misspelt_one_is_named() -> 
                 parameter = inspect.signature(getattr(memory, name)).parameters[option]
                 assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
                 assert parameter.default is not inspect.Parameter.empty
-    with goclaw.Memory() as memory, pytest.raises(TypeError, match="`topk`: did you mean `top_k`"):
+    with goclaw.Memory() as memory, pytest.raises(TypeError, match="'topk'; did you mean `top_k`"):
         memory.retrieve("x", session="s", topk=3)  # type: ignore[call-arg]
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import goclaw
 import pytest
-from goclaw import durations, errors
+from goclaw import _codes, durations, errors
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,16 +112,16 @@ def test_an_error_shows_its_help_in_the_traceback_and_not_in_its_text() -> None:
 
 
 def test_codes_become_classes() -> None:
-    assert isinstance(errors.from_code("store.locked", "x"), goclaw.StoreLocked)
-    assert type(errors.from_code("store.other", "x")) is goclaw.StoreError
-    assert type(errors.from_code("new.thing", "x")) is goclaw.GoclawError
+    assert isinstance(_codes.from_code("store.locked", "x"), goclaw.StoreLocked)
+    assert type(_codes.from_code("store.other", "x")) is goclaw.StoreError
+    assert type(_codes.from_code("new.thing", "x")) is goclaw.GoclawError
 
 
 def test_problems_of_one_kind_raise_their_own_class() -> None:
     cycle = goclaw.Problem("workflow.cycle", "a", "a waits for a", "")
     other = goclaw.Problem("workflow.unknown_agent", "b", "no agent", "")
-    assert type(errors.from_code("workflow.invalid", "x", "", [cycle, cycle])) is goclaw.CycleError
-    mixed = errors.from_code("workflow.invalid", "x", "", [cycle, other])
+    assert type(_codes.from_code("workflow.invalid", "x", "", [cycle, cycle])) is goclaw.CycleError
+    mixed = _codes.from_code("workflow.invalid", "x", "", [cycle, other])
     assert type(mixed) is goclaw.WorkflowError
     assert mixed.problems == (cycle, other)
 

@@ -21,7 +21,6 @@ use crate::tier;
 
 /// The most that a tier is asked for.
 const ASKED_MAX: usize = 10_000;
-const DAY_MS: f64 = 86_400_000.0;
 
 /// Where to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,7 +181,7 @@ impl Memory {
                 Fusion::Score => weight * f64::from(cosine.max(0.0)),
                 Fusion::Rrf => query.weights.vector_share(Some(rank)),
             };
-            let age_days = now.since(memorized.entry.created) as f64 / DAY_MS;
+            let age_days = now.days_since(memorized.entry.created);
             let boost = query.boost;
             let parts = Parts {
                 vector: base,

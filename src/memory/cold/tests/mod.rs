@@ -18,7 +18,7 @@ use crate::model::{Content, EntryId, Event, Grade, MetadataFilter, NO_RUN, Recor
 use crate::store::{DiskStore, Options, Store};
 use crate::tier::{self, Files, Tag};
 
-const DAY: u64 = 86_400_000;
+use crate::model::DAY_MS as DAY;
 
 /// A journal that dies when it is told: its last record may have been written or not.
 struct Mortal {
