@@ -119,6 +119,11 @@ def resident_mb() -> float:
     return _status("VmRSS:")
 
 
+def own_mb() -> float:
+    """Of that, what is the process's own and no file, in MB."""
+    return _status("RssAnon:")
+
+
 def peak_mb() -> float:
     """The most memory that this process ever had resident, in MB."""
     return _status("VmHWM:")

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from ..harness import Figures, percentiles, resident_mb
+from ..harness import Figures, own_mb, percentiles, resident_mb
 from .collections import made_up
 from .peers import PEERS
 
@@ -26,7 +26,7 @@ def main() -> int:
     opened, needs = PEERS[name]
     for module in needs:
         __import__(module)
-    before = resident_mb()
+    before, own_before = resident_mb(), own_mb()
     began = time.perf_counter()
     peer = opened(Path(folder))
     mode = peer.modes[-1]
@@ -42,7 +42,8 @@ def main() -> int:
     figures |= {key: value / 1e3 for key, value in percentiles(waits).items() if key != "count"}
     cpu = percentiles(work)
     figures |= {"cpu_p50": cpu["p50"] / 1e3, "cpu_p99": cpu["p99"] / 1e3}
-    figures |= {"found": found / QUESTIONS, "grown_mb": resident_mb() - before}
+    grown, own = resident_mb() - before, own_mb() - own_before
+    figures |= {"found": found / QUESTIONS, "grown_mb": grown, "own_mb": own}
     peer.close()
     print(json.dumps(figures))
     return 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..harness import Figures, Scenario, Setting
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = ("p99", "cpu_p50", "cpu_p99", "found", "open_s", "grown_mb", "fill_rate", "insert_ms", "visible_ms")
+COLUMNS = ("p99", "cpu_p50", "cpu_p99", "found", "open_s", "grown_mb", "own_mb", "fill_rate", "insert_ms", "visible_ms")
 BATCH = 5_000
 SINGLE = 100
 GOCLAW = "goclaw"

@@ -15,7 +15,7 @@ use super::image::Image;
 use super::slot::{Slot, Texts};
 use crate::index::Key;
 use crate::index::text::TextIndex;
-use crate::index::vector::VectorIndex;
+use crate::index::vector::{VectorIndex, from_f16};
 use crate::math::fsrs::Fsrs;
 use crate::model::{Content, EntryId, Forgetting, Memorized, MemoryOp, Result, Vector};
 use crate::store::{Outline, View, stamp_of_vector};
@@ -232,7 +232,8 @@ impl Shelf {
     }
 
     fn index_vector(&mut self, id: EntryId, vector: &Vector) {
-        let parts: Vec<f32> = vector.parts().collect();
+        let mut parts = vec![0.0; vector.dimension()];
+        from_f16(vector.bytes(), &mut parts);
         let index = match &mut self.vectors {
             Some(index) if index.dimension() == parts.len() => index,
             // None yet, or one of a model that the store had before: its vectors are void.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -20,8 +21,14 @@ impl Vector {
     pub fn new(parts: &[f32]) -> Self {
         let norm = parts.iter().map(|part| f64::from(*part).powi(2)).sum::<f64>().sqrt();
         let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-        let halves = parts.iter().map(|part| f16::from_f64(f64::from(*part) * scale));
-        Self(Arc::new(ByteBuf::from(halves.flat_map(f16::to_le_bytes).collect::<Vec<u8>>())))
+        let scaled: Vec<f64> = parts.iter().map(|part| f64::from(*part) * scale).collect();
+        let mut halves = vec![f16::ZERO; parts.len()];
+        halves.convert_from_f64_slice(&scaled);
+        let mut bytes = vec![0; 2 * parts.len()];
+        for (bytes, half) in bytes.chunks_exact_mut(2).zip(halves) {
+            bytes.copy_from_slice(&half.to_le_bytes());
+        }
+        Self(Arc::new(ByteBuf::from(bytes)))
     }
 
     /// Takes bytes that [`bytes`](Self::bytes) gave.
@@ -56,6 +63,11 @@ mod tests {
         let parts: Vec<f32> = vector.parts().collect();
         assert!((parts[0] - 0.6).abs() < 1e-3 && parts[1] == 0.0 && (parts[2] + 0.8).abs() < 1e-3);
         assert_eq!(Vector::new(&[0.0, 0.0]).parts().collect::<Vec<_>>(), [0.0, 0.0]);
+        let many: Vec<f32> = (0..37u8).map(|n| (f32::from(n) - 18.3).powi(3)).collect();
+        let norm = many.iter().map(|part| f64::from(*part).powi(2)).sum::<f64>().sqrt();
+        for (part, given) in Vector::new(&many).parts().zip(&many) {
+            assert_eq!(part, f16::from_f64(f64::from(*given) * (1.0 / norm)).to_f32());
+        }
         let huge = Vector::new(&[f32::MAX, f32::MAX]);
         assert!(huge.parts().all(|part| (part - 0.707).abs() < 1e-3));
     }
