@@ -191,3 +191,27 @@ fn another_model_voids_every_vector_and_those_on_the_way() {
     memory.import(lines.iter().map(String::as_str), None).expect("it imports");
     assert_eq!(by_vector(memory, &[0.0, 1.0]), 3, "imported vectors are of the model in use");
 }
+
+/// Between the embedding of notes and their import the store may go over to another model.
+#[test]
+fn notes_whose_vectors_are_of_the_old_model_are_not_imported() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("MEMORY.md"), "# Ada\n\nShe prefers tea.\n").expect("a note");
+    let world = world();
+    let memory = &world.memory;
+    memory.settle_model(Some("one"), 2).expect("the first model");
+    memory.watch_vectors(u64::MAX);
+    let planned = || memory.plan_import("s", dir.path()).expect("a plan");
+    let import = planned();
+    memory.remodel("two", 2).expect("another model");
+    let made = Some((0, vec![vec![1.0, 0.0]]));
+    assert_eq!(code(memory.carry_out(import, made)), "memory.model");
+    assert_eq!(memory.count(Some("s")).expect("a count"), 0);
+    let made = Some((1, vec![vec![0.0, 1.0]]));
+    assert_eq!(memory.carry_out(planned(), made).expect("an import").added, 1);
+    assert_eq!(by_vector(memory, &[0.0, 1.0]), 1);
+    // Without vectors they wait for those of the new one.
+    std::fs::write(dir.path().join("MEMORY.md"), "# Bob\n\nHe prefers milk.\n").expect("a note");
+    assert_eq!(memory.carry_out(planned(), None).expect("an import").added, 1);
+    assert_eq!(work(memory, 9).generation, 1);
+}

@@ -63,7 +63,8 @@ fn what_is_put_comes_back_whole(tier: &dyn Tier) {
 }
 
 fn sessions_are_exact(tier: &dyn Tier) {
-    let sessions = ["a", "a:b", "A", " a", "a ", "a\0", "ä", "a/../b", "a\"b", "*"];
+    // The one without a name is where stores claim a tier.
+    let sessions = ["a", "a:b", "A", " a", "a ", "a\0", "ä", "a/../b", "a\"b", "*", ""];
     for (n, session) in sessions.iter().enumerate() {
         // The same id in every session, with a content of each one's own.
         let own = Cold { content: Content::Text(format!("of {n}")), ..at(7, 0.0) };
