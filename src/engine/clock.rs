@@ -21,6 +21,12 @@ impl Clock {
         Timestamp(self.base_ms + self.start.elapsed().as_millis() as u64)
     }
 
+    /// It is so much later from now on.
+    #[cfg(test)]
+    pub(super) fn skip(&mut self, ms: u64) {
+        self.base_ms += ms;
+    }
+
     /// The moment on the monotonic clock at which `at` is reached.
     pub(super) fn instant(&self, at: Timestamp) -> Instant {
         self.start + Duration::from_millis(at.0.saturating_sub(self.base_ms))

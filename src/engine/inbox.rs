@@ -121,6 +121,9 @@ pub(super) enum Message {
     },
     /// A submit that may wait for a place was withdrawn.
     Withdrawn,
+    /// A test looks at the owner, or moves its clock.
+    #[cfg(test)]
+    Probe(Box<dyn FnOnce(&mut super::owner::Owner) + Send>),
     /// An agent is about to wait for a run.
     Awaits {
         by: Waiter,

@@ -39,6 +39,11 @@ impl Waits {
         *self.0.entry((by, on)).or_default() += 1;
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn remove(&mut self, by: Waiter, on: RunId) {
         if let Some(n) = self.0.get_mut(&(by, on)) {
             *n -= 1;

@@ -20,6 +20,8 @@ mod lent;
 mod merge;
 mod pace;
 mod parked;
+#[cfg(test)]
+mod probe;
 mod rank;
 mod recover;
 mod reseat;
@@ -261,6 +263,8 @@ impl Owner {
             }
             Message::Sessions(ask) => self.answer(ask),
             Message::Withdrawn => self.blocked.withdrawn = true,
+            #[cfg(test)]
+            Message::Probe(look) => look(self),
             Message::Awaits { by, on, refusal } => self.awaits(by, on, &refusal),
             Message::AwaitsNoMore { by, on } => self.waits.remove(by, on),
             Message::Forget { run, before } => self.forget(run, before),

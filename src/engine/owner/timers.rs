@@ -46,6 +46,10 @@ impl Timers {
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
     fn wants_sweep(&self) -> bool {
         self.heap.len() > SWEEP_MIN.max(2 * self.kept)
     }

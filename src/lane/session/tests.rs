@@ -48,6 +48,27 @@ fn runs_of_a_session_go_one_at_a_time_and_leave_nothing_behind() {
 }
 
 #[test]
+fn a_million_sessions_leave_no_entry_behind() {
+    let mut sessions = Sessions::default();
+    let keys: Vec<Arc<str>> = (0..1_000_000_u32).map(|n| n.to_string().into()).collect();
+    // All at once, each with one run that goes and one that waits.
+    for (n, key) in keys.iter().enumerate() {
+        let n = 2 * n as u128;
+        sessions.enter(key, comes(n));
+        assert_eq!(sessions.next(key, Timestamp(0)), Next::Start(run(n)), "and no timer");
+        sessions.enter(key, comes(n + 1));
+    }
+    assert_eq!((sessions.len(), sessions.waiting()), (keys.len(), keys.len()));
+    for (n, key) in keys.iter().enumerate() {
+        let n = 2 * n as u128;
+        sessions.left(key, run(n));
+        assert_eq!(sessions.next(key, Timestamp(0)), Next::Start(run(n + 1)));
+        sessions.left(key, run(n + 1));
+    }
+    assert_eq!((sessions.len(), sessions.waiting()), (0, 0));
+}
+
+#[test]
 fn a_parked_run_goes_before_those_who_wait_but_interrupts_nobody() {
     let mut sessions = Sessions::default();
     (1..=3).for_each(|n| sessions.enter(&key(), comes(n)));

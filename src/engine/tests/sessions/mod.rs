@@ -1,6 +1,7 @@
 //! Sessions through the whole line: order, every mode, crashes.
 
 mod collect;
+mod many;
 mod restart;
 
 use super::*;
