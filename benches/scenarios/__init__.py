@@ -4,6 +4,7 @@ from .chain import CHAIN
 from .fanout import FANOUT
 from .lanes import FAIRNESS, LANES, RATE
 from .latency import LATENCY
+from .lending import LENDING
 from .pending import PENDING, QUEUED
 from .processes import CALLS, CPU
 from .remember import REMEMBER_10K, REMEMBER_100K
@@ -25,6 +26,7 @@ ALL = {
         LANES,
         FAIRNESS,
         RATE,
+        LENDING,
         SESSIONS,
         IDLE,
         CPU,
