@@ -14,6 +14,8 @@ import sys
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from ._goclaw import _Feeder
@@ -46,6 +48,19 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return _Asyncio()
 
 
+def _carrying(
+    run: Callable[..., asyncio.Future[T]], executor: Executor | None, func: Callable[..., T], *args: Any
+) -> asyncio.Future[T]:
+    """`run_in_executor` of our loop: it takes the context along to threads, as `asyncio.to_thread` does.
+
+    What an agent has done for it in a thread is the agent's: it finds `goclaw.current()` there, and its permit is lent
+    while that waits for a run. Other processes get what they always get.
+    """
+    if executor is None or isinstance(executor, ThreadPoolExecutor):
+        return run(executor, contextvars.copy_context().run, func, *args)
+    return run(executor, func, *args)
+
+
 async def _awaiting(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
@@ -62,6 +77,7 @@ class _Loop:
     def __init__(self) -> None:
         self.loop = _new_loop()
         self.loop.set_exception_handler(_on_exception)
+        self.loop.run_in_executor = partial(_carrying, self.loop.run_in_executor)  # type: ignore[assignment, method-assign]
         self.call_soon = self.loop.call_soon
         self.task = asyncio.Task
         self.current_task = asyncio.current_task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -70,8 +71,9 @@ class EventStream(Iterator[Event], AsyncIterator[Event]):
     def _fetching(self, wait: float) -> asyncio.Future[bool]:
         import asyncio
 
-        # In a thread that is no part of the agent: what waits is the coroutine.
-        return asyncio.get_running_loop().run_in_executor(None, partial(self._fetch, wait))
+        # In a thread and a context that are no part of the agent: what waits is the coroutine.
+        apart = partial(contextvars.Context().run, self._fetch, wait)
+        return asyncio.get_running_loop().run_in_executor(None, apart)
 
     def _buffered(self) -> Event | None:
         while True:

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,15 @@ async def by_help(engine: goclaw.Engine, work: goclaw.Workflow, given: Any) -> A
     return await asyncio.to_thread(engine.run, work, given)
 
 
+async def by_executor(engine: goclaw.Engine, work: goclaw.Workflow, given: Any) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(None, engine.run, work, given)
+
+
+async def by_pool(engine: goclaw.Engine, work: goclaw.Workflow, given: Any) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return await asyncio.get_running_loop().run_in_executor(pool, engine.submit(work, given, block=False).result)
+
+
 async def by_gather(engine: goclaw.Engine, work: goclaw.Workflow, given: Any) -> Any:
     return (await asyncio.gather(*(engine.arun(work, given) for _ in range(3))))[0]
 
@@ -65,7 +75,19 @@ async def by_wait_for(engine: goclaw.Engine, work: goclaw.Workflow, given: Any) 
     return await asyncio.wait_for(engine.arun(work, given), 60)
 
 
-WAYS = [by_run, by_asubmit, by_arun, by_events, by_thread, by_help, by_gather, by_group, by_wait_for]
+WAYS = [
+    by_run,
+    by_asubmit,
+    by_arun,
+    by_events,
+    by_thread,
+    by_help,
+    by_executor,
+    by_pool,
+    by_gather,
+    by_group,
+    by_wait_for,
+]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -152,6 +174,29 @@ def test_tasks_of_one_agent_go_on_with_its_one_permit(narrow: goclaw.Engine) -> 
     work = flow(child)
     assert narrow.submit(flow(parent), {"ns": list(range(12))}).result(timeout=60) == sum(range(12))
     assert going.most == 1
+    until(lambda: is_free(narrow))
+
+
+def test_other_tasks_of_an_agent_go_on_without_a_permit_while_one_waits(narrow: goclaw.Engine) -> None:
+    has_permit, may_end = threading.Event(), threading.Event()
+
+    @goclaw.agent(retries=0)
+    def child() -> str:
+        has_permit.set()
+        assert may_end.wait(60), "the sibling needs no permit to go on"
+        return "child"
+
+    @goclaw.agent(retries=0)
+    async def parent() -> list[Any]:
+        async def sibling() -> int:
+            await asyncio.to_thread(has_permit.wait)
+            running = narrow.lanes["one"].running
+            may_end.set()
+            return running
+
+        return list(await asyncio.gather(narrow.arun(flow(child)), sibling()))
+
+    assert narrow.submit(flow(parent)).result(timeout=60) == ["child", 1]
     until(lambda: is_free(narrow))
 
 
