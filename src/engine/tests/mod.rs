@@ -8,6 +8,7 @@ mod lanes;
 mod lent;
 mod memory;
 mod parked;
+mod probe;
 mod sessions;
 
 use std::path::Path;
@@ -76,19 +77,6 @@ fn request(plan: &Arc<Plan>) -> Submit {
 fn open(local: &Arc<Local>, path: Option<&Path>, lanes: Vec<LaneSpec>) -> Engine {
     let options = Options { path: path.map(Into::into), lanes, ..Options::default() };
     Engine::open(options, |reports| local.connect(reports)).expect("the engine opens")
-}
-
-impl Engine {
-    /// Has the owner thread do something between two messages.
-    fn probe<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&mut owner::Owner) -> T + Send + 'static,
-    ) -> T {
-        let look = |reply: mpsc::SyncSender<T>| {
-            inbox::Message::Probe(Box::new(move |owner| drop(reply.send(look(owner)))))
-        };
-        self.ask(look).expect("the engine is open")
-    }
 }
 
 fn start(engine: &Engine, plan: &Arc<Plan>) -> Handle {
