@@ -44,7 +44,8 @@ class _Cold(_Recall):
             What moved. Without any of the first three options, by what `move=` was given when it was opened.
 
         Raises:
-            RecallError: `memory.tier` where there is no tier, or it fails: what moved until then has moved.
+            RecallError: `memory.tier` where there is no tier, or it fails: what moved until then has moved;
+                `memory.tier_owner` where it is another store's.
         """
         asked = self._moving(value_of("move_cold", Moving, options))
         ids: builtins.list[str] = []
@@ -104,9 +105,9 @@ class _Cold(_Recall):
         return self._native.settle_cold()
 
     def check_cold(self) -> None:
-        """Asks the cold tier whether it is there.
+        """Asks the cold tier whether it is there, and is this store's.
 
         Raises:
-            RecallError: `memory.tier` where it is not.
+            RecallError: `memory.tier` where it is not there, `memory.tier_owner` where it is another store's.
         """
         self._native.cold_health()

@@ -1,7 +1,8 @@
 """Cold tiers: where memories lie that are hardly asked for. `goclaw.Memory(path, cold=tiers.Files("cold/"))`.
 
 A memory that moved keeps its id, its metadata, its strength and its reviews in the store; its content and its vector
-lie in the tier and are fetched when they are asked for. One directory, collection or index belongs to one store.
+lie in the tier and are fetched when they are asked for. One directory, collection or index belongs to one store: the
+first that moves something there; others are refused (`memory.tier_owner`).
 """
 
 from __future__ import annotations

@@ -121,6 +121,8 @@ def test_a_collection_is_one_stores_own(tmp_path: Path) -> None:
                 with pytest.raises(goclaw.RecallError) as refused:
                     call()
                 assert refused.value.code == "memory.tier_owner"
+            cold_stats = memory.stats().cold
+            assert cold_stats is not None and "belongs to" in str(cold_stats.last_error)
             assert memory.delete_session("ada") == 30
             assert memory.settle_cold() == 0
         assert kind.points == kept

@@ -61,7 +61,7 @@ fn is_own(cold: &Cold, own: &Identity) -> Result<bool> {
     let found = cold.heard(cold.tier().fetch(CLAIMS, &[id, card]))?;
     if cold.heard(cold.tier().count(CLAIMS))? > found.len() as u64 {
         let named = found.iter().find(|it| it.id == card).and_then(|it| it.content.text());
-        return Err(taken(cold.tier().name(), own, named));
+        return cold.heard(Err(taken(cold.tier().name(), own, named)));
     }
     let is_own = found.iter().any(|it| it.id == id);
     if is_own {
