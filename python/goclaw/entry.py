@@ -191,6 +191,8 @@ class MemoryStats:
         indexes_rebuilt: Files of indexes that could not be used (damaged, of another version, far behind), so that
             the session was indexed again.
         indexes_written: Files of indexes that were written.
+        indexes_grouped: Times that the vectors of a session of 200,000 and more were put in cells, of which a search
+            reads some.
         unvectored: Texts that have no vector of that embedder (yet); they are found by words.
         failed: Of those, how many the embedder refuses. They are tried again when the store is opened.
         last_error: What the embedder said last that was no vector.
@@ -208,6 +210,7 @@ class MemoryStats:
     indexes_loaded: int = 0
     indexes_rebuilt: int = 0
     indexes_written: int = 0
+    indexes_grouped: int = 0
     sweeps: int = 0
     swept: int = 0
     sweep_seconds: float = 0.0

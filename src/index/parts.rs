@@ -9,21 +9,21 @@ use super::Key;
 /// Number of a session within an index, for as long as it has entries.
 pub type PartId = u32;
 
-/// Where an entry is: its session, and its number in there.
+/// Where an entry is: its session, and its number in there, or whatever says where in there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Place<At = u32> {
     pub part: PartId,
-    pub row: u32,
+    pub row: At,
 }
 
-pub struct Parts<T> {
+pub struct Parts<T, At = u32> {
     by_name: HashMap<Arc<str>, PartId>,
     parts: Vec<Option<(Arc<str>, T)>>,
     free: Vec<PartId>,
-    places: HashMap<Key, Place>,
+    places: HashMap<Key, Place<At>>,
 }
 
-impl<T> Default for Parts<T> {
+impl<T, At> Default for Parts<T, At> {
     fn default() -> Self {
         Self {
             by_name: HashMap::new(),
@@ -34,7 +34,7 @@ impl<T> Default for Parts<T> {
     }
 }
 
-impl<T> Parts<T> {
+impl<T, At: Copy> Parts<T, At> {
     pub fn find(&self, session: &str) -> Option<PartId> {
         self.by_name.get(session).copied()
     }
@@ -86,11 +86,11 @@ impl<T> Parts<T> {
         self.parts.iter().flatten().map(|(name, part)| (&**name, part))
     }
 
-    pub fn place(&self, key: Key) -> Option<Place> {
+    pub fn place(&self, key: Key) -> Option<Place<At>> {
         self.places.get(&key).copied()
     }
 
-    pub fn set_place(&mut self, key: Key, place: Place) {
+    pub fn set_place(&mut self, key: Key, place: Place<At>) {
         self.places.insert(key, place);
     }
 
@@ -99,7 +99,7 @@ impl<T> Parts<T> {
         self.places.reserve(entries);
     }
 
-    pub fn take_place(&mut self, key: Key) -> Option<Place> {
+    pub fn take_place(&mut self, key: Key) -> Option<Place<At>> {
         let place = self.places.remove(&key)?;
         if self.places.len() * 8 < self.places.capacity() {
             self.places.shrink_to(self.places.len() * 2);

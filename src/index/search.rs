@@ -58,7 +58,7 @@ pub fn search(
             fuse(fusion, weights, candidates(&near, &worded, |key| query.score(key), bm25))
         }
         (Some(query), Fusion::Score) => {
-            let (near, margin) = query.coarse_top(depth, filter);
+            let (near, margin) = query.coarse_top(depth, k, filter);
             let found = candidates(&near, &worded, |key| query.coarse_score(key), bm25);
             let fused = fuse(fusion, weights, found);
             refine(fused, k, query, weights, f64::from(margin))

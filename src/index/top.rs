@@ -53,6 +53,10 @@ impl<'a> Top<'a> {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     pub fn offer(&mut self, hit: Hit) {
         let full = self.heap.len() >= self.k;
         if full && self.heap.peek().is_none_or(|Reverse(worst)| hit <= *worst) {

@@ -1,7 +1,8 @@
 //! A session's indexes as a file: written behind the line, read when the session is loaded.
 //!
 //! Magic and format, then frames: tag, length, CRC-32, bytes. The first holds the words, those after it
-//! some rows of vectors each, the last nothing; without it the file was cut short. Beside every text and
+//! some rows of vectors each, the last nothing; without it the file was cut short. Of vectors in cells
+//! the centres stand before the rows, and before each frame's rows in whose cells they lie. Beside every text and
 //! row stands the stamp of what was indexed. So a file need not be of one moment: whoever reads it
 //! compares stamps with the store, entry by entry, and indexes what differs again.
 
@@ -27,6 +28,10 @@ const ROOM_MAX: u64 = 64 << 20;
 const WORDS: u8 = 1;
 const VECTORS: u8 = 2;
 const END: u8 = 3;
+const CENTRES: u8 = 4;
+const VECTORS_IN_CELLS: u8 = 5;
+/// Number of a centre for a row that lies in no cell.
+const LOOSE: u32 = u32::MAX;
 
 /// Indexes that were kept, and what they are of.
 pub(super) struct Image {
@@ -89,22 +94,39 @@ impl Frame {
         Self { tag: WORDS, bytes }
     }
 
+    /// The centres of a session's cells; `None` where it has none.
+    pub(super) fn centres_of(shelf: &Shelf) -> Option<Self> {
+        let index = shelf.vectors.as_ref()?;
+        let mut bytes = (index.dimension() as u32).to_le_bytes().to_vec();
+        bytes.extend(index.write_centres(HERE)?);
+        Some(Self { tag: CENTRES, bytes })
+    }
+
     /// The vectors of a session from row `from` on; `None` where there are no more.
     pub(super) fn rows_of(shelf: &Shelf, from: usize) -> Option<Self> {
         let index = shelf.vectors.as_ref()?;
-        let keys = index.keys(HERE).get(from..)?;
-        let keys = &keys[..keys.len().min(ROWS)];
+        let keys: Vec<Key> = index.keys(HERE).skip(from).take(ROWS).collect();
         if keys.is_empty() {
             return None;
         }
-        let mut bytes = (index.dimension() as u32).to_le_bytes().to_vec();
+        let mut bytes = Vec::new();
+        let mark = index.mark_of_centres(HERE);
+        if let Some(mark) = mark {
+            bytes.extend(mark.to_le_bytes());
+            bytes.extend((keys.len() as u32).to_le_bytes());
+            for centre in index.centres_of(HERE, from, from + keys.len()) {
+                bytes.extend(centre.map_or(LOOSE, |centre| centre as u32).to_le_bytes());
+            }
+        }
+        bytes.extend((index.dimension() as u32).to_le_bytes());
         bytes.extend((keys.len() as u32).to_le_bytes());
-        for key in keys {
+        for key in &keys {
             let slot = shelf.slot(EntryId::from_u128(*key));
             bytes.extend(slot.map_or(0, |slot| slot.vector).to_le_bytes());
         }
         index.write_rows(HERE, from, from + keys.len(), &mut bytes);
-        Some(Self { tag: VECTORS, bytes })
+        let tag = if mark.is_some() { VECTORS_IN_CELLS } else { VECTORS };
+        Some(Self { tag, bytes })
     }
 }
 
@@ -183,37 +205,68 @@ fn read_vectors(source: &mut impl Read) -> Result<(Option<VectorIndex>, Stamped)
     let (mut vectors, mut rows) = (None::<VectorIndex>, Vec::new());
     let mut bytes = Vec::new();
     loop {
-        match next_frame(source, &mut bytes)? {
-            VECTORS => {}
+        let read = match next_frame(source, &mut bytes)? {
+            VECTORS => read_rows(&bytes, &[], &mut vectors, &mut rows),
+            CENTRES => read_centres(&bytes, &mut vectors),
+            VECTORS_IN_CELLS => read_rows_in_cells(&bytes, &mut vectors, &mut rows),
             END => return Ok((vectors, rows)),
             _ => return Err(Fault::Damaged("it has a part of an unknown kind")),
-        }
-        read_rows(&bytes, &mut vectors, &mut rows)
-            .ok_or(Fault::Damaged("a part of its vectors is wrong"))?;
+        };
+        read.ok_or(Fault::Damaged("a part of its vectors is wrong"))?;
     }
 }
 
-fn read_rows(bytes: &[u8], vectors: &mut Option<VectorIndex>, rows: &mut Stamped) -> Option<()> {
-    let (dimension, rest) = bytes.split_first_chunk()?;
-    let dimension = u32::from_le_bytes(*dimension) as usize;
-    let (stamps, rest) = stamps(rest)?;
+/// The index of a file's vectors, all of which have one dimension.
+fn index_of(dimension: [u8; 4], vectors: &mut Option<VectorIndex>) -> Option<&mut VectorIndex> {
+    let dimension = u32::from_le_bytes(dimension) as usize;
     let index = match vectors {
         Some(index) => index,
         none => none.insert(VectorIndex::new(dimension).ok()?),
     };
-    if index.dimension() != dimension {
-        return None;
+    (index.dimension() == dimension).then_some(index)
+}
+
+fn read_centres(bytes: &[u8], vectors: &mut Option<VectorIndex>) -> Option<()> {
+    let (dimension, rest) = bytes.split_first_chunk()?;
+    index_of(*dimension, vectors)?.read_centres(HERE, rest)
+}
+
+fn read_rows_in_cells(
+    bytes: &[u8],
+    vectors: &mut Option<VectorIndex>,
+    rows: &mut Stamped,
+) -> Option<()> {
+    let (mark, rest) = bytes.split_first_chunk()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let len = (u32::from_le_bytes(*count) as usize).checked_mul(4)?;
+    let (numbers, rest) = rest.split_at_checked(len)?;
+    let numbers = numbers
+        .chunks_exact(4)
+        .map(|number| u32::from_le_bytes(number.try_into().expect("four bytes")));
+    let mut about: Vec<_> =
+        numbers.map(|number| (number != LOOSE).then_some(number as usize)).collect();
+    let mark = Some(u32::from_le_bytes(*mark));
+    if vectors.as_ref().and_then(|index| index.mark_of_centres(HERE)) != mark {
+        // Written after the session was put in other cells: they are put in these again.
+        about.clear();
     }
-    let before = index.len();
-    let keys = index.read_rows(HERE, rest)?;
-    if keys.len() != stamps.len() {
+    read_rows(rest, &about, vectors, rows)
+}
+
+fn read_rows(
+    bytes: &[u8],
+    about: &[Option<usize>],
+    vectors: &mut Option<VectorIndex>,
+    rows: &mut Stamped,
+) -> Option<()> {
+    let (dimension, rest) = bytes.split_first_chunk()?;
+    let (stamps, rest) = stamps(rest)?;
+    let taken = index_of(*dimension, vectors)?.read_rows(HERE, rest, about)?;
+    if taken.len() != stamps.len() {
         return None;
     }
     // One that moved while the file was written may stand in it twice: the first counts.
-    let taken = index.keys(HERE)[before..].iter().copied();
-    let mut stamped = keys.into_iter().zip(stamps);
-    for key in taken {
-        rows.push(stamped.find(|(other, _)| *other == key)?);
-    }
+    let stamped = taken.into_iter().zip(stamps).filter(|((_, taken), _)| *taken);
+    rows.extend(stamped.map(|((key, _), stamp)| (key, stamp)));
     Some(())
 }

@@ -1,21 +1,30 @@
 //! The thread that keeps indexes: writes a session's file after enough changes, soon after something
 //! was forgotten, and at close. It also indexes ahead what was memorized in bulk and never asked for.
 //!
+//! Where a session has outgrown a scan, it puts its vectors in cells (`index::vector`), which may take half
+//! a minute for a million; files that are due meanwhile are written in between.
+//!
 //! Nobody waits for it but who closes. What it does not get done costs time at the next opening and
 //! nothing else: files are compared with the store when they are read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::open::Open;
+use super::shelf::HERE;
 use super::shelves::Shelves;
+use crate::index::vector::Grouping;
 use crate::model::{Error, Result};
 use crate::store::Store;
 
 /// Sessions whose growth is counted at one time.
 const GROWN_MAX: usize = 10_000;
+
+/// While vectors are put in cells, so often is looked for what else is due.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// When indexes are written.
 #[derive(Clone, Debug)]
@@ -33,6 +42,8 @@ pub(super) struct Habits {
     pub(super) settle: Duration,
     /// After a failure.
     pub(super) again: Duration,
+    /// When vectors are put in cells.
+    pub(super) grouping: Grouping,
 }
 
 impl Default for Habits {
@@ -45,6 +56,7 @@ impl Default for Habits {
             forget_within: Duration::from_secs(30),
             settle: Duration::from_secs(2),
             again: Duration::from_secs(60),
+            grouping: Grouping::default(),
         }
     }
 }
@@ -55,6 +67,8 @@ pub(super) struct Counts {
     pub(super) loaded: AtomicU64,
     pub(super) rebuilt: AtomicU64,
     pub(super) written: AtomicU64,
+    /// Times that the vectors of a session were put in cells.
+    pub(super) grouped: AtomicU64,
 }
 
 impl Counts {
@@ -78,7 +92,14 @@ struct Work {
     due: HashMap<Arc<str>, Due>,
     /// Entries that sessions grew by which are not loaded.
     grown: HashMap<Arc<str>, u64>,
+    /// Sessions whose vectors are to be put in cells.
+    outgrown: BTreeSet<Arc<str>>,
     closing: bool,
+}
+
+enum Job {
+    Keep(Arc<str>, Due),
+    Group(Arc<str>),
 }
 
 /// Hands work to the thread.
@@ -132,6 +153,13 @@ impl Desk {
         }
     }
 
+    /// The vectors of a session are too many to be read one and all.
+    pub(super) fn outgrew(&self, session: &Arc<str>) {
+        if self.work().outgrown.insert(Arc::clone(session)) {
+            self.bell.notify_all();
+        }
+    }
+
     /// A session was deleted.
     pub(super) fn deleted(&self, session: &Arc<str>) {
         self.work().grown.remove(session);
@@ -162,34 +190,56 @@ impl Desk {
         }
     }
 
-    /// The next session to look after; at close all of them at once, then `None`.
-    fn next(&self) -> Option<(Arc<str>, Due)> {
+    /// The next session to look after: files first; at close all of them at once, then `None`.
+    fn next(&self) -> Option<Job> {
         let mut work = self.work();
         loop {
-            let first = work.due.iter().min_by_key(|(_, due)| due.at);
-            let first = first.map(|(session, due)| (Arc::clone(session), *due));
-            let wait =
-                first.as_ref().map(|(_, due)| due.at.saturating_duration_since(Instant::now()));
-            match (first, wait) {
-                (Some((session, due)), _) if work.closing => {
-                    work.due.remove(&session);
-                    return Some((session, due));
+            let first = work.due.values().map(|due| due.at).min();
+            match first.map(|at| at.saturating_duration_since(Instant::now())) {
+                None if work.closing => return None,
+                Some(wait) if work.closing || wait.is_zero() => {
+                    return work.first_due().map(|(session, due)| Job::Keep(session, due));
                 }
-                (Some((session, due)), Some(Duration::ZERO)) => {
-                    work.due.remove(&session);
-                    work.grown.remove(&session);
-                    return Some((session, due));
-                }
-                (None, _) if work.closing => return None,
-                (_, Some(wait)) => {
-                    let waited = self.bell.wait_timeout(work, wait);
-                    work = waited.unwrap_or_else(PoisonError::into_inner).0;
-                }
-                (_, None) => {
-                    work = self.bell.wait(work).unwrap_or_else(PoisonError::into_inner);
+                wait => {
+                    if let Some(session) = work.outgrown.pop_first() {
+                        return Some(Job::Group(session));
+                    }
+                    work = match wait {
+                        Some(wait) => {
+                            let waited = self.bell.wait_timeout(work, wait);
+                            waited.unwrap_or_else(PoisonError::into_inner).0
+                        }
+                        None => self.bell.wait(work).unwrap_or_else(PoisonError::into_inner),
+                    };
                 }
             }
         }
+    }
+
+    /// What is due at this moment; `Err` where the thread is to end soon.
+    fn at_once(&self) -> Result<Option<(Arc<str>, Due)>, Closing> {
+        let mut work = self.work();
+        let is_due = |due: &Due| due.at <= Instant::now();
+        match work.closing {
+            true => Err(Closing),
+            false if work.due.values().any(is_due) => Ok(work.first_due()),
+            false => Ok(None),
+        }
+    }
+}
+
+struct Closing;
+
+impl Work {
+    /// Takes what is due first.
+    fn first_due(&mut self) -> Option<(Arc<str>, Due)> {
+        let (session, _) = self.due.iter().min_by_key(|(_, due)| due.at)?;
+        let session = Arc::clone(session);
+        let due = self.due.remove(&session)?;
+        if !self.closing {
+            self.grown.remove(&session);
+        }
+        Some((session, due))
     }
 }
 
@@ -229,23 +279,85 @@ impl Keeper {
 }
 
 fn work(desk: &Desk, shelves: &Weak<Shelves>, store: &Weak<dyn Store>) {
-    while let Some((session, due)) = desk.next() {
+    while let Some(job) = desk.next() {
         let (Some(shelves), Some(store)) = (shelves.upgrade(), store.upgrade()) else { return };
-        let kept = if due.grown && shelves.if_loaded(&session).is_none() {
-            shelves.of(&session).catch_up(&*store).and_then(|()| {
-                shelves.trim();
-                shelves.keep(&session, &*store, due.lost)
-            })
-        } else {
-            shelves.keep(&session, &*store, due.lost)
+        let goes_on = match job {
+            Job::Keep(session, due) => keep(desk, &shelves, &*store, &session, due),
+            Job::Group(session) => group(desk, &shelves, &*store, &session),
         };
-        let Err(error) = kept else { continue };
-        if error.code == "store.closed" {
+        if !goes_on {
             return;
         }
-        tracing::warn!(target: "goclaw.memory", code = error.code, session = &*session, "index not kept: {error}");
-        if !desk.work().closing {
-            desk.put(&session, Due { at: Instant::now() + desk.habits.again, ..due });
-        }
     }
+}
+
+/// Writes the file of a session. `false`: the store is closed.
+fn keep(desk: &Desk, shelves: &Shelves, store: &dyn Store, session: &Arc<str>, due: Due) -> bool {
+    let kept = if due.grown && shelves.if_loaded(session).is_none() {
+        shelves.of(session).catch_up(store).and_then(|()| {
+            shelves.trim();
+            shelves.keep(session, store, due.lost)
+        })
+    } else {
+        shelves.keep(session, store, due.lost)
+    };
+    let Err(error) = kept else { return true };
+    if error.code == "store.closed" {
+        return false;
+    }
+    tracing::warn!(target: "goclaw.memory", code = error.code, session = &**session, "index not kept: {error}");
+    if !desk.work().closing {
+        desk.put(session, Due { at: Instant::now() + desk.habits.again, ..due });
+    }
+    true
+}
+
+/// Puts the vectors of a session in cells, and has them kept so. `false`: the store is closed.
+fn group(desk: &Desk, shelves: &Arc<Shelves>, store: &dyn Store, session: &Arc<str>) -> bool {
+    // Not `if_loaded`: whoever found it outgrown may hold its lock at this moment.
+    let Some(open) = shelves.if_open(session) else { return true };
+    let (start, mut looked, mut goes_on) = (Instant::now(), Instant::now(), true);
+    let is_done = put_in_cells(&open, &desk.habits.grouping, &mut || {
+        if looked.elapsed() < LOOK_EVERY {
+            return true;
+        }
+        looked = Instant::now();
+        if Arc::strong_count(shelves) == 1 {
+            // Nobody is left who would search.
+            return false;
+        }
+        while let Ok(due) = desk.at_once() {
+            let Some((session, due)) = due else { return true };
+            goes_on = keep(desk, shelves, store, &session, due);
+            if !goes_on {
+                break;
+            }
+        }
+        false
+    });
+    if !is_done {
+        return goes_on;
+    }
+    Counts::count(&desk.counts.grouped);
+    if let Some((cells, read)) = open.vectors(|index| index.cells_of(HERE)).flatten() {
+        let seconds = start.elapsed().as_secs_f32();
+        tracing::info!(target: "goclaw.memory", session = &**session, cells, read, seconds, "vectors put in cells");
+    }
+    let due = Due { at: Instant::now(), lost: false, grown: false };
+    keep(desk, shelves, store, session, due)
+}
+
+/// Says whether something was done, and all of it. A search meanwhile reads every row.
+pub(super) fn put_in_cells(
+    open: &Open,
+    grouping: &Grouping,
+    go_on: &mut dyn FnMut() -> bool,
+) -> bool {
+    let mut is_done = false;
+    while let Some(step) = open.vectors(|index| index.step(HERE, grouping)).flatten() {
+        let Some(done) = step.work(go_on).filter(|_| go_on()) else { return false };
+        open.arrange(|index| index.take(HERE, done));
+        is_done = true;
+    }
+    is_done
 }

@@ -1,5 +1,7 @@
 //! Kept indexes: whatever becomes of the files, searches answer what is remembered.
 
+mod cells;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -56,8 +58,12 @@ fn on(store: Arc<dyn Store>, habits: Habits) -> World {
 }
 
 fn open(dir: &Path) -> World {
+    open_with(dir, habits())
+}
+
+fn open_with(dir: &Path, habits: Habits) -> World {
     let options = Options { background: false, map_bytes: 1 << 20, ..Options::default() };
-    on(Arc::new(DiskStore::open(dir, &options).expect("a store")), habits())
+    on(Arc::new(DiskStore::open(dir, &options).expect("a store")), habits)
 }
 
 impl World {
@@ -113,6 +119,11 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 
 /// Asks by words and by vector, and compares with a look at everything.
 fn check(world: &World, session: &str, own: &Model, asked: &[f32], what: &str) {
+    check_top(7, world, session, own, asked, what);
+}
+
+/// The same for so many of the nearest.
+fn check_top(top_k: usize, world: &World, session: &str, own: &Model, asked: &[f32], what: &str) {
     for word in ["tea", "milk"] {
         let query =
             Query { text: Some(word.into()), top_k: 9_999, mode: Mode::Text, ..Query::default() };
@@ -130,9 +141,9 @@ fn check(world: &World, session: &str, own: &Model, asked: &[f32], what: &str) {
     let mut near: Vec<f64> = vectors.map(|vector| cosine(asked, vector)).collect();
     near.sort_by(|a, b| b.total_cmp(a));
     let vector = Some(asked.to_vec());
-    let query = Query { vector, top_k: 7, mode: Mode::Vector, ..Query::default() };
+    let query = Query { vector, top_k, mode: Mode::Vector, ..Query::default() };
     let hits = world.memory.retrieve(session, &query).expect("hits");
-    assert_eq!(hits.len(), near.len().min(7), "{what}");
+    assert_eq!(hits.len(), near.len().min(top_k), "{what}");
     for (hit, score) in hits.iter().zip(&near) {
         // Halves keep three digits.
         assert!((f64::from(hit.cosine.expect("by vector")) - score).abs() < 2e-3, "{what}");
@@ -224,7 +235,11 @@ fn whenever_it_is_kept_and_closed_a_session_answers_what_it_remembers() {
 }
 
 fn filled(dir: &Path, entries: usize) -> (World, Model) {
-    let (world, mut dice, mut model) = (open(dir), Dice(7), Model::new());
+    fill(open(dir), entries)
+}
+
+fn fill(world: World, entries: usize) -> (World, Model) {
+    let (mut dice, mut model) = (Dice(7), Model::new());
     let texts: Vec<_> = (0..entries).map(|n| format!("tea w{n}")).collect();
     let vectors: Vec<_> = texts.iter().map(|_| dice.vector()).collect();
     let drafts = texts.iter().zip(&vectors).map(|(text, it)| draft(text, Some(it.clone())));

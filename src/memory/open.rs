@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::image::{self, Frame};
 use super::keeper::{Counts, Desk};
-use super::shelf::{Shelf, Slots};
+use super::shelf::{HERE, Shelf, Slots};
 use super::sight::{Own, Sight};
+use crate::index::vector::VectorIndex;
 use crate::model::{EntryId, Error, Memorized, MemoryOp, Result};
 use crate::store::{IndexSource, Memories, Store, View};
 
@@ -88,6 +89,10 @@ impl Open {
         if let Some(shelf) = state.as_ref().filter(|_| store.keeps_indexes()) {
             let (changes, losses) = shelf.unkept.get();
             self.desk.changed(&self.session, shelf.len(), changes, losses);
+            let grouping = &self.desk.habits.grouping;
+            if shelf.vectors.as_ref().is_some_and(|index| index.wants_grouping(HERE, grouping)) {
+                self.desk.outgrew(&self.session);
+            }
         }
         Ok(())
     }
@@ -174,6 +179,20 @@ impl Open {
         state.map_or(0, |state| state.as_ref().map_or(0, Shelf::bytes))
     }
 
+    /// Looks at the vectors as they are loaded; `None` where there are none.
+    pub(super) fn vectors<R>(&self, look: impl FnOnce(&VectorIndex) -> R) -> Option<R> {
+        self.state().as_ref()?.vectors.as_ref().map(look)
+    }
+
+    /// Changes how the vectors lie, and nothing that is true of them.
+    pub(super) fn arrange(&self, change: impl FnOnce(&mut VectorIndex)) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let vectors = state.as_mut().and_then(|shelf| shelf.vectors.as_mut());
+        if let Some(vectors) = vectors {
+            change(vectors);
+        }
+    }
+
     /// Writes the session's index, if it is worth one; deletes it where it is not. `lost`: something
     /// in the file may not be remembered any more. Looks at the session in short turns.
     pub(super) fn keep(&self, store: &dyn Store, lost: bool) -> Result<()> {
@@ -205,9 +224,11 @@ impl Open {
         let done = (|| -> std::io::Result<()> {
             image::begin(&mut *file)?;
             let state = self.state();
-            let words = state.as_ref().map(Frame::words_of);
+            let first = state.as_ref().map(|it| (Frame::words_of(it), Frame::centres_of(it)));
             drop(state);
-            image::frame(&mut *file, &words.ok_or_else(interrupted)?)?;
+            let (words, centres) = first.ok_or_else(interrupted)?;
+            image::frame(&mut *file, &words)?;
+            centres.map_or(Ok(()), |centres| image::frame(&mut *file, &centres))?;
             let mut from = 0;
             loop {
                 // What moves meanwhile is told from its stamps when the file is read.

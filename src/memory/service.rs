@@ -39,6 +39,8 @@ pub struct Stats {
     pub indexes_rebuilt: u64,
     /// Files that were written.
     pub indexes_written: u64,
+    /// Times that the vectors of a large session were put in cells.
+    pub indexes_grouped: u64,
 }
 
 type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
@@ -311,6 +313,7 @@ impl Memory {
             indexes_loaded: counts.loaded.load(Ordering::Relaxed),
             indexes_rebuilt: counts.rebuilt.load(Ordering::Relaxed),
             indexes_written: counts.written.load(Ordering::Relaxed),
+            indexes_grouped: counts.grouped.load(Ordering::Relaxed),
             entries: sessions.iter().map(|(_, count)| count).sum(),
             sessions: sessions.len() as u64,
             vector_model: self.vector_model(),

@@ -173,7 +173,7 @@ pub(super) type ColdRow = (String, u64, u64, u64, u64, Option<String>);
 pub(super) type LegRow = (Option<u32>, Option<f32>);
 /// By vector, by words, smoothing, strength, recency; place before variety.
 pub(super) type PartsRow = (f64, f64, f64, f64, f64, u32);
-pub(super) type StatsRow = (u64, u64, Option<String>, Option<u32>, u64, u64, u64);
+pub(super) type StatsRow = (u64, u64, Option<String>, Option<u32>, u64, u64, u64, u64);
 pub(super) type HitRow<'py> = (EntryRow<'py>, f64, LegRow, LegRow, PartsRow);
 
 /// What to forget in every session (`_verbs.Sweeping`).

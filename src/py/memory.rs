@@ -289,13 +289,14 @@ impl PyMemory {
         Ok(found.into_iter().map(|(name, count)| (name.to_string(), count)).collect())
     }
 
-    /// Entries, sessions, the vectors' model and their dimension; indexes loaded, rebuilt, written.
+    /// Entries, sessions, the vectors' model and their dimension; indexes loaded, rebuilt, written, grouped.
     fn stats(&self, py: Python<'_>) -> PyResult<StatsRow> {
         let stats = self.ask(py, Memory::stats)?;
         let dimension = stats.vector_model.as_ref().map(|model| model.dimension);
         let name = stats.vector_model.and_then(|it| it.name);
-        let indexes = (stats.indexes_loaded, stats.indexes_rebuilt, stats.indexes_written);
-        Ok((stats.entries, stats.sessions, name, dimension, indexes.0, indexes.1, indexes.2))
+        let (loaded, rebuilt) = (stats.indexes_loaded, stats.indexes_rebuilt);
+        let (written, grouped) = (stats.indexes_written, stats.indexes_grouped);
+        Ok((stats.entries, stats.sessions, name, dimension, loaded, rebuilt, written, grouped))
     }
 
     /// Reviews memories with a grade from 1 to 4.

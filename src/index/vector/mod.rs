@@ -2,7 +2,7 @@
 //!
 //! Rows are grouped by session, so a search reads those of its sessions and no others. It scans a copy
 //! in eight bits and scores the best again from the caller's rows. What is deleted frees its row at
-//! once. `docs/design/015-search-indexes.md` says from which size on a graph would be better.
+//! once. A large session is put in cells ([`grouping`](Grouping)), of which a search reads the nearest.
 //!
 //! ```
 //! use goclaw::index::vector::VectorIndex;
@@ -15,25 +15,32 @@
 //! # Ok::<(), goclaw::index::vector::VectorError>(())
 //! ```
 
+mod cells;
+mod centres;
 mod dot;
+#[cfg(test)]
+mod grouped_tests;
+mod grouping;
+mod probes;
 mod query;
 mod row;
-mod session;
+mod rows;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use grouping::{Grouping, Step};
 pub use query::{Truth, VectorQuery};
 pub use row::{DIMENSION_MAX, VectorError, from_f16, to_f16};
 
 use super::Key;
 use super::parts::{Parts, Place};
-use session::Session;
+use cells::{At, Cells};
 
 /// Every entry with a vector, by session. All vectors have one dimension.
 pub struct VectorIndex {
     dimension: usize,
-    parts: Parts<Session>,
+    parts: Parts<Cells, At>,
 }
 
 impl VectorIndex {
@@ -59,10 +66,10 @@ impl VectorIndex {
     pub fn add(&mut self, session: &str, key: Key, vector: &[f32]) -> Result<(), VectorError> {
         let row = row::quantize(&row::unit(vector, self.dimension)?);
         self.delete(key);
-        let part = self.parts.find_or_insert(session, || Session::new(self.dimension));
-        let number = self.parts.get_mut(part).push(key, &row);
-        let number = number.expect("memory ends before four billion rows");
-        self.parts.set_place(key, Place { part, row: number });
+        let part = self.parts.find_or_insert(session, || Cells::new(self.dimension));
+        let at = self.parts.get_mut(part).push(key, &row.lines, row.step);
+        let at = at.expect("memory ends before four billion rows");
+        self.parts.set_place(key, Place { part, row: at });
         Ok(())
     }
 
@@ -86,7 +93,7 @@ impl VectorIndex {
         else {
             return 0;
         };
-        session.keys().iter().for_each(|&key| _ = self.parts.take_place(key));
+        session.keys().for_each(|key| _ = self.parts.take_place(key));
         session.len()
     }
 

@@ -1,9 +1,13 @@
 //! A search by direction in some sessions: scanned in eight bits, the best scored again in full.
 
+use std::collections::BinaryHeap;
+
 use super::VectorIndex;
+use super::cells::Cells;
 use super::dot::dots;
-use super::row::{Quantized, cosine, quantize};
-use super::session::Session;
+use super::probes::{Depth, Probes};
+use super::row::{Line, Quantized, cosine, quantize};
+use super::rows::Rows;
 use crate::index::parts::PartId;
 use crate::index::top::{Hit, Top};
 use crate::index::{Filter, Key};
@@ -41,8 +45,13 @@ impl<'a> VectorQuery<'a> {
     /// The `k` nearest entries that `filter` allows, nearest first, with their cosines.
     pub fn top(&self, k: usize, filter: Option<Filter<'_>>) -> Vec<Hit> {
         let pool = k.saturating_mul(POOL_PER_HIT).saturating_add(POOL_MORE);
-        let (coarse, margin) = self.coarse_top(if k == 0 { 0 } else { pool }, filter);
+        let (coarse, margin) = self.coarse_top(if k == 0 { 0 } else { pool }, k, filter);
         self.refine(k, coarse, margin)
+    }
+
+    /// The question in eight bits.
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.coarse.lines
     }
 
     /// Cosine of one entry, `None` if it is in none of the sessions.
@@ -52,16 +61,22 @@ impl<'a> VectorQuery<'a> {
         Some(if (self.truth)(key, &mut row) { cosine(&self.unit, &row) } else { coarse })
     }
 
-    /// The scan's best with the scan's scores, and what those may be off.
+    /// The scan's best with the scan's scores, and what those may be off. Of a session in cells, the first
+    /// `sure` are as many of the truly best ones as was measured for it, and those behind them are near.
     pub(in crate::index) fn coarse_top(
         &self,
         k: usize,
+        sure: usize,
         filter: Option<Filter<'_>>,
     ) -> (Vec<Hit>, f32) {
         let mut coarse = Top::new(k, filter);
         let mut widest_step = 0f32;
         for &part in &self.parts {
-            let widest = self.scan(self.index.parts.get(part), &mut coarse);
+            let cells = self.index.parts.get(part);
+            let widest = match cells.to_read() {
+                Some(probes) => self.probe(cells, probes, &mut coarse, sure, filter),
+                None => self.scan_all(cells.all(), &mut coarse),
+            };
             widest_step = widest_step.max(widest);
         }
         (coarse.into_sorted(), self.margin(widest_step))
@@ -77,17 +92,59 @@ impl<'a> VectorQuery<'a> {
         Some(self.approximate(dot[0], step))
     }
 
-    /// Offers every row of a session, and says the widest step among them.
-    fn scan(&self, session: &Session, top: &mut Top<'_>) -> f32 {
+    /// Offers the rows of the nearest cells, as many cells as it takes, and says the widest step.
+    fn probe(
+        &self,
+        cells: &Cells,
+        probes: Probes,
+        top: &mut Top<'_>,
+        sure: usize,
+        filter: Option<Filter<'_>>,
+    ) -> f32 {
+        let mut depth = filter.map(|filter| Depth::of(Top::new(sure, Some(filter))));
+        let loose = cells.loose().iter().map(|rows| self.scan(rows, top, &mut depth));
+        let mut widest = loose.fold(0f32, f32::max);
+        let Some(centres) = cells.centres() else { return widest };
+        let nearness = centres.nearness(&self.coarse.lines).enumerate();
+        // Only the first are taken off it, so that few are put in order.
+        let order = nearness.map(|(centre, score)| Hit { key: centre as Key, score });
+        let mut order: BinaryHeap<Hit> = order.collect();
+        let (mut read, mut enough) = (0, probes.needed(sure));
+        while let Some(centre) = order.pop() {
+            widest = widest.max(self.scan(cells.about(centre.key as usize), top, &mut depth));
+            read += 1;
+            if top.len() < sure || enough.is_none_or(|enough| read < enough) {
+                continue;
+            }
+            let Some(depth) = &mut depth else { break };
+            // What is enough is known better the more was read; looked at again at twice as much.
+            let needed = depth.reached().map_or(Some(read * 2), |depth| probes.needed(depth));
+            if needed.is_some_and(|needed| read >= needed) {
+                break;
+            }
+            enough = needed.map(|needed| needed.min(read * 2));
+        }
+        widest
+    }
+
+    pub(super) fn scan_all(&self, all: &[Rows], top: &mut Top<'_>) -> f32 {
+        all.iter().map(|rows| self.scan(rows, top, &mut None)).fold(0f32, f32::max)
+    }
+
+    /// Offers every row, and says the widest step among them.
+    fn scan(&self, rows: &Rows, top: &mut Top<'_>, depth: &mut Option<Depth<'_>>) -> f32 {
         let (mut products, mut scores) = (Vec::new(), Vec::new());
         let mut widest = 0f32;
-        for (lines, keys, steps) in session.blocks() {
+        for (lines, keys, steps) in rows.blocks() {
             products.resize(keys.len(), 0);
             dots(&self.coarse.lines, lines, &mut products);
             let rows = products.iter().zip(steps);
             scores.clear();
             scores.extend(rows.map(|(&dot, &step)| self.approximate(dot, step)));
             widest = widest.max(widest_of(steps));
+            if let Some(depth) = depth {
+                depth.see(&scores, |row| keys[row]);
+            }
             top.offer_all(&scores, f32::NEG_INFINITY, |row| keys[row]);
         }
         widest

@@ -1,22 +1,21 @@
-//! The vectors of one session, in eight bits, in blocks that are read from front to back.
+//! Vectors of one session that lie together, in eight bits, in blocks that are read from front to back.
 
-use super::row::{LINE, Line, Quantized};
+use super::row::Line;
 use crate::index::Key;
 
 /// Rows in a block: large enough to be read at full speed, small enough that growing copies little.
 const BLOCK_ROWS: usize = 1_024;
 
 /// Rows have dense numbers: the last one takes the place of one that goes.
-pub struct Session {
+pub struct Rows {
     lines_per_row: usize,
     blocks: Vec<Vec<Line>>,
     steps: Vec<f32>,
     keys: Vec<Key>,
 }
 
-impl Session {
-    pub fn new(dimension: usize) -> Self {
-        let lines_per_row = dimension.div_ceil(LINE);
+impl Rows {
+    pub fn new(lines_per_row: usize) -> Self {
         Self { lines_per_row, blocks: Vec::new(), steps: Vec::new(), keys: Vec::new() }
     }
 
@@ -46,15 +45,20 @@ impl Session {
     }
 
     /// Adds a row and says its number. `None` beyond four billion.
-    pub fn push(&mut self, key: Key, row: &Quantized) -> Option<u32> {
+    pub fn push(&mut self, key: Key, row: &[Line], step: f32) -> Option<u32> {
         let number = u32::try_from(self.keys.len()).ok()?;
         if self.keys.len().is_multiple_of(BLOCK_ROWS) {
             // The first block grows with a small session; those after it are sure to fill.
             let room = if self.blocks.is_empty() { 0 } else { BLOCK_ROWS * self.lines_per_row };
             self.blocks.push(Vec::with_capacity(room));
         }
-        self.blocks.last_mut()?.extend_from_slice(&row.lines);
-        self.steps.push(row.step);
+        let block = self.blocks.last_mut()?;
+        if block.capacity() - block.len() < self.lines_per_row {
+            // A cell stays about as large as it is: no room is set aside that it would not need.
+            block.reserve_exact(self.lines_per_row * (block.len() / self.lines_per_row / 8).max(8));
+        }
+        block.extend_from_slice(row);
+        self.steps.push(step);
         self.keys.push(key);
         Some(number)
     }
