@@ -2,7 +2,8 @@
 //!
 //! Entries are drawn from a fixed seed: 60 words each from a vocabulary that follows Zipf's law, and 384
 //! numbers around one of 500 topics. Where Cranfield lies beside the project it is repeated to the same
-//! size, as a second set of texts. Times are of the processor, on the one thread that is used.
+//! size, as a second set of texts. Times are of the processor, on the one thread that is used. From 200,000
+//! entries on the large session is also put in cells, as the memory does.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use goclaw::index::Key;
 use goclaw::index::search::{Options, search};
 use goclaw::index::text::TextIndex;
-use goclaw::index::vector::{VectorIndex, from_f16, to_f16};
+use goclaw::index::vector::{Grouping, VectorIndex, from_f16, to_f16};
 use rustix::time::{ClockId, clock_gettime};
 
 const DIMENSION: usize = 384;
@@ -18,6 +19,8 @@ const WORDS: usize = 60;
 const VOCABULARY: f64 = 60_000.0;
 const TOPICS: u64 = 500;
 const QUERIES: u64 = 400;
+/// From so many entries on the large session is put in cells.
+const LARGE: u64 = 200_000;
 /// One in so many entries belongs to the small session.
 const SMALL: u64 = 100;
 
@@ -141,6 +144,18 @@ fn recall(index: &VectorIndex, rows: &[Vec<u8>], truth: &dyn Fn(Key, &mut [f32])
     println!("| recall@10 of the vector leg: {} of {} |", found_of.0, found_of.1);
 }
 
+fn put_in_cells(near: &mut VectorIndex, entries: u64) {
+    let grouping = Grouping { rows_min: LARGE as usize / 2, ..Grouping::default() };
+    let (before, start) = (resident(), now());
+    while let Some(step) = near.step("large", &grouping) {
+        let done = step.work(&mut || true).expect("nobody stops it");
+        near.take("large", done);
+    }
+    total("put in cells", entries, before, now() - start);
+    let (cells, read) = near.cells_of("large").expect("it is in cells");
+    println!("| {read} of {cells} cells are read for the ten best |");
+}
+
 fn measure(entries: u64) {
     println!("\n{entries} entries x {DIMENSION}");
     let synthetic = |seed| text(seed, WORDS);
@@ -159,7 +174,7 @@ fn measure(entries: u64) {
     let truth = |key: Key, row: &mut [f32]| from_f16(&rows[key as usize], row);
     println!("| {:44} | P50 µs    | P99 µs    |", "");
     let asked: Vec<_> = (0..QUERIES).map(|query| vector(query + (1 << 50))).collect();
-    for (name, sessions) in [("all", &["large", "small"][..]), ("1 % of them", &["small"][..])] {
+    let ask = |near: &VectorIndex, name: &str, sessions: &[&str]| {
         timed(&format!("vector, {name}"), |query| {
             let query = near.query(sessions, &asked[query as usize], &truth);
             black_box(query.expect("a direction").top(10, None));
@@ -170,8 +185,15 @@ fn measure(entries: u64) {
             let by_vector = near.query(sessions, &asked[query as usize], &truth).expect("fits");
             black_box(search(Some(&by_vector), Some(&by_text), 10, Options::default()));
         });
-    }
+    };
+    ask(&near, "all", &["large", "small"]);
+    ask(&near, "1 % of them", &["small"]);
     recall(&near, &rows, &truth);
+    if entries >= LARGE {
+        put_in_cells(&mut near, entries);
+        ask(&near, "all, in cells", &["large", "small"]);
+        recall(&near, &rows, &truth);
+    }
     texts_alone("synthetic", &mut texts, entries, synthetic);
     drop(texts);
     let Some(documents) = cranfield() else { return };
