@@ -93,3 +93,49 @@ fn tell(inbox: &Inbox, run: RunId, found: Result<(Vec<crate::model::EntryId>, u6
     // Where the engine has closed, the run goes on when it is opened again.
     let _ = inbox.push(Message::Swept { run, ids, left, failure });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::memory::Shelves;
+    use crate::model::Timestamp;
+    use crate::store::RamStore;
+
+    /// Every run ends, whether its session could be looked at or not.
+    #[test]
+    fn runs_beyond_those_that_may_wait_end_without_a_sweep() {
+        let inbox = Arc::new(Inbox::default());
+        let (go, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        // The first look stands still until the test says so; with the sender the wait ends for good.
+        let clock = move || {
+            let _ = gate.lock().expect("sound").recv();
+            Timestamp(0)
+        };
+        let store = Arc::new(RamStore::default());
+        let memory = Memory::new(store, Arc::clone(&inbox) as _, Arc::<Shelves>::default(), clock);
+        let mut sweeper = Sweeper::new(Arc::new(memory.expect("a memory")), Arc::clone(&inbox));
+        let all = WAITING_MAX + 10;
+        for n in 0..all {
+            let (run, session) = (RunId::from_u128(n as u128), "s".into());
+            sweeper.find(Sweep { run, session, below: 0.3 });
+        }
+        drop(go);
+        drop(sweeper);
+        let failures: Vec<_> = inbox
+            .close()
+            .into_iter()
+            .map(|message| match message {
+                Message::Swept { failure, .. } => failure,
+                _ => panic!("another message"),
+            })
+            .collect();
+        assert_eq!(failures.len(), all);
+        let refused: Vec<_> = failures.into_iter().flatten().collect();
+        // The thread may have taken one before there were too many.
+        assert!((9..=10).contains(&refused.len()), "{}", refused.len());
+        assert!(refused.iter().all(|why| why.contains("too many runs")), "{refused:?}");
+    }
+}
