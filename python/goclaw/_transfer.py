@@ -23,15 +23,25 @@ class _Transfer(_Recall):
             session: Whose memory; `None` for all sessions, one after the other.
 
         Yields:
-            One line per memory, and one per `set_forgetting` of a session that remembers something, for `import_`.
+            One line per memory, and one per session with `set_forgetting`, for `import_`.
         """
-        for name in _sessions_of(self._native) if session is None else [session]:
-            after: str | None = None
-            while True:
-                lines, after = self._native.export(name, after, PAGE)
-                yield from lines
-                if len(lines) < PAGE:
-                    break
+        if session is not None:
+            yield from self._lines(session)
+            return
+        silent = set(self._native.set_apart())
+        for name in _sessions_of(self._native):
+            silent.discard(name)
+            yield from self._lines(name)
+        for name in sorted(silent):
+            yield from self._lines(name)
+
+    def _lines(self, session: str) -> Iterator[str]:
+        after: str | None = None
+        while True:
+            lines, after = self._native.export(session, after, PAGE)
+            yield from lines
+            if len(lines) < PAGE:
+                break
 
     def import_(self, lines: Iterable[str]) -> int:
         """Memorizes lines that `export` wrote, under their own ids: importing again changes nothing.

@@ -88,6 +88,14 @@ impl Memory {
         check::unless_closed(self.store.forgetting(session))
     }
 
+    /// The sessions that were set to forget in their own way.
+    ///
+    /// # Errors
+    /// `engine.closed`, `store.*`.
+    pub fn set_apart(&self) -> Result<Vec<std::sync::Arc<str>>> {
+        check::unless_closed(self.store.set_apart())
+    }
+
     /// Sets how the memories of a session are forgotten; `None`: as usual again. Memories keep the
     /// stability that their reviews gave them; how it falls, and what later reviews do, is new.
     ///

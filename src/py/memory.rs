@@ -369,6 +369,12 @@ impl PyMemory {
         Ok(set.map(forgetting::row))
     }
 
+    /// The sessions that were set to forget in their own way.
+    fn set_apart(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let names = self.ask(py, Memory::set_apart)?;
+        Ok(names.iter().map(ToString::to_string).collect())
+    }
+
     fn set_forgetting(
         &self,
         py: Python<'_>,

@@ -173,6 +173,8 @@ pub trait Store: Send + Sync {
     fn copied(&self) -> Result<Vec<Arc<str>>>;
     /// How a session's memories are forgotten; `None`: as usual.
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>>;
+    /// The sessions whose memories are not forgotten as usual, in the order of their bytes.
+    fn set_apart(&self) -> Result<Vec<Arc<str>>>;
     /// Up to `limit` entries that have a text and no vector of the model in use, in an order of sessions
     /// and ids of the store's own, from behind `after` on.
     fn unvectored(&self, after: Option<(&str, EntryId)>, limit: usize) -> Result<Vec<Arc<Entry>>>;

@@ -219,6 +219,12 @@ impl Store for RamStore {
         Ok(self.open()?.memory.forgetting.get(session).cloned())
     }
 
+    fn set_apart(&self) -> Result<Vec<Arc<str>>> {
+        let mut names: Vec<_> = self.open()?.memory.forgetting.keys().cloned().collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     fn unvectored(&self, after: Option<(&str, EntryId)>, limit: usize) -> Result<Vec<Arc<Entry>>> {
         Ok(self.open()?.memory.unvectored(after).take(limit).cloned().collect())
     }

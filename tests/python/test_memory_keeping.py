@@ -193,14 +193,16 @@ def test_an_export_carries_how_a_session_forgets(tmp_path: Path) -> None:
         for session, forgetting in {"brief": brief, "own": own, "usual": None}.items():
             memory.memorize_many(["tea", "milk"], session=session)
             memory.set_forgetting(session, forgetting)
+        memory.set_forgetting("silent", brief)
         lines = list(memory.export())
-        assert len(lines) == 2 * 3 + 2
+        assert len(lines) == 2 * 3 + 3, "also of a session that remembers nothing"
         one = list(memory.export("brief"))
         assert len(one) == 3
     with goclaw.Memory(tmp_path) as memory:
         memory.set_forgetting("usual", brief)
         assert memory.import_(lines) == 6
         assert (memory.forgetting("brief"), memory.forgetting("own")) == (brief, own)
+        assert memory.forgetting("silent") == brief
         assert memory.forgetting("usual") == brief, "a line says nothing of what was not set"
         assert sorted(memory.export()) == sorted([*lines, *list(memory.export("usual"))[:1]])
         broken = one[0].replace('"time_scale":24', '"time_scale":-1')

@@ -93,6 +93,9 @@ impl Store for Full {
     fn forgetting(&self, session: &str) -> Result<Option<Forgetting>> {
         self.inner.forgetting(session)
     }
+    fn set_apart(&self) -> Result<Vec<Arc<str>>> {
+        self.inner.set_apart()
+    }
     fn unvectored(&self, after: Option<(&str, EntryId)>, limit: usize) -> Result<Vec<Arc<Entry>>> {
         self.inner.unvectored(after, limit)
     }

@@ -192,9 +192,12 @@ pub(super) const META_VECTOR_MODEL: &[u8] = b"vector_model";
 /// There since every entry has an outline.
 pub(super) const META_OUTLINED: &[u8] = b"outlined";
 
+/// What the keys of settings of sessions begin with.
+pub(super) const FORGETTING: &[u8] = b"forgetting/";
+
 /// How memories are forgotten, in `meta`, by session.
 pub(super) fn forgetting_key(session: &str) -> Vec<u8> {
-    [b"forgetting/", session.as_bytes()].concat()
+    [FORGETTING, session.as_bytes()].concat()
 }
 
 /// Where a record stands in the order of all: its first sequence number, and a count of the records

@@ -301,6 +301,10 @@ impl Store for DiskStore {
         self.with(|core| core.forgetting(session))
     }
 
+    fn set_apart(&self) -> Result<Vec<Arc<str>>> {
+        self.with(Core::set_apart)
+    }
+
     fn unvectored(&self, after: Option<(&str, EntryId)>, limit: usize) -> Result<Vec<Arc<Entry>>> {
         self.with(|core| core.unvectored(after, limit))
     }

@@ -305,9 +305,14 @@ fn how_a_session_forgets_is_kept_and_goes_with_it() {
             store.append(std::slice::from_ref(&record)).expect("an append");
             assert_eq!(store.forgetting("a").expect("no error"), wanted);
         }
+        let names = ram.set_apart().expect("names");
+        assert_eq!(names.iter().any(|name| **name == *"a"), wanted.is_some());
+        assert_eq!(disk.set_apart().expect("names"), names, "of the tail over the tables");
         disk.checkpoint().expect("a checkpoint");
         assert_eq!(disk.forgetting("a").expect("no error"), wanted);
+        assert_eq!(disk.set_apart().expect("names"), names);
     }
+    assert_eq!(disk.set_apart().expect("names"), ["a:b".into()]);
     assert_eq!(disk.forgetting("a:b").expect("no error"), settings(9.0));
 }
 

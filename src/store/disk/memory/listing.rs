@@ -1,6 +1,6 @@
 //! Which sessions remember something, how much, and whose an entry is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -66,6 +66,25 @@ impl Core {
         let Some(value) = found.map_err(self.lmdb.fail("read"))? else { return Ok(None) };
         let read = rmp_serde::from_slice(value);
         read.map(Some).map_err(|e| self.lmdb.corrupt(format!("how a session forgets: {e}")))
+    }
+
+    pub(in crate::store::disk) fn set_apart(&self) -> Result<Vec<Arc<str>>> {
+        let (later, snapshot) = self.later()?;
+        let fail = self.lmdb.fail("read");
+        let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
+        let stored = self.lmdb.tables.meta.prefix_iter(&snapshot.txn, layout::FORGETTING);
+        for entry in stored.map_err(&fail)? {
+            let (key, _) = entry.map_err(&fail)?;
+            names.insert(read_session(&self.lmdb, &key[layout::FORGETTING.len()..])?);
+        }
+        for (name, is_set) in later.iter().flat_map(|(_, tail)| tail.set_apart()) {
+            if is_set {
+                names.insert(name)
+            } else {
+                names.remove(&name)
+            };
+        }
+        Ok(names.into_iter().collect())
     }
 
     pub(in crate::store::disk) fn vector_model(&self) -> Result<Option<VectorModel>> {

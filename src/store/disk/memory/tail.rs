@@ -158,6 +158,12 @@ impl MemoryTail {
         self.noted().forgetting.get(session).cloned()
     }
 
+    /// Which sessions were set to something here, and which to what is usual.
+    pub(super) fn set_apart(&self) -> Vec<(Arc<str>, bool)> {
+        let noted = self.noted();
+        noted.forgetting.iter().map(|(name, set)| (Arc::clone(name), set.is_some())).collect()
+    }
+
     /// What the segment says of entries without a vector.
     pub(super) fn lacking(&self) -> Marks {
         self.noted().lacking.clone()
