@@ -75,16 +75,21 @@ impl<'a> Top<'a> {
     /// whole runs of them are passed over at once.
     pub fn offer_all(&mut self, scores: &[f32], least: f32, key: impl Fn(usize) -> Key) {
         const RUN: usize = 32;
-        let mut bar = self.bar().max(least);
-        for (run, from) in scores.chunks(RUN).zip((0..).step_by(RUN)) {
-            if !run.iter().fold(false, |any, &score| any | (score >= bar)) {
-                continue;
+        let (runs, rest) = scores.as_chunks::<RUN>();
+        for (run, from) in runs.iter().zip((0..).step_by(RUN)) {
+            let bar = self.bar().max(least);
+            // Counting, not looking for the first: so many scores are compared at once.
+            if run.iter().map(|&score| u32::from(score >= bar)).sum::<u32>() > 0 {
+                self.offer_each(run, least, |at| key(from + at));
             }
-            for (&score, at) in run.iter().zip(from..) {
-                if score >= bar {
-                    self.offer(Hit { key: key(at), score });
-                    bar = self.bar().max(least);
-                }
+        }
+        self.offer_each(rest, least, |at| key(runs.len() * RUN + at));
+    }
+
+    fn offer_each(&mut self, scores: &[f32], least: f32, key: impl Fn(usize) -> Key) {
+        for (at, &score) in scores.iter().enumerate() {
+            if score >= self.bar().max(least) {
+                self.offer(Hit { key: key(at), score });
             }
         }
     }

@@ -22,8 +22,10 @@ const READERS_MAX: u32 = 1024;
 const TABLES: u32 = 15;
 /// Bytes that one transaction of a copy writes, roughly.
 const COPY_BYTES: usize = 8 << 20;
-/// Bytes of the file that may stay mapped by what has been read.
-const MAPPED_MAX: u64 = 96 << 20;
+/// Bytes of the file that may stay mapped by what has been read. Few, as letting go takes time by the page.
+const MAPPED_MAX: u64 = if cfg!(test) { 64 << 10 } else { 32 << 20 };
+/// Bytes that a page of the file has at least.
+const PAGE: u64 = 4 << 10;
 
 /// The tables; `layout` says what is in them.
 pub(super) struct Tables {
@@ -261,9 +263,12 @@ impl Lmdb {
         if mapped <= MAPPED_MAX {
             return Ok(());
         }
+        let info = self.env.info();
+        // A small file is not worth it, however often it is looked at.
+        let is_small = (info.last_page_number as u64 + 1) * PAGE <= MAPPED_MAX;
         match self.gate.try_write() {
-            Ok(gate) => self.replace_map(&gate, self.env.info().map_size),
-            Err(_) => Ok(()),
+            Ok(gate) if !is_small => self.replace_map(&gate, info.map_size),
+            _ => Ok(()),
         }
     }
 
