@@ -105,7 +105,11 @@ class Tantivy(Peer):
     def search(self, mode: str, text: str, vector: np.ndarray | None) -> Keys:
         """Any of the words."""
         plain = "".join(char if char.isalnum() else " " for char in text)
-        query = self.index.parse_query(" ".join(f'"{word}"' for word in plain.split()), ["body"])
+        try:
+            query = self.index.parse_query(" ".join(f'"{word}"' for word in plain.split()), ["body"])
+        except ValueError:
+            # No word is left: a Chinese sentence is one to its tokenizer, and longer than any that it keeps.
+            return []
         searcher = self.index.searcher()
         return [searcher.doc(address)["n"][0] for _, address in searcher.search(query, K).hits]
 
