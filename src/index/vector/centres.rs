@@ -2,12 +2,17 @@
 //!
 //! They are learned from a sample by k-means on the sphere. The first ones are rows that lie apart (k-means++,
 //! Arthur and Vassilvitskii 2007); then each is moved to the middle of what is nearest to it (Lloyd).
+//!
+//! Centres are kept when rows are forgotten, so none may be the direction of a row: one that has hardly any
+//! rows is dropped, and its rows go where the nearest other is.
 
 use super::dot::dots;
 use super::row::{LINE, Line, Quantized, quantize, unit};
 
 /// Times that centres are moved to the middle of what is nearest to them.
 const ROUNDS: usize = 3;
+/// A centre is the middle of so many rows of the sample, or more.
+const ROWS_OF_A_CENTRE: usize = 8;
 /// Its multiples, without their whole part, are as good as dice and the same every time.
 pub const GOLDEN: f64 = 0.618_033_988_749_895;
 /// Rows between two questions whether to go on.
@@ -62,24 +67,29 @@ impl Table {
         all.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(at, _)| at)
     }
 
-    /// The middle direction of some rows; of rows that cancel each other out, that of the first.
-    fn middle(&self, of: &[u32]) -> Quantized {
+    /// The middle direction of some rows; `None` where they are too few, or cancel each other out.
+    fn middle(&self, of: &[u32]) -> Option<Quantized> {
+        if of.len() < ROWS_OF_A_CENTRE {
+            return None;
+        }
         let mut sum = vec![0f32; self.lines_per_row * LINE];
         for &at in of {
             let (lines, step) = self.row(at as usize);
             let numbers = lines.iter().flat_map(|line| &line.0);
             sum.iter_mut().zip(numbers).for_each(|(sum, &n)| *sum += f32::from(n) * step);
         }
-        match unit(&sum, sum.len()) {
-            Ok(middle) => quantize(&middle),
-            Err(_) => {
-                let (lines, step) = self.row(of[0] as usize);
-                Quantized { lines: lines.to_vec(), step }
-            }
-        }
+        unit(&sum, sum.len()).ok().map(|middle| quantize(&middle))
     }
 
-    /// Learns so many centres from these rows, or fewer. `None` where `go_on`, which is asked every
+    /// A direction that is always the same, and hence tells of no row.
+    fn push_any(&mut self) {
+        let mut any = vec![0.0; self.lines_per_row * LINE];
+        any[0] = 1.0;
+        let any = quantize(&any);
+        self.push(&any.lines, any.step);
+    }
+
+    /// Learns so many centres from these rows, or fewer, but one at least. `None` where `go_on`, which is asked every
     /// millisecond or so, says no.
     pub fn learn(&self, count: usize, go_on: &mut dyn FnMut() -> bool) -> Option<Self> {
         let mut centres = self.apart(count, go_on)?;
@@ -92,9 +102,12 @@ impl Table {
                 nearest[centres.nearest(self.row(at).0)?].push(at as u32);
             }
             centres = Self::new(self.lines_per_row);
-            for part in nearest.iter().filter(|part| !part.is_empty()) {
-                let middle = self.middle(part);
+            for middle in nearest.iter().filter_map(|part| self.middle(part)) {
                 centres.push(&middle.lines, middle.step);
+            }
+            if centres.len() == 0 {
+                // One cell has them all, and is read whole.
+                centres.push_any();
             }
         }
         Some(centres)
@@ -166,7 +179,7 @@ mod tests {
         let equal = table((0..500).map(|_| direction(3, 100)));
         let centres = equal.learn(10, &mut || true).expect("nobody stopped it");
         assert!((1..10).contains(&centres.len()));
-        assert_eq!(Table::new(2).learn(10, &mut || true).map(|none| none.len()), Some(0));
+        assert_eq!(Table::new(2).learn(10, &mut || true).map(|none| none.len()), Some(1));
         let apart = table((0..500).map(|at| direction(at + 1, 100)));
         for stop in [3, 12, 20] {
             let mut turns = 0;
@@ -176,6 +189,30 @@ mod tests {
             };
             assert!(apart.learn(10, &mut soon).is_none());
             assert_eq!(turns, stop);
+        }
+    }
+
+    #[test]
+    fn no_centre_is_the_direction_of_a_row_however_far_off_it_lies() {
+        let near = |at: u64| -> Vec<f32> {
+            let noise = direction(at + 100, 100).into_iter().map(|n| n * 0.3);
+            direction(at % 10 + 1, 100).iter().zip(noise).map(|(a, b)| a + b).collect()
+        };
+        let far = (0..20).map(|at| direction(at + 9_000, 100));
+        let opposite = direction(5, 100).into_iter().map(|n| -n).collect();
+        let pair = [direction(5, 100), opposite];
+        for (what, count, sample) in [
+            ("some lie apart", 40, table((0..1_000).map(near).chain(far.clone()))),
+            ("all lie apart", 40, table(far)),
+            ("they cancel each other out", 1, table(pair.into_iter().cycle().take(40))),
+        ] {
+            let centres = sample.learn(count, &mut || true).expect("nobody stopped it");
+            assert!(centres.len() > 0, "{what}");
+            for centre in 0..centres.len() {
+                let (lines, step) = centres.row(centre);
+                let nearest = sample.nearness(lines).fold(0f32, f32::max) * step;
+                assert!(nearest < 0.99, "{what}: {nearest}");
+            }
         }
     }
 }
