@@ -17,7 +17,7 @@ use crate::store::Stamp;
 
 const MAGIC: &[u8; 4] = b"gcix";
 /// Raised when the layout changes; other files are built again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Rows of one frame: what is copied while the session is locked for reading.
 pub(super) const ROWS: usize = 8_192;
 /// Longest frame, in bytes: a damaged length must not ask for all memory.

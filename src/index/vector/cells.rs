@@ -12,6 +12,11 @@ use super::row::{LINE, Line};
 use super::rows::Rows;
 use crate::index::Key;
 
+/// Centres are learned anew after as many changes as there were rows, and when so small a part of these is left.
+const SHRUNK: usize = 2;
+/// How many cells to read is measured anew after changes to so small a part of the rows.
+const MEASURED_ANEW: usize = 4;
+
 /// Where a row of a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
@@ -31,6 +36,10 @@ pub struct Cells {
     pub mark: u32,
     /// Rows there were when the centres were learned.
     pub learned_from: usize,
+    /// Rows that came or went since then; one that has another vector did both.
+    pub changes: usize,
+    /// `changes` when it was last measured how many cells to read.
+    pub measured_at: usize,
     /// With fewer rows everything is read.
     pub rows_min: usize,
     pub measuring: Option<Measuring>,
@@ -48,6 +57,8 @@ impl Cells {
             centres: None,
             mark: 0,
             learned_from: 0,
+            changes: 0,
+            measured_at: 0,
             rows_min: 0,
             measuring: None,
             probes: None,
@@ -76,6 +87,19 @@ impl Cells {
         let few = self.centres.as_ref().map_or(0, |centres| centres.len() / 2);
         let pays = |probes: &Probes| probes.0[0] as usize <= few;
         self.probes.filter(|probes| pays(probes) && self.len() >= self.rows_min)
+    }
+
+    /// Whether it has no centres, or they are of a session that it is not any more.
+    pub fn wants_centres(&self) -> bool {
+        self.centres.is_none()
+            || self.changes >= self.learned_from.max(1)
+            || self.len() < self.learned_from / SHRUNK
+    }
+
+    /// Whether it was not measured how many cells to read, or so long ago that it may have changed.
+    pub fn wants_measuring(&self) -> bool {
+        let since = self.changes.saturating_sub(self.measured_at);
+        self.probes.is_none() || since >= (self.learned_from / MEASURED_ANEW).max(1)
     }
 
     pub fn centres(&self) -> Option<&Arc<Table>> {
@@ -157,6 +181,12 @@ impl Cells {
         self.cells[at.cell as usize].swap_remove(at.row)
     }
 
+    /// Takes down what was measured.
+    pub fn measured(&mut self, probes: Probes) {
+        (self.probes, self.measuring) = (Some(probes), None);
+        self.measured_at = self.changes;
+    }
+
     /// Begins anew about other centres: every row is loose until it is put in a cell.
     pub fn regroup(&mut self, centres: Arc<Table>, learned_from: usize, rows_min: usize) {
         self.first = self.cells.len();
@@ -164,6 +194,7 @@ impl Cells {
         self.mark = centres.checksum();
         (self.centres, self.learned_from) = (Some(centres), learned_from);
         self.rows_min = rows_min;
+        (self.changes, self.measured_at) = (0, 0);
         (self.measuring, self.probes) = (None, None);
     }
 }

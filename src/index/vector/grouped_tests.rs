@@ -142,9 +142,74 @@ fn a_session_below_the_threshold_is_read_whole_and_one_that_grew_gets_other_cell
     for key in 499..1_001 {
         index.add("a", key, &topical(key as u64, 20)).expect("a direction");
     }
-    assert!(index.wants_grouping("a", &grouping), "it has twice as many rows");
+    assert!(index.wants_grouping("a", &grouping), "as many came as there were");
     group(&mut index, &grouping);
     assert!(centres(&index).0 > before.0 && centres(&index).1);
+}
+
+fn cells(index: &VectorIndex) -> &Cells {
+    index.parts.get(index.parts.find("a").expect("it is there"))
+}
+
+#[test]
+fn cells_are_measured_again_after_a_quarter_of_changes_and_learned_anew_after_all_also_from_a_file()
+{
+    let grouping = Grouping { rows_min: 1_000, rows_per_cell: 64 };
+    let (mut index, mut model) = filled(2_000, 40);
+    group(&mut index, &grouping);
+    let mark = |index: &VectorIndex| index.mark_of_centres("a").expect("it is in cells");
+    let first = mark(&index);
+    // Full turnover: one goes, one of another topic comes. Each is a change.
+    for (turn, gone) in (0..2_000u64).enumerate() {
+        assert!(index.delete(Key::from(gone)));
+        model.remove(&Key::from(gone));
+        let row = topical(gone + 2_000_000, 37);
+        index.add("a", Key::from(gone + 2_000), &row).expect("a direction");
+        model.insert(Key::from(gone + 2_000), row);
+        match turn + 1 {
+            249 => assert!(!index.wants_grouping("a", &grouping), "one pair too few"),
+            250 => {
+                index = read_back(&index);
+                assert!(index.wants_grouping("a", &grouping), "a file keeps count");
+                assert_eq!(group(&mut index, &grouping), 100, "questions and nothing else");
+                assert_eq!(mark(&index), first);
+                index = read_back(&index);
+                assert!(!index.wants_grouping("a", &grouping), "a file knows when it was");
+            }
+            999 => assert!(!cells(&index).wants_centres(), "one pair too few"),
+            1_000 => {
+                assert!(cells(&read_back(&index)).wants_centres(), "a file keeps count");
+                group(&mut index, &grouping);
+                assert_ne!(mark(&index), first);
+                assert!(!index.wants_grouping("a", &grouping));
+            }
+            _ => {}
+        }
+    }
+    group(&mut index, &grouping);
+    let recall = recall(&index, &model, &|_| true);
+    assert!(recall >= 0.95, "of a session in which nothing is as it was: {recall}");
+}
+
+#[test]
+fn a_session_that_shrinks_to_less_than_half_has_its_centres_learned_anew_while_it_is_large() {
+    let grouping = Grouping { rows_min: 500, rows_per_cell: 64 };
+    let (mut index, mut model) = filled(4_000, 40);
+    group(&mut index, &grouping);
+    let before = index.cells_of("a").expect("it is in cells").0;
+    let mut forget = |index: &mut VectorIndex, to: usize| {
+        let gone: Vec<Key> = model.keys().copied().take(model.len() - to).collect();
+        gone.into_iter().for_each(|key| assert!(index.delete(key) && model.remove(&key).is_some()));
+    };
+    forget(&mut index, 2_000);
+    group(&mut index, &grouping);
+    assert_eq!(index.cells_of("a").expect("it is in cells").0, before);
+    forget(&mut index, 1_999);
+    group(&mut index, &grouping);
+    assert!(index.cells_of("a").expect("it is in cells").0 < before * 2 / 3);
+    forget(&mut index, 499);
+    assert!(!index.wants_grouping("a", &grouping), "what is small is read whole");
+    assert_eq!(recall(&index, &model, &|_| true), 1.0);
 }
 
 proptest! {

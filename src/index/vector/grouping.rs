@@ -1,4 +1,4 @@
-//! Putting a large session in cells, step by step, so that who searches or writes is never held up.
+//! Putting a large session in cells, step by step, so that who searches or writes is held up for 0.2 s at most.
 //!
 //! [`VectorIndex::step`] says what is next and takes along what it needs, [`Step::work`] does the long
 //! part without the index, [`VectorIndex::take`] puts the outcome in. Between steps anything may happen:
@@ -32,8 +32,6 @@ impl Default for Grouping {
     }
 }
 
-/// Centres are learned anew when there are so many times as many rows as they were learned from.
-const OUTGROWN: usize = 2;
 /// Rows that a centre is learned from.
 const SAMPLE_PER_CELL: usize = 64;
 /// Rows that are put in cells in one step.
@@ -94,18 +92,16 @@ impl Step {
 }
 
 impl VectorIndex {
-    /// Whether a session is large and not in cells, or in cells that it has outgrown.
+    /// Whether a session is large and not in cells, or in cells of what it was before many changes.
     pub fn wants_grouping(&self, session: &str, grouping: &Grouping) -> bool {
         let Some(part) = self.parts.find(session) else { return false };
         let cells = self.parts.get(part);
-        let rows = cells.len();
         let is_done = || {
-            cells.centres().is_some()
-                && cells.probes.is_some()
-                && rows <= cells.learned_from.saturating_mul(OUTGROWN)
+            !cells.wants_centres()
+                && !cells.wants_measuring()
                 && cells.loose().iter().all(Rows::is_empty)
         };
-        rows >= grouping.rows_min && !is_done()
+        cells.len() >= grouping.rows_min && !is_done()
     }
 
     /// How many cells a session is in, and how many of them a search for the ten best reads; `None` where it
@@ -124,8 +120,7 @@ impl VectorIndex {
         }
         let part = self.parts.find(session)?;
         let cells = self.parts.get(part);
-        let is_outgrown = cells.len() > cells.learned_from.saturating_mul(OUTGROWN);
-        let Some(centres) = cells.centres().filter(|_| !is_outgrown) else {
+        let Some(centres) = cells.centres().filter(|_| !cells.wants_centres()) else {
             return Some(Step(sample(cells, grouping)));
         };
         let centres = Arc::clone(centres);
@@ -160,7 +155,7 @@ impl VectorIndex {
                     cells.measuring.get_or_insert_with(|| Measuring::new(centres.len()));
                 measuring.note(&ranks);
                 if let Some(probes) = measuring.done() {
-                    (cells.probes, cells.measuring) = (Some(probes), None);
+                    cells.measured(probes);
                 }
             }
             What::Learned { .. } | What::Settle { .. } | What::Measured { .. } => {}

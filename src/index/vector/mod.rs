@@ -67,7 +67,9 @@ impl VectorIndex {
         let row = row::quantize(&row::unit(vector, self.dimension)?);
         self.delete(key);
         let part = self.parts.find_or_insert(session, || Cells::new(self.dimension));
-        let at = self.parts.get_mut(part).push(key, &row.lines, row.step);
+        let cells = self.parts.get_mut(part);
+        cells.changes += 1;
+        let at = cells.push(key, &row.lines, row.step);
         let at = at.expect("memory ends before four billion rows");
         self.parts.set_place(key, Place { part, row: at });
         Ok(())
@@ -77,6 +79,7 @@ impl VectorIndex {
     pub fn delete(&mut self, key: Key) -> bool {
         let Some(place) = self.parts.take_place(key) else { return false };
         let session = self.parts.get_mut(place.part);
+        session.changes += 1;
         let moved = session.swap_remove(place.row);
         if session.is_empty() {
             self.parts.remove(place.part);

@@ -1,7 +1,7 @@
 //! How many cells a search must read: measured on the session itself, never assumed.
 //!
-//! Questions are asked of all rows, and for each result is noted as the how manieth its cell comes when
-//! cells are ordered by how near their centres are. A question lies midway between two rows, so that it is
+//! Questions are asked of all rows, and for each result is noted at which rank its cell comes when cells
+//! are ordered by how near their centres are. A question lies midway between two rows, so that it is
 //! not easier than what users ask. A filter makes results lie deeper: the ten best of those that one
 //! row in a hundred passes are about the thousand best of all. So cells are measured for several depths,
 //! and a search with a filter counts how deep it has come.
@@ -82,7 +82,7 @@ fn cells(found: &[u32]) -> u32 {
 
 /// A filter may pass what lies far off: rows that were not read yet are taken to be three times as many.
 const UNREAD: usize = 4;
-/// How deep a search with a filter has come: its worst sure result is the how manieth of all rows.
+/// How deep a search with a filter has come: at which rank of all rows its worst sure result lies.
 pub struct Depth<'a> {
     best: Top<'a>,
     /// What was read and may be better than that.

@@ -17,8 +17,9 @@ use crate::index::parts::Place;
 
 const KEY_BYTES: usize = 16;
 
-/// Numbers before the centres: how many, rows they were learned from, rows from which they are used.
-const HEAD: usize = 3;
+/// Numbers before the centres: how many, rows they were learned from, rows from which they are used, changes
+/// since they were learned, and until it was last measured how many cells to read.
+const HEAD: usize = 5;
 
 impl VectorIndex {
     /// Keys of a session's rows, in the order in which they are written.
@@ -94,9 +95,11 @@ impl VectorIndex {
         let cells = self.parts.get(self.parts.find(session)?);
         let centres = cells.centres()?;
         let probes = cells.probes.map_or([0; DEPTHS.len()], |probes| probes.0);
-        let head = [centres.len(), cells.learned_from, cells.rows_min].map(|n| n as u32);
-        let mut bytes = Vec::with_capacity(centres.len() * (4 + self.dimension) + 32);
-        head.iter().chain(&probes).for_each(|number| bytes.extend(number.to_le_bytes()));
+        let rows = [centres.len(), cells.learned_from, cells.rows_min];
+        let head = rows.into_iter().chain([cells.changes, cells.measured_at]);
+        let head = head.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let mut bytes = Vec::with_capacity(centres.len() * (4 + self.dimension) + 40);
+        head.chain(probes).for_each(|number| bytes.extend(number.to_le_bytes()));
         let rows = || (0..centres.len()).map(|at| centres.row(at));
         rows().for_each(|(_, step)| bytes.extend(step.to_le_bytes()));
         rows().for_each(|(lines, _)| self.write_line(lines, &mut bytes));
@@ -122,6 +125,7 @@ impl VectorIndex {
         let part = self.parts.find_or_insert(session, || Cells::new(self.dimension));
         let cells = self.parts.get_mut(part);
         cells.regroup(Arc::new(centres), head[1] as usize, head[2] as usize);
+        (cells.changes, cells.measured_at) = (head[3] as usize, head[4] as usize);
         cells.probes = (!probes.contains(&0)).then_some(Probes(probes));
         Some(())
     }
