@@ -62,12 +62,13 @@ class _Calls:
         if self._is_loaded:
             return
         embedder: Any = self._how.embedder
-        call = _Call(embedder.load, self._enter(None, searches=True))
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        call = _Call(embedder.load, self._enter(deadline, searches=True))
         try:
-            call.wait(self._timeout)
+            call.wait(self._left(deadline))
             self._is_loaded = True
         except Exception as error:
-            told = _told(error, True)
+            told = _told(error, searches=True)
             if told is error:
                 raise
             raise told from error

@@ -81,12 +81,18 @@ impl State {
         self.aside.remove(&id);
     }
 
+    fn holds(&self, id: EntryId) -> bool {
+        self.waiting.contains_key(&id) || self.in_hand.contains(&id) || self.aside.contains_key(&id)
+    }
+
     fn follow(&mut self, op: &MemoryOp) {
         self.is_stale |= !matches!(op, MemoryOp::Put(_));
         match op {
             MemoryOp::Put(memorized) => {
                 let lacks = memorized.vector_of(self.generation).is_none();
                 if lacks && memorized.entry.wants_vector() {
+                    // Put once more it is counted twice.
+                    self.is_stale |= self.holds(memorized.entry.id);
                     self.lacking = self.lacking.map(|count| count + 1);
                     self.push(&memorized.entry);
                 } else {

@@ -206,6 +206,7 @@ impl Memory {
             }
             ops.push((number, model, memorized));
         }
+        self.admit(ops.iter().map(|(_, _, memorized)| memorized))?;
         for (number, model, memorized) in &ops {
             if let Some(vector) = &memorized.vector {
                 let settled = match (embedder, model.as_deref()) {
@@ -221,7 +222,6 @@ impl Memory {
                 })?;
             }
         }
-        self.admit(ops.iter().map(|(_, _, memorized)| memorized))?;
         let (count, current) = (ops.len() as u64, self.generation());
         let put = |(_, _, memorized): (usize, _, Memorized)| {
             let generation = if memorized.vector.is_some() { current } else { 0 };

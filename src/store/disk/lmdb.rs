@@ -263,13 +263,15 @@ impl Lmdb {
         if mapped <= MAPPED_MAX {
             return Ok(());
         }
+        // LMDB reads its own state from the map: nobody else may be replacing it meanwhile.
+        let Ok(gate) = self.gate.try_write() else { return Ok(()) };
         let info = self.env.info();
-        // A small file is not worth it, however often it is looked at.
-        let is_small = (info.last_page_number as u64 + 1) * PAGE <= MAPPED_MAX;
-        match self.gate.try_write() {
-            Ok(gate) if !is_small => self.replace_map(&gate, info.map_size),
-            _ => Ok(()),
+        if (info.last_page_number as u64 + 1) * PAGE <= MAPPED_MAX {
+            // A small file is not worth it; it is looked at again after as much more.
+            self.mapped.store(0, Ordering::Relaxed);
+            return Ok(());
         }
+        self.replace_map(&gate, info.map_size)
     }
 
     /// Reads `meta`; `None` in a store that is being made.

@@ -55,7 +55,10 @@ fn whoever_looks_for_long_sees_the_same_and_keeps_little_mapped() {
         assert!(found.into_iter().eq(wanted.values().cloned().map(Some)));
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| (0..10).for_each(|_| look_at_all()));
+        // Several come to the bound at once.
+        for _ in 0..4 {
+            scope.spawn(|| (0..5).for_each(|_| look_at_all()));
+        }
         // Changes of another session, each with a checkpoint, go on meanwhile.
         (0..20).for_each(|n| append(vec![put("b", n)]));
     });
