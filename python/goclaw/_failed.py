@@ -27,8 +27,7 @@ def task_failed(failure: _FailureRow) -> TaskFailed:
     elif kind in ("timeout", "dropped"):
         cause = class_of(code)(message, code=code)
     else:
-        cause = RemoteError(message, types=types, traceback=traceback, code=code)
-        cause.help = help
+        cause = RemoteError(message, types=types, traceback=traceback, code=code, help=help)
     name = types[0].removeprefix("builtins.") if types else code
     tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     error = TaskFailed(

@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 # How long the end of the process waits for coroutines to end, in seconds.
 _STOP_WAIT = 1.0
+# Calls of `to_thread` that run at once. Many, as a call that waits for a run needs others to begin.
+_THREADS_MAX = 1_024
 
 _lock = threading.Lock()
 _running: _Loop | None = None
@@ -56,7 +58,8 @@ def _carrying(
     What an agent has done for it in a thread is the agent's: it finds `goclaw.current()` there, and its permit is lent
     while that waits for a run. Other processes get what they always get.
     """
-    if executor is None or isinstance(executor, ThreadPoolExecutor):
+    # Exactly: pools of interpreters are a kind of thread pool, and no context crosses to another interpreter.
+    if executor is None or type(executor) is ThreadPoolExecutor:
         return run(executor, contextvars.copy_context().run, func, *args)
     return run(executor, func, *args)
 
@@ -77,6 +80,7 @@ class _Loop:
     def __init__(self) -> None:
         self.loop = _new_loop()
         self.loop.set_exception_handler(_on_exception)
+        self.loop.set_default_executor(ThreadPoolExecutor(_THREADS_MAX, thread_name_prefix="goclaw-aside"))
         self.loop.run_in_executor = partial(_carrying, self.loop.run_in_executor)  # type: ignore[assignment, method-assign]
         self.call_soon = self.loop.call_soon
         self.task = asyncio.Task

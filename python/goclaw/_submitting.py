@@ -210,7 +210,8 @@ class Submitting(Looking):
             **options: As for `run`.
 
         Returns:
-            What `Run.result` returns. Cancelling the awaiting task does not cancel the run.
+            What `Run.result` returns. Cancelling the awaiting task withdraws the submit while it waits for a place,
+            and leaves the run under way once it is accepted.
 
         Raises:
             GoclawError: as `submit` and `Run.result`.

@@ -41,7 +41,7 @@ _STAY: frozenset[str] = frozenset(
 )
 # Of those areas.
 _PASS: frozenset[str] = frozenset(
-    {"memory.embedder", "memory.embedder_paused", "memory.embedder_timeout", "memory.tier"}
+    {"memory.backlog", "memory.embedder", "memory.embedder_paused", "memory.embedder_timeout", "memory.tier"}
 )
 
 

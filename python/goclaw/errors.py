@@ -183,6 +183,8 @@ class RemoteError(GoclawError):
         message: The exception's text.
         types: Qualified class names, most derived first.
         traceback: The traceback as text, where it was kept.
+        code: Stable name of the reason, where it is one of goclaw's.
+        help: What to do about it, where that is known.
     """
 
     code = "task.exception"
@@ -190,9 +192,15 @@ class RemoteError(GoclawError):
     traceback: str | None = None
 
     def __init__(
-        self, message: str, *, types: Iterable[str] = (), traceback: str | None = None, code: str | None = None
+        self,
+        message: str,
+        *,
+        types: Iterable[str] = (),
+        traceback: str | None = None,
+        code: str | None = None,
+        help: str = "",
     ) -> None:
-        super().__init__(message, code=code)
+        super().__init__(message, code=code, help=help)
         self.types = tuple(types)
         self.traceback = traceback
         if traceback:

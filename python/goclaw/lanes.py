@@ -187,6 +187,9 @@ class LiveLane(_LooksLike):
     async def adrain(self, timeout: Duration | None = None) -> bool:  # noqa: ASYNC109
         """`drain`, without blocking the event loop.
 
+        It looks again and again, so an agent that begins to wait meanwhile may have this refused instead of
+        itself; the lane stays paused then.
+
         Args:
             timeout: How long at most; `None`: as long as it takes.
 

@@ -50,7 +50,9 @@ fn of_total(after_ms: Millis) -> Failure {
 
 /// True for a failure that may have found its task in its lane's queue.
 pub(super) fn may_wait_in_lane(failure: &Failure) -> bool {
-    matches!(&*failure.code, "task.queue_timeout" | "task.total_timeout")
+    // An agent that waited for a run which failed so has the code as well.
+    failure.kind == FailureKind::Timeout
+        && matches!(&*failure.code, "task.queue_timeout" | "task.total_timeout")
 }
 
 /// Since when a task waits for a permit; `None` where it does not.

@@ -41,6 +41,10 @@ def waits(engine: goclaw.Engine, way: str, name: str, work: goclaw.Workflow, **o
     return goclaw.agent(name=f"circles.{name}.{way}", retries=3)(body)
 
 
+async def waiting(run: goclaw.Run[Any]) -> Any:
+    return await run
+
+
 def deadlock(run: goclaw.Run[Any], code: str) -> goclaw.WouldDeadlock:
     """What the innermost task of a run failed with."""
     error = run.error
@@ -202,7 +206,7 @@ def test_siblings_that_wait_for_the_same_run_are_told_apart(engine: goclaw.Engin
     @goclaw.agent(name="circles.twice", retries=0)
     async def head() -> str:
         run = await engine.asubmit(flow(child))
-        both = [asyncio.ensure_future(run._ended_result()) for _ in range(2)]
+        both = [asyncio.ensure_future(waiting(run)) for _ in range(2)]
         await asyncio.sleep(0)
         both[0].cancel()
         await asyncio.wait([both[0]])
@@ -211,3 +215,24 @@ def test_siblings_that_wait_for_the_same_run_are_told_apart(engine: goclaw.Engin
 
     inner = flow(goclaw.agent(name="circles.inner3")(lambda: "inner"))
     assert engine.submit(flow(head), session="s").result(60) == "engine.own_session"
+
+
+def test_a_run_that_is_being_stopped_holds_nobody_up(engine: goclaw.Engine) -> None:
+    """Who has the session waits for the one that interrupts it."""
+    last = flow(goclaw.agent(name="circles.last")(lambda: "last"))
+
+    @goclaw.agent(name="circles.interrupts", retries=0)
+    def child() -> str:
+        return str(engine.run(last, session="s", when_busy="interrupt"))
+
+    child_runs: list[goclaw.Run[Any]] = []
+
+    @goclaw.agent(name="circles.interrupted", retries=0)
+    def head() -> str:
+        child_runs.append(engine.submit(flow(child)))
+        return str(child_runs[0].result())
+
+    run = engine.submit(flow(head), session="s")
+    run.wait(60)
+    assert run.state == "cancelled"
+    assert child_runs[0].result(60) == "last"

@@ -200,6 +200,18 @@ def test_other_tasks_of_an_agent_go_on_without_a_permit_while_one_waits(narrow: 
     until(lambda: is_free(narrow))
 
 
+def test_more_agents_than_a_pool_has_threads_wait_in_threads(narrow: goclaw.Engine) -> None:
+    child = flow(goclaw.agent(name="lending.leaf")(lambda: 1))
+
+    @goclaw.agent(retries=0)
+    async def parent() -> int:
+        return await asyncio.to_thread(narrow.run, child)
+
+    runs = narrow.submit_many(flow(parent), [{} for _ in range(60)])
+    assert [run.result(timeout=60) for run in runs] == [1] * 60
+    until(lambda: is_free(narrow))
+
+
 def test_a_plain_agent_may_await_runs_on_a_loop_of_its_own(narrow: goclaw.Engine) -> None:
     @goclaw.agent(retries=0)
     def parent(depth: int) -> int:

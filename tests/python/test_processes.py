@@ -537,6 +537,8 @@ ORPHAN = """
             fifo.write(f"{os.getpid()} {forked} {started.pid}")
         if sys.argv[2] == "stopped":
             os.kill(os.getpid(), signal.SIGSTOP)
+        while sys.argv[2] == "talks":
+            goclaw.current().heartbeat(1)
         ctypes.PyDLL(None).pause()
 
     @goclaw.workflow
@@ -548,9 +550,9 @@ ORPHAN = """
 """
 
 
-@pytest.mark.parametrize("worker", ["busy", "stopped"])
+@pytest.mark.parametrize("worker", ["busy", "stopped", "talks"])
 def test_workers_and_what_they_start_die_with_the_engine_even_when_it_is_killed(tmp_path: Path, worker: str) -> None:
-    """The agent keeps the GIL, or its whole process is stopped: neither can be asked."""
+    """The agent keeps the GIL, or its whole process is stopped: neither can be asked. Who talks meets a broken pipe."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with subprocess.Popen([sys.executable, str(script(tmp_path, ORPHAN)), str(fifo), worker]) as engine:

@@ -132,6 +132,7 @@ def test_every_code_has_been_thought_about() -> None:
         "lane.full",
         "memory.embedder",
         "memory.embedder_paused",
+        "memory.backlog",
         "memory.embedder_timeout",
         "memory.tier",
         "run.cancelled",

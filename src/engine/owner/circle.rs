@@ -83,7 +83,7 @@ impl Owner {
         }
     }
 
-    fn is_under_way(&self, by: Waiter) -> bool {
+    pub(super) fn is_under_way(&self, by: Waiter) -> bool {
         let Some(flight) = self.flights.get(by.batch) else { return false };
         let task = TaskRef { node: flight.batch.span.node, index: by.child };
         let run = self.runs.get(&by.run).map(|slot| &slot.run);
@@ -121,8 +121,16 @@ impl Owner {
 
     /// What must be over before a goal is reached.
     fn goals_of(&self, goal: Goal) -> Vec<(Goal, Option<Arc<str>>)> {
+        // A run that is being stopped ends whatever it waits for.
+        if let Goal::Run(run) = goal
+            && self.runs.get(&run).is_some_and(|slot| slot.run.is_cancelling())
+        {
+            return Vec::new();
+        }
         let is_part = |by: &Waiter| self.is_part(*by, goal);
-        let drains = self.drains.iter().filter(|drain| drain.by.as_ref().is_some_and(is_part));
+        let drains = self.drains.iter().filter(|drain| {
+            drain.by.as_ref().is_some_and(|by| is_part(by) && self.is_under_way(*by))
+        });
         let mut goals: Vec<_> = drains.map(|drain| (Goal::Lane(drain.lane), None)).collect();
         match goal {
             Goal::Run(run) => {

@@ -176,7 +176,11 @@ impl Owner {
             let own_wait =
                 |by: &Waiter| by.batch == batch.id && asked.means(batch.span.node, by.child);
             let own_waits = self.waits.of(run).filter(|(by, _)| own_wait(by)).map(|(_, on)| on);
-            awaits.extend(own_waits.take(PLACES_MAX.saturating_sub(awaits.len())));
+            for on in own_waits {
+                if awaits.len() < PLACES_MAX && !awaits.contains(&on) {
+                    awaits.push(on);
+                }
+            }
             *since = (*since).min(flight.since());
             // Those that were told first are given up first.
             *told = [*told, flight.told].into_iter().flatten().min_by_key(|told| told.until);

@@ -36,6 +36,8 @@ impl Owner {
 
     fn drain_lane(&mut self, name: &str, by: Option<Waiter>, quiet: Quiet) -> Result<()> {
         let lane = self.lane_named(name)?;
+        // What an agent left behind may drain when its call has ended, and holds nobody up.
+        let by = by.filter(|by| self.is_under_way(*by));
         if let Some(error) = by.and_then(|by| self.refused_wait(by, Goal::Lane(lane))) {
             return Err(error);
         }

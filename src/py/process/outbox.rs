@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
+use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_group};
 
@@ -41,6 +42,15 @@ pub(super) fn die_with_all() -> ! {
     die(ENGINE_GONE)
 }
 
+/// Ends this process where its socket is of no use: since the engine is gone, or an agent closed it.
+pub(super) fn hung_up(error: Errno) -> ! {
+    match error {
+        // A dead engine with unread bytes resets; one that is sent to breaks the pipe.
+        Errno::CONNRESET | Errno::PIPE => die_with_all(),
+        _ => die(SOCKET_GONE),
+    }
+}
+
 impl Outbox {
     pub(super) fn new(socket: Arc<UnixStream>) -> std::io::Result<Arc<Self>> {
         let pid = getpid();
@@ -74,10 +84,9 @@ impl Outbox {
         while sent < bytes.len() {
             match send(&*self.socket, &bytes[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(n) => sent += n,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => break,
-                // The engine is gone, or an agent closed the socket.
-                Err(_) => die(SOCKET_GONE),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => hung_up(error),
             }
         }
         sent
@@ -96,8 +105,8 @@ impl Outbox {
             while sent < head.len() {
                 match send(&*self.socket, &head[sent..], SendFlags::NOSIGNAL) {
                     Ok(n) => sent += n,
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(_) => die(SOCKET_GONE),
+                    Err(Errno::INTR) => {}
+                    Err(error) => hung_up(error),
                 }
             }
             waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

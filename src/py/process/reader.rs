@@ -15,7 +15,7 @@ use rustix::process::{Pid, getppid};
 use super::super::failure;
 use super::super::object::Withheld;
 use super::desk::{Desk, Node, Task, give_back, report_finished};
-use super::outbox::{SOCKET_GONE, die, die_with_all};
+use super::outbox::{SOCKET_GONE, die, die_with_all, hung_up};
 use crate::agent::wire::{Call, Framer, NODES_KEPT, Order, Work};
 use crate::agent::{Batch, Executor, Letter, Letters, NodeCall, Rung};
 use crate::model::{BatchId, Failure, MemoryAccess, Payload, RunId, Span, Style, Workflow};
@@ -55,7 +55,7 @@ impl Reader {
                 Ok((_, 0)) => die_with_all(),
                 Ok((_, n)) => self.framer.feed(&bytes[..n]),
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                Err(_) => die(SOCKET_GONE),
+                Err(error) => hung_up(error),
             }
         }
         let parent = self.parent;
