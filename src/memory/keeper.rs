@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::open::Open;
 use super::shelf::HERE;
 use super::shelves::Shelves;
-use crate::index::vector::Grouping;
+use crate::index::vector::{Grouping, VectorIndex};
 use crate::model::{Error, Result};
 use crate::store::Store;
 
@@ -317,7 +317,7 @@ fn group(desk: &Desk, shelves: &Arc<Shelves>, store: &dyn Store, session: &Arc<s
     // Not `if_loaded`: whoever found it outgrown may hold its lock at this moment.
     let Some(open) = shelves.if_open(session) else { return true };
     let (start, mut looked, mut goes_on) = (Instant::now(), Instant::now(), true);
-    let is_done = put_in_cells(&open, &desk.habits.grouping, &mut || {
+    let is_done = put_in_cells(shelves, &open, &desk.habits.grouping, &mut || {
         if looked.elapsed() < LOOK_EVERY {
             return true;
         }
@@ -347,17 +347,31 @@ fn group(desk: &Desk, shelves: &Arc<Shelves>, store: &dyn Store, session: &Arc<s
     keep(desk, shelves, store, session, due)
 }
 
-/// Says whether something was done, and all of it. A search meanwhile reads every row.
+/// Says whether something was done, and all of it. A search meanwhile reads every row. A session that was let
+/// go of is not gone on with: who loads it again has other vectors in hand.
 pub(super) fn put_in_cells(
-    open: &Open,
+    shelves: &Shelves,
+    open: &Arc<Open>,
     grouping: &Grouping,
     go_on: &mut dyn FnMut() -> bool,
 ) -> bool {
-    let mut is_done = false;
+    open.is_grouped.store(true, Ordering::Relaxed);
+    let is_begun = take_steps(open, grouping, &mut || shelves.has(open) && go_on());
+    open.is_grouped.store(false, Ordering::Relaxed);
+    // Nothing may be left to do because the session was deleted.
+    let is_done = |index: &VectorIndex| {
+        index.cells_of(HERE).is_some() && !index.wants_grouping(HERE, grouping)
+    };
+    is_begun && open.vectors(is_done) == Some(true)
+}
+
+/// Takes steps until nothing is left to do or `go_on` says no; says whether there were any.
+fn take_steps(open: &Open, grouping: &Grouping, go_on: &mut dyn FnMut() -> bool) -> bool {
+    let mut is_begun = false;
     while let Some(step) = open.vectors(|index| index.step(HERE, grouping)).flatten() {
-        let Some(done) = step.work(go_on).filter(|_| go_on()) else { return false };
+        let Some(done) = step.work(go_on).filter(|_| go_on()) else { break };
         open.arrange(|index| index.take(HERE, done));
-        is_done = true;
+        is_begun = true;
     }
-    is_done
+    is_begun
 }

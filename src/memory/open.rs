@@ -27,6 +27,8 @@ pub(super) struct Open {
     is_void: AtomicBool,
     /// When it was last used, by the shelves' own count.
     pub(super) used: AtomicU64,
+    /// Its vectors are being put in cells: it is not let go of.
+    pub(super) is_grouped: AtomicBool,
     desk: Arc<Desk>,
 }
 
@@ -40,6 +42,7 @@ impl Open {
             news: AtomicBool::new(false),
             is_void: AtomicBool::new(false),
             used: AtomicU64::new(0),
+            is_grouped: AtomicBool::new(false),
         }
     }
 

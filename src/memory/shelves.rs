@@ -157,19 +157,30 @@ impl Shelves {
         self.open().get(session).cloned()
     }
 
+    /// Whether this is what is loaded of its session, and nobody has let go of it.
+    pub(super) fn has(&self, open: &Arc<Open>) -> bool {
+        self.open().get(&open.session).is_some_and(|there| Arc::ptr_eq(there, open))
+    }
+
     /// Lets go of the sessions that nobody has used for longest, while all take too much together.
     pub(super) fn trim(&self) {
+        self.trim_to(BYTES_MAX);
+    }
+
+    pub(super) fn trim_to(&self, bytes_max: usize) {
         // Measured once: a session that is written to at this moment counts as nothing.
         let all: Vec<_> = self.open().values().cloned().collect();
         let mut all: Vec<_> = all.into_iter().map(|open| (open.bytes(), open)).collect();
         let mut bytes: usize = all.iter().map(|(own, _)| own).sum();
-        if bytes <= BYTES_MAX {
+        if bytes <= bytes_max {
             return;
         }
         all.sort_by_key(|(_, open)| open.used.load(Ordering::Relaxed));
-        // The one used last stays, however large.
-        for (own, open) in &all[..all.len() - 1] {
-            if bytes <= BYTES_MAX {
+        // The one used last stays, however large, and one that is being put in cells: work that was done
+        // for nothing would only be done again.
+        let others = all[..all.len() - 1].iter();
+        for (own, open) in others.filter(|(_, open)| !open.is_grouped.load(Ordering::Relaxed)) {
+            if bytes <= bytes_max {
                 break;
             }
             bytes -= own;

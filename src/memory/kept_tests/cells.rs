@@ -19,7 +19,7 @@ impl World {
     /// Puts vectors in cells until that is done, or for so many looks whether to go on.
     fn group(&self, session: &str, mut looks: usize) -> bool {
         let Some(open) = self.shelves.if_loaded(session) else { return false };
-        put_in_cells(&open, &GROUPING, &mut || {
+        put_in_cells(&self.shelves, &open, &GROUPING, &mut || {
             looks = looks.saturating_sub(1);
             looks > 0
         })
@@ -199,4 +199,49 @@ fn a_deleted_session_is_in_no_cell_and_a_closing_engine_waits_for_none() {
     assert!(!world.group("a", usize::MAX));
     world.close();
     assert!(files(dir.path()).is_empty());
+}
+
+#[test]
+fn a_session_that_is_deleted_half_way_counts_as_put_in_no_cells() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (world, _) = fill(open(dir.path()), 200);
+    world.memory.count(Some("a")).expect("it is loaded");
+    let loaded = world.shelves.if_loaded("a").expect("it is loaded");
+    let mut looks = 0;
+    let is_done = put_in_cells(&world.shelves, &loaded, &GROUPING, &mut || {
+        looks += 1;
+        if looks == 60 {
+            world.memory.delete_session("a").expect("it forgets");
+            assert_eq!(world.memory.count(Some("a")).expect("it is taken up"), 0);
+        }
+        true
+    });
+    assert!(looks >= 60 && !is_done);
+}
+
+#[test]
+fn a_session_that_is_put_in_cells_is_not_let_go_of_and_one_that_was_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (world, _) = fill(open(dir.path()), 200);
+    let load = |session: &str| {
+        world.memory.count(Some(session)).expect("it is loaded");
+        world.shelves.if_loaded(session).expect("it is loaded")
+    };
+    let (loaded, _) = (load("a"), load("b"));
+    let is_done = put_in_cells(&world.shelves, &loaded, &GROUPING, &mut || {
+        world.shelves.trim_to(0);
+        true
+    });
+    assert!(is_done && world.cells("a").is_some());
+    world.shelves.trim_to(0);
+    assert!(!world.shelves.has(&loaded), "when it is done it may go");
+    let (other, _) = (load("a"), load("b"));
+    world.shelves.trim_to(0);
+    let mut looks = 0;
+    let is_done = put_in_cells(&world.shelves, &other, &GROUPING, &mut || {
+        looks += 1;
+        true
+    });
+    assert!(!is_done && looks == 0);
+    assert_eq!(other.vectors(|index| index.cells_of(HERE)), Some(None));
 }
