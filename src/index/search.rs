@@ -33,10 +33,16 @@ pub struct Options<'a> {
     pub filter: Option<Filter<'a>>,
 }
 
+/// Results of two legs that give `k` in their common order: more than `k`.
+pub fn depth(k: usize) -> usize {
+    k.saturating_mul(DEPTH_PER_RESULT).max(DEPTH_MIN)
+}
+
 /// The best candidates of both legs in their common order: at least `k`, if there are as many.
 ///
 /// More than `k` come back so that the order can still be changed by neighbours, strength or variety
-/// ([`super::adjust`]); the caller cuts. With [`Fusion::Score`] the first `k` are exact, and the cosines
+/// ([`super::adjust`]); the caller cuts. The vector leg alone with [`Fusion::Rrf`] gives `k` and no more: every
+/// one is scored exactly, and none behind them could come before them. With [`Fusion::Score`] the first `k` are exact, and the cosines
 /// of those behind them are the scan's, off by some thousandths: rows are read for the best only. A leg
 /// that is `None` (no vector yet, its embedder down) leaves the other one's order.
 pub fn search(
@@ -48,13 +54,14 @@ pub fn search(
     let Options { mode, fusion, weights, filter } = options;
     let vector = vector.filter(|_| mode != Mode::Text);
     let text = text.filter(|_| mode != Mode::Vector);
-    let depth = k.saturating_mul(DEPTH_PER_RESULT).max(DEPTH_MIN);
+    let depth = depth(k);
     let worded = text.map_or_else(Vec::new, |query| query.top(depth, filter));
     let bm25 = |key| text.and_then(|query| query.score(key));
     match (vector, fusion) {
         (None, _) => fuse(fusion, weights, candidates(&[], &worded, |_| None, bm25)),
         (Some(query), Fusion::Rrf) => {
-            let near = query.top(depth, filter);
+            let is_alone = text.is_none() && weights.vector > 0.0;
+            let near = query.top(if is_alone { k } else { depth }, filter);
             fuse(fusion, weights, candidates(&near, &worded, |key| query.score(key), bm25))
         }
         (Some(query), Fusion::Score) => {
@@ -136,6 +143,36 @@ mod tests {
                 for (found, expected) in found.iter().zip(&expected).take(k) {
                     prop_assert!((found.score - expected.score).abs() < 1e-6, "{found:?} {expected:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_vector_leg_alone_gives_its_best_in_its_own_order_and_reads_few_rows() {
+        let row = |key: Key| -> Vec<f32> {
+            (0..64).map(|at| ((key as f32 + 1.0) * (at as f32 + 0.7) * 12.9).sin()).collect()
+        };
+        let mut near = VectorIndex::new(64).expect("a dimension");
+        (0..2_000).for_each(|key| near.add("s", key, &row(key)).expect("a row"));
+        let read = std::cell::Cell::new(0);
+        let truth = |key: Key, out: &mut [f32]| {
+            read.set(read.get() + 1);
+            out.copy_from_slice(&row(key));
+            true
+        };
+        let query = near.query(&["s"], &row(7_000), &truth).expect("it fits");
+        let options = Options { fusion: Fusion::Rrf, ..Options::default() };
+        for k in [1, 10, 99] {
+            let all = query.top(depth(k), None);
+            read.set(0);
+            let found = search(Some(&query), None, k, options);
+            assert!(read.get() < DEPTH_MIN || k == 99, "{} rows are read", read.get());
+            let keys: Vec<Key> = found.iter().map(Fused::key).collect();
+            let expected: Vec<Key> = all.iter().take(k).map(|hit| hit.key).collect();
+            assert_eq!(keys, expected);
+            for (at, (fused, hit)) in found.iter().zip(&all).enumerate() {
+                assert_eq!(fused.found.cosine, Some(hit.score));
+                assert_eq!(fused.found.vector_rank, Some(at as u32 + 1));
             }
         }
     }

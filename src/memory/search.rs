@@ -16,7 +16,7 @@ use super::sight::Sight;
 use super::slot::Slot;
 use crate::index::adjust::{State, diversify, overlap, smooth};
 use crate::index::fuse::{Candidate, Fused};
-use crate::index::search::Options;
+use crate::index::search::{Options, depth};
 use crate::index::{Filter, Key};
 use crate::model::{EntryId, MemoryOp, Result, Timestamp};
 
@@ -108,6 +108,10 @@ impl<S: Fn(&Slot) -> f64> Search<'_, S> {
         let (mode, filter) = (query.mode, asks.then_some(&allows as Filter<'_>));
         let options = Options { mode, fusion, weights, filter };
         let (vector, text) = (query.vector.as_deref(), query.text.as_deref());
+        // One leg alone gives as many as it is asked for. What changes the order may bring some up from as
+        // deep as two legs would give them.
+        let changes_alone = self.is_by_vector_alone() && query.adjusts();
+        let pool = if changes_alone { depth(pool) } else { pool };
         let mut found = self.sight.search(vector, text, pool, options)?;
         if self.is_by_vector_alone() && query.fusion == Fusion::Score {
             for fused in &mut found {
