@@ -20,7 +20,8 @@ const MEASURED_ANEW: usize = 4;
 /// Where a row of a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct At {
-    pub cell: u32,
+    /// Number of the cell among all there ever were.
+    cell: u32,
     row: u32,
 }
 
@@ -28,6 +29,8 @@ pub struct Cells {
     lines_per_row: usize,
     /// Those before `first` are about no centre, and are read by every search.
     cells: Vec<Rows>,
+    /// Cells that there were before these and that nothing lies in any more.
+    gone: usize,
     /// Number of the first cell that is about a centre.
     first: usize,
     /// One for each cell from `first` on.
@@ -53,6 +56,7 @@ impl Cells {
         Self {
             lines_per_row,
             cells: vec![Rows::new(lines_per_row)],
+            gone: 0,
             first: 1,
             centres: None,
             mark: 0,
@@ -118,7 +122,11 @@ impl Cells {
 
     /// The centre that a cell is about.
     pub fn centre_of(&self, at: At) -> Option<usize> {
-        (at.cell as usize).checked_sub(self.first)
+        self.number(at).checked_sub(self.first)
+    }
+
+    fn number(&self, at: At) -> usize {
+        at.cell as usize - self.gone
     }
 
     pub fn all(&self) -> &[Rows] {
@@ -127,7 +135,7 @@ impl Cells {
 
     /// Lines and step of one row.
     pub fn row(&self, at: At) -> (&[Line], f32) {
-        self.cells[at.cell as usize].row(at.row)
+        self.cells[self.number(at)].row(at.row)
     }
 
     /// The `number`th row in the order of [`Self::keys`].
@@ -173,12 +181,13 @@ impl Cells {
         let cell = centre.map(|centre| self.first + centre).filter(|cell| *cell < self.cells.len());
         let cell = cell.unwrap_or(0);
         let row = self.cells[cell].push(key, lines, step)?;
-        Some(At { cell: u32::try_from(cell).ok()?, row })
+        Some(At { cell: u32::try_from(self.gone + cell).ok()?, row })
     }
 
     /// Takes a row out and gives the key of the entry that is there now, if one moved.
     pub fn swap_remove(&mut self, at: At) -> Option<Key> {
-        self.cells[at.cell as usize].swap_remove(at.row)
+        let cell = self.number(at);
+        self.cells[cell].swap_remove(at.row)
     }
 
     /// Takes down what was measured.
@@ -189,6 +198,10 @@ impl Cells {
 
     /// Begins anew about other centres: every row is loose until it is put in a cell.
     pub fn regroup(&mut self, centres: Arc<Table>, learned_from: usize, rows_min: usize) {
+        if self.first < self.cells.len() && self.loose().iter().all(Rows::is_empty) {
+            self.gone += self.first;
+            self.cells.drain(..self.first);
+        }
         self.first = self.cells.len();
         self.cells.extend((0..centres.len()).map(|_| Rows::new(self.lines_per_row)));
         self.mark = centres.checksum();

@@ -212,6 +212,26 @@ fn a_session_that_shrinks_to_less_than_half_has_its_centres_learned_anew_while_i
     assert_eq!(recall(&index, &model, &|_| true), 1.0);
 }
 
+#[test]
+fn cells_of_former_centres_go_when_centres_are_learned_anew() {
+    let (mut index, mut model) = filled(200, 7);
+    for key in 200..4_000u64 {
+        group(&mut index, &SMALL);
+        assert!(index.delete(Key::from(key - 200)));
+        model.remove(&Key::from(key - 200));
+        let row = topical(key, 7);
+        index.add("a", Key::from(key), &row).expect("a direction");
+        model.insert(Key::from(key), row);
+    }
+    let all = cells(&index).all().len();
+    assert!(all <= 2 * (200 / SMALL.rows_per_cell), "{all} cells of 200 rows");
+    assert_eq!(
+        index.keys("a").collect::<std::collections::BTreeSet<_>>(),
+        model.keys().copied().collect()
+    );
+    assert!(recall(&index, &model, &|_| true) >= 0.5);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
