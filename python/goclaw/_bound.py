@@ -144,6 +144,10 @@ class SessionMemory(_Recall):
         Raises:
             RecallError: `memory.no_grant`, `memory.session` where none is named, and what `retrieve` raises.
         """
+        if isinstance(sessions, str):
+            raise RecallError(
+                "`sessions` is a text", code="memory.session", help=f'write retrieve_across(["{sessions}"], ...)'
+            )
         search = value_of("retrieve_across", Retrieving, options)
         chosen = {name: self if name == self._session else self.of(name) for name in sessions}
         if not chosen:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from . import _guard
 from .durations import to_seconds
 from .embedders import Embedded, Embedding
-from .errors import RecallError
+from .errors import RecallError, WouldDeadlock
 from .retry import RetryAfter
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ class _Calls:
             return None
         if isinstance(error, RetryAfter):
             return error.seconds
+        if isinstance(error, WouldDeadlock):
+            return None
         if not isinstance(error, retry.on) or isinstance(error, retry.never or ()):
             return None
         bound = min(to_seconds(retry.initial) * retry.factor**failures, to_seconds(retry.max))
@@ -280,7 +282,9 @@ def _bad(message: str) -> RecallError:
 
 def _late(message: str) -> RecallError:
     return RecallError(
-        message, code="memory.embedder_timeout", help="raise the timeout: Embedding(embedder, timeout='120s')"
+        message,
+        code="memory.embedder_timeout",
+        help="allow more: Embedding(embedder, timeout='120s') for each call, query_timeout='20s' for all of a search",
     )
 
 

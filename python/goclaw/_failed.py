@@ -53,7 +53,8 @@ _HELP = {
     "task.idle_timeout": "call `ctx.heartbeat()` while the agent works, or raise the task's `idle_timeout`",
     "task.total_timeout": "raise the task's `total_timeout`, or allow fewer retries",
     "timeout": "raise the task's `timeout`, or make the agent faster",
-    "payload": "return values that can travel, or use an engine without a path",
+    "payload": "give and return values that can be written down; as they are, objects pass only in an engine "
+    "without a path, and not to worker processes",
     "dropped": "give the lane more capacity or concurrency, or another `on_full`",
     "binding": "check the agent's parameters and what the task gives them",
 }

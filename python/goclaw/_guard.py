@@ -27,7 +27,8 @@ def refuse(what: str) -> NoReturn:
     """
     raise WouldDeadlock(
         f"an async agent cannot block to {what}: it would stop the event loop that it waits for",
-        help="use `await`: `await run`, `await engine.arun(...)`, `await agent.fn(...)`",
+        help="use `await`: `await run`, `await engine.arun(...)`, `await agent.fn(...)`; in memories "
+        "`await memory.aretrieve(...)`",
     )
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from . import _guard
 from ._bound import SessionMemory, _of_task
 from ._cold import _Cold
 from ._keeping import _Keeping
@@ -349,7 +350,9 @@ class Memory(_Keeping, _Cold, _Transfer):
 
         Raises:
             EngineClosed: `engine.closed`.
+            WouldDeadlock: `engine.own_loop` on goclaw's own event loop.
         """
+        _guard.refuse_own_loop("wait for vectors")
         return self._embeddings.settled(None if timeout is None else to_seconds(timeout, what="timeout"))
 
     async def avectorized(self, timeout: Duration | None = None) -> bool:  # noqa: ASYNC109

@@ -161,6 +161,12 @@ class Move:
             raise ConfigError(
                 "`move` names nothing", code="config.contradiction", help="give below=, unused_for= or keep_max="
             )
+        if self.below is not None and not 0 <= self.below <= 1:
+            raise ConfigError(
+                f"`below` is {self.below!r}, and strengths are from 0 to 1",
+                code="config.memory",
+                help="write below=0.3",
+            )
 
 
 def _remote(tier: Qdrant | Weaviate | Pinecone) -> dict[str, Any]:

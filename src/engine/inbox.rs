@@ -55,6 +55,10 @@ pub(super) enum Message {
         reason: String,
         reply: Reply<Result<()>>,
     },
+    /// Whoever submitted an accepted run gave up before there was a handle of it.
+    Forsaken {
+        run: RunId,
+    },
     /// As `Cancel`, and nothing of it is waited for.
     Kill {
         run: RunId,

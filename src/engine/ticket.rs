@@ -46,7 +46,7 @@ impl Ticket {
     }
 
     /// Withdraws the submit. Where its run was accepted in the meantime, the run is cancelled: nobody
-    /// has a handle of it.
+    /// has a handle of it. One that interrupts its session goes on: it may be what cancelled who submitted it.
     pub fn give_up(&self) {
         self.cell.given_up.store(true, Ordering::Release);
         // Where it waits for a place it is to be forgotten; a full inbox, or a closed one, will do so anyway.
@@ -56,10 +56,8 @@ impl Ticket {
             let Some(cell) = cell.upgrade() else { return };
             // Only a run of this very submit: one that existed before belongs to somebody else.
             if let Some(Ok(None)) = cell.wait_accepted(Some(Duration::ZERO)) {
-                let (reply, _) = mpsc::sync_channel(1);
-                let reason = "whoever submitted it gave up".into();
                 // A closed engine has stopped the run already.
-                let _ = inbox.push(Message::Cancel { run: cell.id, reason, reply });
+                let _ = inbox.push(Message::Forsaken { run: cell.id });
             }
         }));
     }

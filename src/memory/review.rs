@@ -173,6 +173,6 @@ pub(super) fn set_forgetting(session: &str, forgetting: Option<Forgetting>) -> R
 
 /// Says which number of FSRS-6 is outside of its bounds.
 pub fn refused(error: &fsrs::FsrsError) -> Error {
-    let help = "goclaw.Forgetting.agent() and .anki() have parameters within the bounds";
+    let help = "goclaw.Forgetting(\"agent\") and (\"anki\") have parameters within the bounds";
     Error::new("memory.forgetting", error.to_string(), help)
 }

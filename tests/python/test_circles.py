@@ -236,3 +236,19 @@ def test_a_run_that_is_being_stopped_holds_nobody_up(engine: goclaw.Engine) -> N
     run.wait(60)
     assert run.state == "cancelled"
     assert child_runs[0].result(60) == "last"
+
+
+def test_an_agent_may_interrupt_its_own_session(engine: goclaw.Engine) -> None:
+    """Its own cancellation reaches it while it submits: what it submitted goes on."""
+    last = flow(goclaw.agent(name="circles.goes.on")(lambda: "last"))
+
+    @goclaw.agent(name="circles.interrupts.itself", retries=0)
+    async def head() -> None:
+        await engine.asubmit(last, session="own", when_busy="interrupt")
+        await asyncio.sleep(60)
+
+    run = engine.submit(flow(head), session="own")
+    run.wait(60)
+    assert run.state == "cancelled"
+    (other,) = (it for it in engine.list() if it.id != run.id)
+    assert engine.get(other.id).result(60) == "last"

@@ -508,3 +508,26 @@ def test_names() -> None:
     assert name_of(functools.partial(embed)) == name_of(embed)
     assert Embedding(embed, name="mine").model == "mine"
     assert (Embedding(Hashing(8)).when, Embedding(embed).when) == ("now", "later")
+
+
+def test_the_loop_is_not_held_up_by_a_wait_for_its_own_embedder(tmp_path: Path) -> None:
+    asked = []
+
+    async def embed(texts: list[str]) -> list[list[float]]:
+        asked.append(texts)
+        return Hashing(8)(texts)
+
+    @goclaw.agent(retries=0)
+    async def blocks(context: goclaw.Context) -> list[str]:
+        codes = []
+        for call in (lambda: context.memory.retrieve("tea", mode="vector"), engine.memory.vectorized):
+            with pytest.raises(goclaw.WouldDeadlock) as refused:
+                call()
+            codes.append(refused.value.code)
+        return codes
+
+    how = Embedding(embed, retry=goclaw.Retry(retries=3, initial="10m", max="10m"))
+    with goclaw.Engine(path=tmp_path / "store", embedder=how) as engine:
+        run = engine.submit(goclaw.Workflow("w").task("t", blocks), session="ada")
+        assert run.result(60) == ["engine.own_loop"] * 2
+    assert asked == []

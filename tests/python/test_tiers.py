@@ -66,6 +66,8 @@ def test_a_tier_without_its_options_is_refused(tmp_path: Path) -> None:
         assert refused.value.code == "config.contradiction"
     with pytest.raises(goclaw.ConfigError):
         tiers.Move()
+    with pytest.raises(goclaw.ConfigError, match="from 0 to 1"):
+        tiers.Move(below=3)
     with pytest.raises(goclaw.ConfigError):
         goclaw.Memory(tmp_path / "x", cold="qdrant")  # type: ignore[arg-type]
     with goclaw.Memory(tmp_path / "store") as memory:

@@ -64,8 +64,8 @@ use crate::lane::{Lanes, Sessions};
 use crate::math::Table;
 use crate::memory::{Memory, Shelves};
 use crate::model::{
-    BatchId, Durability, Event, MemoryOp, NO_RUN, NodeIx, Result, RunId, RunState, Stats,
-    TaskState, Timestamp,
+    Admission, BatchId, Durability, Event, MemoryOp, NO_RUN, NodeIx, Result, RunId, RunState,
+    Stats, TaskState, Timestamp,
 };
 use crate::run::{Input, Run, Turn, step};
 use crate::store::Store;
@@ -239,6 +239,14 @@ impl Owner {
                     None => drop(self.step(run, Input::Cancel { reason })),
                 }
                 self.staged.acks.push(Box::new(move || drop(reply.send(Ok(())))));
+            }
+            Message::Forsaken { run } => {
+                let submitted = self.runs.get(&run).map(|slot| slot.run.submitted());
+                let admission = submitted.map(|it| it.conduct.admission);
+                if admission != Some(Admission::Interrupting) {
+                    let reason = "whoever submitted it gave up".into();
+                    _ = self.step(run, Input::Cancel { reason });
+                }
             }
             Message::Kill { run, reason, reply } => {
                 match self.parked.unreadable(run) {
