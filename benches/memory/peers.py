@@ -31,6 +31,10 @@ class Peer:
         """Adds documents from number `first` on; returns when they are kept."""
         raise NotImplementedError
 
+    def remove(self, first: int, count: int) -> None:
+        """Deletes documents from number `first` on; returns when that is kept."""
+        raise NotImplementedError
+
     def settle(self) -> None:
         """What its documents tell to do after a large import."""
 
@@ -51,11 +55,17 @@ class Goclaw(Peer):
         import goclaw
 
         self.memory = goclaw.Memory(folder / "goclaw")
+        self.ids: dict[int, str] = {}
 
     def add(self, first: int, texts: Sequence[str], vectors: np.ndarray) -> None:
         """Adds documents with their numbers as metadata."""
         numbers = [{"n": number} for number in range(first, first + len(texts))]
-        self.memory.memorize_many(texts, session="bench", metadata=numbers, vectors=vectors)
+        ids = self.memory.memorize_many(texts, session="bench", metadata=numbers, vectors=vectors)
+        self.ids.update(enumerate(ids, first))
+
+    def remove(self, first: int, count: int) -> None:
+        """Forgets them by their ids."""
+        self.memory.forget("bench", ids=[self.ids.pop(number) for number in range(first, first + count)])
 
     def search(self, mode: str, text: str, vector: np.ndarray | None) -> Keys:
         """Searches in the mode."""
@@ -98,6 +108,16 @@ class Tantivy(Peer):
         writer = self.index.writer(heap_size=64_000_000, num_threads=1)
         for number, text in enumerate(texts, first):
             writer.add_document(self.tantivy.Document(body=text, n=number))
+        self._commit(writer)
+
+    def remove(self, first: int, count: int) -> None:
+        """One commit."""
+        writer = self.index.writer(heap_size=64_000_000, num_threads=1)
+        for number in range(first, first + count):
+            writer.delete_documents("n", number)
+        self._commit(writer)
+
+    def _commit(self, writer: Any) -> None:
         writer.commit()
         writer.wait_merging_threads()
         self.index.reload()
@@ -136,6 +156,13 @@ class Sqlite(Peer):
             self.db.executemany("insert into words(rowid, body) values (?, ?)", zip(numbers, texts, strict=True))
             packed = (row.astype(np.float32).tobytes() for row in vectors)
             self.db.executemany("insert into near(rowid, v) values (?, ?)", zip(numbers, packed, strict=True))
+
+    def remove(self, first: int, count: int) -> None:
+        """One transaction."""
+        with self.db:
+            numbers = [(number,) for number in range(first, first + count)]
+            self.db.executemany("delete from words where rowid = ?", numbers)
+            self.db.executemany("delete from near where rowid = ?", numbers)
 
     def search(self, mode: str, text: str, vector: np.ndarray | None) -> Keys:
         """Both legs give 50; the sum of 1/(60 + rank) orders them."""
@@ -184,6 +211,10 @@ class Lance(Peer):
             )
             self.indexed = True
 
+    def remove(self, first: int, count: int) -> None:
+        """By a condition."""
+        self.table.delete(f"n >= {first} and n < {first + count}")
+
     def settle(self) -> None:
         """Takes the new rows into the index and merges."""
         self.table.optimize()
@@ -220,6 +251,10 @@ class Chroma(Peer):
             part = slice(at, at + self.at_once)
             ids = [str(first + at + number) for number in range(len(texts[part]))]
             self.table.add(ids=ids, documents=list(texts[part]), embeddings=vectors[part])
+
+    def remove(self, first: int, count: int) -> None:
+        """By their ids."""
+        self.table.delete(ids=[str(number) for number in range(first, first + count)])
 
     def search(self, mode: str, text: str, vector: np.ndarray | None) -> Keys:
         """Its nearest."""

@@ -9,13 +9,22 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..harness import Figures, Scenario, Setting
 
+if TYPE_CHECKING:
+    from ..memory.collections import Collection
+    from ..memory.peers import Peer
+
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = ("p99", "cpu_p50", "cpu_p99", "found", "open_s", "grown_mb", "own_mb", "fill_rate", "insert_ms", "visible_ms")
+COLUMNS = (
+    *("p99", "cpu_p50", "cpu_p99", "found", "open_s", "grown_mb", "own_mb"),
+    *("fill_rate", "insert_ms", "visible_ms", "churn_ms"),
+)
 BATCH = 5_000
 SINGLE = 100
+CHURNS, CHURNED = 10, 100
 GOCLAW = "goclaw"
 PEERS = {
     "SQLite FTS5 + sqlite-vec": ("apsw", "sqlite_vec"),
@@ -53,6 +62,7 @@ def _measure(name: str, count: int) -> Callable[[Setting], Figures]:
             found = peer.search(mode, f"unique{number}", row)
             visible.append(time.perf_counter() - began)
             assert number in found, f"{name} does not find what was just added"
+        figures["churn_ms"] = statistics.median(_churns(peer, more)) * 1e3
         peer.close()
         figures["insert_ms"] = statistics.median(inserts) * 1e3
         figures["visible_ms"] = statistics.median(visible) * 1e3
@@ -62,6 +72,21 @@ def _measure(name: str, count: int) -> Callable[[Setting], Figures]:
         return figures
 
     return measure
+
+
+def _churns(peer: Peer, more: Collection) -> list[float]:
+    """Seconds in which a hundred documents are deleted and added again, and one of them is found."""
+    seconds = []
+    assert more.vectors is not None
+    for at in range(0, CHURNS * CHURNED, CHURNED):
+        part = slice(at, at + CHURNED)
+        began = time.perf_counter()
+        peer.remove(at, CHURNED)
+        peer.add(at, more.documents[part], more.vectors[part])
+        found = peer.search(peer.modes[-1], more.documents[at], more.vectors[at])
+        seconds.append(time.perf_counter() - began)
+        assert at in found, f"{peer} does not find what was added again"
+    return seconds
 
 
 def _scenario(name: str, count: int) -> Scenario:
