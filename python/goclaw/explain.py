@@ -176,8 +176,10 @@ class SessionPlace:
             others = self.ahead - 1
             who = f"run {self.holder} has" + (f", behind {_count(others, 'other run')}" if others > 0 else "")
             return f"it {what} session `{self.key}`, which {who}"
-        behind = f", behind {_count(self.ahead, 'run')}" if self.ahead else ", which nobody has: messages are being collected, or it goes on in a moment"
-        return f"it {what} session `{self.key}`{behind}"
+        if self.ahead:
+            return f"it {what} session `{self.key}`, behind {_count(self.ahead, 'run')}"
+        why = "messages are being collected, or it goes on in a moment"
+        return f"it {what} session `{self.key}`, which nobody has: {why}"
 
 
 @dataclass(frozen=True, slots=True)
