@@ -120,7 +120,7 @@ impl Engine {
 
     /// True where these reports come to this engine.
     pub fn takes(&self, reports: &Arc<dyn Reports>) -> bool {
-        std::ptr::addr_eq(Arc::as_ptr(&self.shared.inbox), Arc::as_ptr(reports))
+        self.shared.takes(reports)
     }
 
     /// Pauses a lane; the answer tells when nothing of it runs any more.

@@ -11,6 +11,7 @@ use super::incompatible::Incompatible;
 use super::options::Closed;
 use super::refusal;
 use super::watch::Watch;
+use crate::agent::Reports;
 use crate::memory::{Memory, Shelves};
 use crate::model::{BlobHash, Durability, Error, Record, Result, RunId, Stats, Submitted};
 use crate::plan::{self, Plan};
@@ -95,6 +96,11 @@ impl Plans {
 }
 
 impl Shared {
+    /// True where these reports come to this engine.
+    pub(super) fn takes(&self, reports: &Arc<dyn Reports>) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.inbox), Arc::as_ptr(reports))
+    }
+
     pub(super) fn is_memory(&self) -> bool {
         self.path.is_none()
     }

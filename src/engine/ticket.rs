@@ -73,7 +73,7 @@ pub struct Handle {
 impl Handle {
     /// True for a run of the engine that takes these reports.
     pub fn is_of(&self, reports: &Arc<dyn Reports>) -> bool {
-        std::ptr::addr_eq(Arc::as_ptr(&self.shared.inbox), Arc::as_ptr(reports))
+        self.shared.takes(reports)
     }
 }
 

@@ -16,7 +16,7 @@ use super::executor::Core;
 use super::lend::Lending;
 use super::session::PyLetters;
 use super::{errors, failure, object, recall};
-use crate::agent::{Batch, Report};
+use crate::agent::{Batch, Report, Reports};
 use crate::engine::Waiter;
 use crate::model::{Error, Span, Style};
 
@@ -395,6 +395,16 @@ impl Context {
     fn __repr__(&self) -> String {
         format!("<goclaw.Context {} attempt {}>", self.idempotency_key(), self.batch.attempt)
     }
+}
+
+/// The agent call that this code runs in, where its reports go to the engine that is meant.
+pub(super) fn caller(
+    py: Python<'_>,
+    is_meant: impl FnOnce(&Arc<dyn Reports>) -> bool,
+) -> Option<Waiter> {
+    let caller = current(py).ok()?;
+    let caller = caller.cast::<Context>().ok()?.get();
+    is_meant(&caller.core.reports).then(|| caller.waiter())
 }
 
 static VARIABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

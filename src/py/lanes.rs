@@ -76,9 +76,7 @@ impl PyLanes {
 
     /// The calling agent, where it is one of this engine.
     fn caller(&self, py: Python<'_>) -> Option<Waiter> {
-        let caller = context::current(py).ok()?;
-        let caller = caller.cast::<context::Context>().ok()?.get();
-        self.engine.takes(&caller.core.reports).then(|| caller.waiter())
+        context::caller(py, |reports| self.engine.takes(reports))
     }
 }
 

@@ -117,10 +117,8 @@ type FailureRow = (
 impl PyRun {
     /// The calling agent, where it is one of this engine, is about to wait for the run.
     pub(super) fn awaited_by_caller(&self, py: Python<'_>, wake: Waker) -> Option<Awaited> {
-        let caller = context::current(py).ok()?;
-        let caller = caller.cast::<context::Context>().ok()?.get();
-        let own = self.handle.is_of(&caller.core.reports);
-        own.then(|| self.handle.awaited(caller.waiter(), wake))
+        let caller = context::caller(py, |reports| self.handle.is_of(reports))?;
+        Some(self.handle.awaited(caller, wake))
     }
 
     fn waited(
